@@ -1,0 +1,25 @@
+//! Raw Ethernet for HVNCP: frames of one EtherType on one adapter, without IP.
+//!
+//! This crate is the edge: no protocol meaning here, and all of the project's `unsafe` (in `sys.rs`).
+//!
+//! * [`Link`]: what a daemon's driver needs of an adapter; a seam for fakes;
+//! * [`PacketSocket`]: the real one, an AF_PACKET socket with a kernel filter;
+//! * [`interfaces`]: the adapters of this machine;
+//! * [`LinkError`]: what can go wrong, by what a daemon does about it.
+
+mod config;
+mod control;
+mod error;
+mod filter;
+mod frame;
+mod interface;
+mod link;
+mod socket;
+mod sys;
+
+pub use config::{DEFAULT_ETHERTYPE, DEFAULT_RECEIVE_BUFFER_BYTES, LinkConfig};
+pub use error::LinkError;
+pub use interface::{Interface, interfaces};
+pub use link::{Link, ReceiveBuffer, Received};
+pub use socket::PacketSocket;
+pub use vmpulse_protocol::MacAddr;

@@ -1,0 +1,13 @@
+//! What the daemons and their commands share on one machine.
+//!
+//! * [`exit`]: the exit codes of every program;
+//! * [`logging`]: log lines on stderr, with a level that can change while running;
+//! * [`lock`]: one daemon per name;
+//! * [`clock`]: the clocks the drivers read, once per turn;
+//! * [`command`]: the command socket between a daemon and its command.
+
+pub mod clock;
+pub mod command;
+pub mod exit;
+pub mod lock;
+pub mod logging;

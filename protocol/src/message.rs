@@ -1,0 +1,276 @@
+//! What the payloads say.
+//!
+//! Every message is ASCII: a word, and arguments behind colons. Parsing borrows and never allocates.
+
+mod pairs;
+mod syn;
+
+use alloc::format;
+use alloc::vec::Vec;
+use core::fmt;
+
+pub use pairs::{MalformedPairs, Pairs};
+pub use syn::{HmSyn, MalformedSyn, Mark, VmmSyn};
+
+/// Shortest and longest heartbeat interval, in milliseconds.
+pub const HEARTBEAT_INTERVAL_MS: core::ops::RangeInclusive<u32> = 100..=60_000;
+
+/// Interval of a `START_HB` that names none, in milliseconds.
+pub const DEFAULT_HEARTBEAT_INTERVAL_MS: u32 = 10_000;
+
+/// What a doorbell says has changed; bits add up while it is pending.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Doorbell(pub u32);
+
+impl Doorbell {
+    /// The agent connected, or connected again.
+    pub const CONNECTED: Self = Self(0x02);
+    /// Monitoring was suspended or resumed.
+    pub const SUSPENSION: Self = Self(0x04);
+    /// Application configuration.
+    pub const CONFIGURATION: Self = Self(0x08);
+    /// A dependency.
+    pub const DEPENDENCY: Self = Self(0x10);
+    /// Application status.
+    pub const STATUS: Self = Self(0x20);
+    /// Restart counts.
+    pub const RESTARTS: Self = Self(0x40);
+
+    /// Both together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether nothing changed.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Debug for Doorbell {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:#x}", self.0)
+    }
+}
+
+/// What is being shut down on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// The agent.
+    Daemon,
+    /// The guest.
+    Os,
+}
+
+/// A message. Tags name an application-report exchange and are decimal, possibly negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// `HB:`, `HB:G`: alive; G when the guardian beats in the daemon's place.
+    Heartbeat {
+        /// Sent by the guardian.
+        guardian: bool,
+    },
+    /// `START_HB`, `START_HB:interval=<ms>`.
+    StartHeartbeat {
+        /// 100 to 60,000; 10,000 when the message names none.
+        interval_ms: u32,
+    },
+    /// `STOP_HB`.
+    StopHeartbeat,
+    /// `SHDN:DAEMON`, `SHDN:OS`.
+    Shutdown(Shutdown),
+    /// `SUSPEND`: by the guest's administrator.
+    Suspend,
+    /// `RESUME`.
+    Resume,
+    /// `DBELL:0x<hex>`.
+    Doorbell(Doorbell),
+    /// `PMSG_REQ:<tag>:<what>`.
+    ReportRequest {
+        /// The exchange.
+        tag: i64,
+        /// `apps`.
+        what: &'a str,
+    },
+    /// `PMSG_RSP:<tag>:<xml>`.
+    Report {
+        /// The exchange.
+        tag: i64,
+        /// The report.
+        xml: &'a [u8],
+    },
+    /// `GMSG:<tag>`: the controller has it.
+    ReportTaken {
+        /// The exchange.
+        tag: i64,
+    },
+    /// `CLEAR_DB:<tag>`: the agent has seen `GMSG`.
+    ReportClear {
+        /// The exchange.
+        tag: i64,
+    },
+}
+
+impl<'a> Message<'a> {
+    /// Reads a payload; `None` if it is none of these.
+    #[must_use]
+    pub fn parse(payload: &'a [u8]) -> Option<Self> {
+        match payload {
+            b"HB:" => return Some(Self::Heartbeat { guardian: false }),
+            b"HB:G" => return Some(Self::Heartbeat { guardian: true }),
+            b"START_HB" => return Some(Self::StartHeartbeat { interval_ms: DEFAULT_HEARTBEAT_INTERVAL_MS }),
+            b"STOP_HB" => return Some(Self::StopHeartbeat),
+            b"SHDN:DAEMON" => return Some(Self::Shutdown(Shutdown::Daemon)),
+            b"SHDN:OS" => return Some(Self::Shutdown(Shutdown::Os)),
+            b"SUSPEND" => return Some(Self::Suspend),
+            b"RESUME" => return Some(Self::Resume),
+            _ => {}
+        }
+        let (word, rest) = split(payload)?;
+        match word {
+            b"START_HB" => start_heartbeat(rest),
+            b"DBELL" => doorbell(rest),
+            b"PMSG_REQ" => {
+                let (tag, what) = split(rest)?;
+                Some(Self::ReportRequest { tag: parse_tag(tag)?, what: core::str::from_utf8(what).ok()? })
+            }
+            b"PMSG_RSP" => {
+                let (tag, xml) = split(rest)?;
+                Some(Self::Report { tag: parse_tag(tag)?, xml })
+            }
+            b"GMSG" => Some(Self::ReportTaken { tag: parse_tag(rest)? }),
+            b"CLEAR_DB" => Some(Self::ReportClear { tag: parse_tag(rest)? }),
+            _ => None,
+        }
+    }
+
+    /// The payload's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Heartbeat { guardian: false } => b"HB:".to_vec(),
+            Self::Heartbeat { guardian: true } => b"HB:G".to_vec(),
+            Self::StartHeartbeat { interval_ms: DEFAULT_HEARTBEAT_INTERVAL_MS } => b"START_HB".to_vec(),
+            Self::StartHeartbeat { interval_ms } => format!("START_HB:interval={interval_ms}").into_bytes(),
+            Self::StopHeartbeat => b"STOP_HB".to_vec(),
+            Self::Shutdown(Shutdown::Daemon) => b"SHDN:DAEMON".to_vec(),
+            Self::Shutdown(Shutdown::Os) => b"SHDN:OS".to_vec(),
+            Self::Suspend => b"SUSPEND".to_vec(),
+            Self::Resume => b"RESUME".to_vec(),
+            Self::Doorbell(bits) => format!("DBELL:{:#x}", bits.0).into_bytes(),
+            Self::ReportRequest { tag, what } => format!("PMSG_REQ:{tag}:{what}").into_bytes(),
+            Self::Report { tag, xml } => {
+                let mut bytes = format!("PMSG_RSP:{tag}:").into_bytes();
+                bytes.extend_from_slice(xml);
+                bytes
+            }
+            Self::ReportTaken { tag } => format!("GMSG:{tag}").into_bytes(),
+            Self::ReportClear { tag } => format!("CLEAR_DB:{tag}").into_bytes(),
+        }
+    }
+
+    /// Whether it goes in the urgent sequence.
+    #[must_use]
+    pub const fn is_urgent(&self) -> bool {
+        matches!(self, Self::Heartbeat { .. } | Self::Shutdown(_))
+    }
+}
+
+fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = payload.iter().position(|byte| *byte == b':')?;
+    Some((payload.get(..at)?, payload.get(at.checked_add(1)?..)?))
+}
+
+fn parse_tag(text: &[u8]) -> Option<i64> {
+    core::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'))?.parse().ok()
+}
+
+fn start_heartbeat(arguments: &[u8]) -> Option<Message<'_>> {
+    let pairs = Pairs::parse(arguments).ok()?;
+    let interval_ms = match pairs.value("interval") {
+        Some(text) => decimal(text)?,
+        None => DEFAULT_HEARTBEAT_INTERVAL_MS,
+    };
+    HEARTBEAT_INTERVAL_MS.contains(&interval_ms).then_some(Message::StartHeartbeat { interval_ms })
+}
+
+fn decimal(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn doorbell(bits: &[u8]) -> Option<Message<'_>> {
+    let digits = core::str::from_utf8(bits).ok()?.strip_prefix("0x")?;
+    let hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let bits = hexadecimal.then(|| u32::from_str_radix(digits, 16).ok())??;
+    Some(Message::Doorbell(Doorbell(bits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn known_texts() {
+        for (text, message) in [
+            ("HB:", Message::Heartbeat { guardian: false }),
+            ("START_HB", Message::StartHeartbeat { interval_ms: 10_000 }),
+            ("START_HB:interval=100", Message::StartHeartbeat { interval_ms: 100 }),
+            ("DBELL:0x28", Message::Doorbell(Doorbell::CONFIGURATION.with(Doorbell::STATUS))),
+            (
+                "PMSG_REQ:-3026381694404356594:apps",
+                Message::ReportRequest { tag: -3_026_381_694_404_356_594, what: "apps" },
+            ),
+            ("PMSG_RSP:7:<a:b/>", Message::Report { tag: 7, xml: b"<a:b/>" }),
+            ("CLEAR_DB:7", Message::ReportClear { tag: 7 }),
+        ] {
+            assert_eq!(Message::parse(text.as_bytes()), Some(message), "{text}");
+            assert_eq!(message.encode(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            "",
+            ":",
+            "HB",
+            "HB:X",
+            "START_HB:",
+            "START_HB:interval=99",
+            "START_HB:interval=60001",
+            "START_HB:interval=+100",
+            "START_HB:interval=100:interval=200",
+            "DBELL:28",
+            "DBELL:0x",
+            "DBELL:0x+1",
+            "DBELL:0x100000000",
+            "GMSG:",
+            "GMSG:+1",
+            "GMSG:1:2",
+            "PMSG_REQ:1",
+            "SHDN:",
+            "SUSPEND:",
+        ] {
+            assert_eq!(Message::parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_encodes_to_what_parses_alike(payload in "(HB:G?|(START_HB|DBELL|GMSG|PMSG_RSP|PMSG_REQ):[-a-z0-9=:x]{0,12})") {
+            if let Some(message) = Message::parse(payload.as_bytes()) {
+                let again = message.encode();
+                prop_assert_eq!(Message::parse(&again), Some(message));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(payload: Vec<u8>) {
+            let _ = Message::parse(&payload);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! An open channel: both directions of a path after its handshake.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::outputs::{Delivery, Event, Outputs, Token};
+use super::receive::{Receipt, Receiver};
+use super::send::{Framing, Sender};
+use super::{CloseReason, DELIVERIES_MAXIMUM, Discard, Priority};
+use crate::time::Instant;
+use crate::wire::{Flags, Packet};
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    framing: Framing,
+    send_normal: Sender,
+    send_urgent: Sender,
+    receive_normal: Receiver,
+    receive_urgent: Receiver,
+    /// Delivered, not accepted yet.
+    undecided: Vec<Undecided>,
+}
+
+#[derive(Debug)]
+struct Undecided {
+    delivery: Delivery,
+    priority: Priority,
+    number: u8,
+}
+
+impl Channel {
+    /// `first`: the number that our SYN named.
+    pub(super) fn new(framing: Framing, first: u8) -> Self {
+        Self {
+            framing,
+            send_normal: Sender::new(Priority::Normal, first),
+            send_urgent: Sender::new(Priority::Urgent, 0),
+            receive_normal: Receiver::default(),
+            receive_urgent: Receiver::default(),
+            undecided: Vec::new(),
+        }
+    }
+
+    /// Queues a message, or hands it back at once where the queue is full or an urgent one needs several packets.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        token: Token,
+        payload: Bytes,
+        priority: Priority,
+        out: &mut Outputs,
+    ) {
+        let framing = self.framing;
+        let too_long = priority == Priority::Urgent && payload.len() > framing.capacity;
+        let sender = self.sender(priority);
+        if too_long || !sender.queue(token, payload.clone()) {
+            out.event(Event::HandedBack { token, payload });
+            return;
+        }
+        sender.pump(now, framing, out);
+    }
+
+    pub(super) fn send_heartbeat(&mut self, payload: &[u8], out: &mut Outputs) {
+        self.send_urgent.send_unreliable(self.framing, payload, out);
+    }
+
+    /// Takes a packet that is neither Hello, SYN nor authenticated.
+    pub(super) fn handle_packet(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), CloseReason> {
+        let priority = if packet.has(Flags::PRI) { Priority::Urgent } else { Priority::Normal };
+        if packet.has(Flags::ACK) {
+            self.on_acknowledgement(now, packet, priority, out);
+            return Ok(());
+        }
+        let single = packet.has(Flags::BEG | Flags::END);
+        if !packet.has(Flags::ACKR) || (priority == Priority::Urgent && !single) {
+            out.discard(Discard::Flags);
+            return Ok(());
+        }
+        if self.undecided.len() >= DELIVERIES_MAXIMUM && packet.has(Flags::END) {
+            out.discard(Discard::Bound);
+            return Ok(());
+        }
+        self.on_data(now, packet, priority, out)
+    }
+
+    pub(super) fn accept(&mut self, delivery: Delivery, out: &mut Outputs) {
+        if let Some(decided) = self.decide(delivery) {
+            self.receiver(decided.priority).on_accepted(decided.number);
+            self.acknowledge(decided.number, decided.priority, out);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, delivery: Delivery) {
+        if let Some(decided) = self.decide(delivery) {
+            self.receiver(decided.priority).on_refused(decided.number);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outputs) -> Result<(), CloseReason> {
+        if self.receive_normal.handle_timeout(now) || self.receive_urgent.handle_timeout(now) {
+            return Err(CloseReason::Incomplete);
+        }
+        let framing = self.framing;
+        for sender in [&mut self.send_urgent, &mut self.send_normal] {
+            sender.handle_timeout(now, framing, out).map_err(|_| CloseReason::Unanswered)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let senders = [self.send_normal.poll_timeout(), self.send_urgent.poll_timeout()];
+        let receivers = [self.receive_normal.poll_timeout(), self.receive_urgent.poll_timeout()];
+        senders.into_iter().chain(receivers).flatten().min()
+    }
+
+    /// Hands back everything queued, urgent messages first.
+    pub(super) fn hand_back(&mut self, out: &mut Outputs) {
+        self.send_urgent.hand_back(out);
+        self.send_normal.hand_back(out);
+    }
+
+    /// Whether nothing waits to be sent or acknowledged by the peer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.send_normal.is_idle() && self.send_urgent.is_idle()
+    }
+
+    pub(super) fn partial_bytes(&self) -> usize {
+        self.receive_normal.partial_bytes().saturating_add(self.receive_urgent.partial_bytes())
+    }
+
+    fn on_acknowledgement(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        priority: Priority,
+        out: &mut Outputs,
+    ) {
+        let framing = self.framing;
+        if !self.sender(priority).on_acknowledged(now, packet.number, framing, out) {
+            out.discard(Discard::Acknowledgement);
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        priority: Priority,
+        out: &mut Outputs,
+    ) -> Result<(), CloseReason> {
+        match self.receiver(priority).handle_packet(now, packet) {
+            Receipt::Acknowledge => self.acknowledge(packet.number, priority, out),
+            Receipt::Complete(payload) => {
+                let delivery = out.next_delivery();
+                self.undecided.push(Undecided { delivery, priority, number: packet.number });
+                out.event(Event::Message { delivery, payload });
+            }
+            Receipt::Discard(reason) => out.discard(reason),
+            Receipt::Overflow => return Err(CloseReason::Incomplete),
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&self, number: u8, priority: Priority, out: &mut Outputs) {
+        let flags = match priority {
+            Priority::Normal => Flags::ACK,
+            Priority::Urgent => Flags::ACK | Flags::PRI,
+        };
+        out.acknowledge(Packet { version: self.framing.version, number, flags, payload: b"" }.encode());
+    }
+
+    fn decide(&mut self, delivery: Delivery) -> Option<Undecided> {
+        let at = self.undecided.iter().position(|undecided| undecided.delivery == delivery)?;
+        let decided = self.undecided.swap_remove(at);
+        if self.undecided.is_empty() {
+            // An idle path holds no buffer.
+            self.undecided = Vec::new();
+        }
+        Some(decided)
+    }
+
+    const fn sender(&mut self, priority: Priority) -> &mut Sender {
+        match priority {
+            Priority::Normal => &mut self.send_normal,
+            Priority::Urgent => &mut self.send_urgent,
+        }
+    }
+
+    const fn receiver(&mut self, priority: Priority) -> &mut Receiver {
+        match priority {
+            Priority::Normal => &mut self.receive_normal,
+            Priority::Urgent => &mut self.receive_urgent,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Receiving messages of one priority: each once, whatever is repeated, reordered or missing.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::{Discard, HISTORY_AGE, HISTORY_LENGTH, MESSAGE_MAXIMUM, PARTIAL_AGE, PARTIALS_MAXIMUM, WINDOW};
+use crate::time::Instant;
+use crate::wire::{Flags, Packet};
+
+#[derive(Debug, Default)]
+pub(super) struct Receiver {
+    history: VecDeque<Seen>,
+    partials: Vec<Partial>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    number: u8,
+    at: Instant,
+    acknowledged: bool,
+}
+
+/// A message of which packets are missing.
+#[derive(Debug)]
+struct Partial {
+    /// Number of the first packet still missing.
+    next: u8,
+    data: Vec<u8>,
+    /// Packets behind the missing one.
+    ahead: Vec<Ahead>,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    number: u8,
+    end: bool,
+    payload: Vec<u8>,
+}
+
+/// What to do about a packet with ACKR.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Receipt {
+    /// Acknowledge it.
+    Acknowledge,
+    /// It made a message complete: deliver that; acknowledge this packet when the message is accepted.
+    Complete(Vec<u8>),
+    /// Neither acknowledge nor keep it.
+    Discard(Discard),
+    /// Its message cannot be kept: close the path.
+    Overflow,
+}
+
+impl Receiver {
+    pub(super) fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>) -> Receipt {
+        self.forget_old(now);
+        if let Some(seen) = self.history.iter().find(|seen| seen.number == packet.number) {
+            return if seen.acknowledged {
+                Receipt::Acknowledge
+            } else {
+                Receipt::Discard(Discard::Duplicate)
+            };
+        }
+        let receipt = match (packet.has(Flags::BEG), packet.has(Flags::END)) {
+            (true, true) => Receipt::Complete(packet.payload.to_vec()),
+            (true, false) => self.begin(now, packet),
+            (false, _) => self.go_on(packet),
+        };
+        match receipt {
+            Receipt::Acknowledge => self.remember(now, packet.number, true),
+            Receipt::Complete(_) => self.remember(now, packet.number, false),
+            Receipt::Discard(_) | Receipt::Overflow => {}
+        }
+        receipt
+    }
+
+    /// The message that this packet completed was accepted; from now on repetitions are acknowledged.
+    pub(super) fn on_accepted(&mut self, number: u8) {
+        for seen in self.history.iter_mut().filter(|seen| seen.number == number) {
+            seen.acknowledged = true;
+        }
+    }
+
+    /// The message that this packet completed was refused; a repetition delivers it again if it is whole.
+    pub(super) fn on_refused(&mut self, number: u8) {
+        self.history.retain(|seen| seen.number != number);
+    }
+
+    /// Whether a message stayed incomplete for too long.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        self.forget_old(now);
+        self.partials.iter().any(|partial| partial.deadline <= now)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let forget = self.history.front().map(|seen| seen.at + HISTORY_AGE);
+        self.partials.iter().map(|partial| partial.deadline).chain(forget).min()
+    }
+
+    /// Bytes held for incomplete messages.
+    pub(super) fn partial_bytes(&self) -> usize {
+        let ahead =
+            |partial: &Partial| partial.ahead.iter().map(|packet| packet.payload.len()).sum::<usize>();
+        self.partials.iter().map(|partial| partial.data.len().saturating_add(ahead(partial))).sum()
+    }
+
+    fn begin(&mut self, now: Instant, packet: &Packet<'_>) -> Receipt {
+        if self.partials.len() >= PARTIALS_MAXIMUM {
+            return Receipt::Overflow;
+        }
+        self.partials.push(Partial {
+            next: packet.number.wrapping_add(1),
+            data: packet.payload.to_vec(),
+            ahead: Vec::new(),
+            deadline: now + PARTIAL_AGE,
+        });
+        Receipt::Acknowledge
+    }
+
+    fn go_on(&mut self, packet: &Packet<'_>) -> Receipt {
+        let in_window = |partial: &Partial| packet.number.wrapping_sub(partial.next) < WINDOW;
+        let Some(at) = self.partials.iter().position(in_window) else {
+            return Receipt::Discard(Discard::Orphan);
+        };
+        let Some(partial) = self.partials.get_mut(at) else { return Receipt::Discard(Discard::Orphan) };
+        if partial.length().saturating_add(packet.payload.len()) > MESSAGE_MAXIMUM {
+            return Receipt::Overflow;
+        }
+        if partial.ahead.iter().any(|ahead| ahead.number == packet.number) {
+            return Receipt::Discard(Discard::Duplicate);
+        }
+        let end = packet.has(Flags::END);
+        partial.ahead.push(Ahead { number: packet.number, end, payload: packet.payload.to_vec() });
+        if partial.advance() {
+            return Receipt::Complete(self.partials.swap_remove(at).data);
+        }
+        Receipt::Acknowledge
+    }
+
+    fn remember(&mut self, now: Instant, number: u8, acknowledged: bool) {
+        if self.history.len() >= HISTORY_LENGTH {
+            self.history.pop_front();
+        }
+        self.history.push_back(Seen { number, at: now, acknowledged });
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while self.history.front().is_some_and(|seen| seen.at + HISTORY_AGE <= now) {
+            self.history.pop_front();
+        }
+        if self.history.is_empty() {
+            // An idle path holds no buffer.
+            self.history = VecDeque::new();
+        }
+    }
+}
+
+impl Partial {
+    fn length(&self) -> usize {
+        self.data.len().saturating_add(self.ahead.iter().map(|packet| packet.payload.len()).sum())
+    }
+
+    /// Appends what follows on without a gap; true when that was the end of the message.
+    fn advance(&mut self) -> bool {
+        while let Some(at) = self.ahead.iter().position(|packet| packet.number == self.next) {
+            let packet = self.ahead.swap_remove(at);
+            self.data.extend_from_slice(&packet.payload);
+            self.next = self.next.wrapping_add(1);
+            if packet.end {
+                return true;
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,202 @@
+//! Sending messages of one priority: one in flight, in packets, until each is acknowledged.
+//!
+//! ```text
+//!            queue                  every packet acknowledged
+//!  waiting ---------> in flight --------------------------------> Delivered
+//!                      |   ^ timeout: sent again, same number
+//!                      +---+ six sendings: Unanswered, all handed back
+//! ```
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::outputs::{Event, Outputs, Token};
+use super::{Priority, QUEUE_MAXIMUM, SENDINGS_MAXIMUM, WINDOW, retransmission_timeout};
+use crate::time::Instant;
+use crate::wire::{Flags, Packet, Version};
+
+/// What every packet of a channel has in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Framing {
+    pub(super) version: Version,
+    /// Largest payload of a packet, at least 1.
+    pub(super) capacity: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    priority: Flags,
+    next: u8,
+    waiting: VecDeque<(Token, Bytes)>,
+    flight: Option<Flight>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    token: Token,
+    payload: Bytes,
+    first: u8,
+    /// Packets the message has, and packets of it sent at least once.
+    total: usize,
+    sent: usize,
+    outstanding: Vec<Outstanding>,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    index: usize,
+    sendings: u8,
+    deadline: Instant,
+}
+
+/// A packet went unanswered for as often as it may.
+#[derive(Debug)]
+pub(super) struct Unanswered;
+
+impl Sender {
+    pub(super) const fn new(priority: Priority, first: u8) -> Self {
+        let priority = match priority {
+            Priority::Normal => Flags::NONE,
+            Priority::Urgent => Flags::PRI,
+        };
+        Self { priority, next: first, waiting: VecDeque::new(), flight: None }
+    }
+
+    /// Queues a message; false if the queue is full.
+    #[must_use]
+    pub(super) fn queue(&mut self, token: Token, payload: Bytes) -> bool {
+        let room = self.waiting.len() < QUEUE_MAXIMUM;
+        if room {
+            self.waiting.push_back((token, payload));
+        }
+        room
+    }
+
+    /// Sends a whole message that nobody acknowledges.
+    pub(super) fn send_unreliable(&mut self, framing: Framing, payload: &[u8], out: &mut Outputs) {
+        let flags = Flags::BEG | Flags::END | self.priority;
+        let packet = Packet { version: framing.version, number: self.take_number(), flags, payload };
+        out.transmit(packet.encode());
+    }
+
+    /// Sends as much as the window allows.
+    pub(super) fn pump(&mut self, now: Instant, framing: Framing, out: &mut Outputs) {
+        if self.flight.is_none() {
+            let Some((token, payload)) = self.waiting.pop_front() else { return };
+            let total = payload.len().div_ceil(framing.capacity.max(1)).max(1);
+            self.flight =
+                Some(Flight { token, payload, first: self.next, total, sent: 0, outstanding: Vec::new() });
+        }
+        let (priority, next) = (self.priority, &mut self.next);
+        let Some(flight) = &mut self.flight else { return };
+        while flight.may_send() {
+            let index = flight.sent;
+            flight.transmit(index, priority, framing, out);
+            flight.outstanding.push(Outstanding {
+                index,
+                sendings: 1,
+                deadline: now + retransmission_timeout(1),
+            });
+            flight.sent = flight.sent.saturating_add(1);
+            *next = next.wrapping_add(1);
+        }
+    }
+
+    /// Takes an acknowledgement; false if it acknowledges nothing outstanding.
+    #[must_use]
+    pub(super) fn on_acknowledged(
+        &mut self,
+        now: Instant,
+        number: u8,
+        framing: Framing,
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(flight) = &mut self.flight else { return false };
+        let Some(at) = flight.outstanding.iter().position(|packet| flight.number(packet.index) == number)
+        else {
+            return false;
+        };
+        flight.outstanding.remove(at);
+        if flight.outstanding.is_empty() && flight.sent == flight.total {
+            out.event(Event::Delivered(flight.token));
+            self.flight = None;
+        }
+        self.pump(now, framing, out);
+        true
+    }
+
+    /// Sends again what is due.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        framing: Framing,
+        out: &mut Outputs,
+    ) -> Result<(), Unanswered> {
+        let priority = self.priority;
+        let Some(flight) = &mut self.flight else { return Ok(()) };
+        let mut due = Vec::new();
+        for packet in flight.outstanding.iter_mut().filter(|packet| packet.deadline <= now) {
+            if packet.sendings >= SENDINGS_MAXIMUM {
+                return Err(Unanswered);
+            }
+            packet.sendings = packet.sendings.saturating_add(1);
+            packet.deadline = now + retransmission_timeout(packet.sendings);
+            due.push(packet.index);
+        }
+        for index in due {
+            flight.transmit(index, priority, framing, out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.flight.as_ref()?.outstanding.iter().map(|packet| packet.deadline).min()
+    }
+
+    /// Hands everything back, oldest first.
+    pub(super) fn hand_back(&mut self, out: &mut Outputs) {
+        let flying = self.flight.take().map(|flight| (flight.token, flight.payload));
+        for (token, payload) in flying.into_iter().chain(core::mem::take(&mut self.waiting)) {
+            out.event(Event::HandedBack { token, payload });
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.flight.is_none() && self.waiting.is_empty()
+    }
+
+    fn take_number(&mut self) -> u8 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        number
+    }
+}
+
+impl Flight {
+    fn may_send(&self) -> bool {
+        let oldest = self.outstanding.iter().map(|packet| packet.index).min().unwrap_or(self.sent);
+        self.sent < self.total && self.sent.saturating_sub(oldest) < usize::from(WINDOW)
+    }
+
+    /// The packet's number: the message's packets have consecutive ones.
+    fn number(&self, index: usize) -> u8 {
+        self.first.wrapping_add(u8::try_from(index % 256).unwrap_or_default())
+    }
+
+    fn transmit(&self, index: usize, priority: Flags, framing: Framing, out: &mut Outputs) {
+        let begin = index.saturating_mul(framing.capacity).min(self.payload.len());
+        let end = begin.saturating_add(framing.capacity).min(self.payload.len());
+        let mut flags = Flags::ACKR | priority;
+        if index == 0 {
+            flags = flags | Flags::BEG;
+        }
+        if index.saturating_add(1) == self.total {
+            flags = flags | Flags::END;
+        }
+        let payload = self.payload.get(begin..end).unwrap_or_default();
+        let packet = Packet { version: framing.version, number: self.number(index), flags, payload };
+        out.transmit(packet.encode());
+    }
+}
