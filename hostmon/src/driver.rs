@@ -1,0 +1,229 @@
+//! The daemon: one loop that carries values between the trunk, the store, the command socket and the core.
+//!
+//! A turn: read the clock once; read the trunk until it is empty; take the store's replies; do what is due; carry
+//! out what came of it; wait. The trunk is read before anything is judged, so that nobody is accused of a
+//! silence that waits in the socket.
+
+mod identity;
+mod startup;
+mod status;
+mod store_thread;
+mod trunk;
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep_until;
+use vmpulse_local::clock::MonotonicClock;
+use vmpulse_local::command::{CommandCall, CommandListener};
+use vmpulse_local::lock::RunLock;
+use vmpulse_protocol::time::Instant;
+
+use crate::monitor::{Input, Monitor, Note, Output};
+use crate::pending::Waiting;
+use crate::status::CommandRequest;
+pub use startup::{StartError, check_settings, run};
+use store_thread::{Reply, StoreThread};
+use trunk::Trunk;
+
+/// Between looks at the trunk adapter.
+const ADAPTER_PERIOD: Duration = Duration::from_secs(1);
+/// What an orderly stop waits for the store to take its last word.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+struct Driver {
+    clock: MonotonicClock,
+    monitor: Monitor,
+    trunk: Trunk,
+    store: StoreThread,
+    listener: CommandListener,
+    facts: status::Facts,
+    next_adapter_look: Instant,
+    /// Highest write handed to the store thread, and highest known to be committed.
+    written: u64,
+    committed: u64,
+    stopping: Option<Instant>,
+    _lock: RunLock,
+}
+
+enum Woken {
+    Trunk,
+    Timer,
+    Store(Option<Reply>),
+    Command(CommandCall),
+    Stop,
+}
+
+impl Driver {
+    async fn run(&mut self, mut signals: Signals) {
+        loop {
+            let woken = self.wait(&mut signals).await;
+            let now = self.clock.now();
+            self.read_trunk(now);
+            match woken {
+                Woken::Trunk | Woken::Timer => {}
+                Woken::Store(reply) => self.on_reply(now, reply),
+                Woken::Command(call) => self.on_command(now, call),
+                Woken::Stop => self.on_stop(now),
+            }
+            self.look_at_adapter(now);
+            if self.monitor.poll_timeout().is_some_and(|due| due <= now) {
+                self.tell_drops(now);
+                self.monitor.handle_timeout(now);
+            }
+            self.carry(now);
+            if self.is_done(now) {
+                return;
+            }
+        }
+    }
+
+    async fn wait(&mut self, signals: &mut Signals) -> Woken {
+        let own = [Some(self.next_adapter_look), self.stopping.map(|since| since + STOP_PATIENCE)];
+        let due = own.into_iter().chain([self.monitor.poll_timeout()]).flatten().min();
+        let deadline = self.clock.std_instant(due.unwrap_or(self.next_adapter_look));
+        tokio::select! {
+            biased;
+            () = signals.stop() => Woken::Stop,
+            () = self.trunk.readable() => Woken::Trunk,
+            () = sleep_until(deadline.into()) => Woken::Timer,
+            reply = self.store.reply() => Woken::Store(reply),
+            call = self.listener.accept() => Woken::Command(call),
+        }
+    }
+
+    fn read_trunk(&mut self, now: Instant) {
+        let monitor = &mut self.monitor;
+        let realtime = self.clock.realtime();
+        let outcome = self.trunk.read(now, realtime, |frame| {
+            monitor.handle_input(
+                now,
+                Input::Frame {
+                    arrived: frame.arrived,
+                    source: frame.source,
+                    vlan: frame.vlan,
+                    payload: frame.payload,
+                },
+            );
+        });
+        match outcome {
+            trunk::Outcome::Empty => {}
+            trunk::Outcome::MoreWaits => monitor.handle_input(now, Input::Behind),
+            trunk::Outcome::Lost => monitor.handle_input(now, Input::Adapter(false)),
+        }
+    }
+
+    fn tell_drops(&mut self, now: Instant) {
+        let frames = self.trunk.new_drops();
+        if frames > 0 {
+            self.monitor.handle_input(now, Input::Dropped(frames));
+        }
+    }
+
+    fn look_at_adapter(&mut self, now: Instant) {
+        if now < self.next_adapter_look {
+            return;
+        }
+        self.next_adapter_look = now + ADAPTER_PERIOD;
+        let up = self.trunk.look(now);
+        self.monitor.handle_input(now, Input::Adapter(up));
+    }
+
+    fn on_reply(&mut self, now: Instant, reply: Option<Reply>) {
+        match reply {
+            Some(Reply::Stored { up_to }) => {
+                self.committed = up_to;
+                self.monitor.handle_input(now, Input::StoreReachable(true));
+                self.monitor.handle_input(now, Input::Stored { up_to });
+            }
+            Some(Reply::Roster(roster)) => {
+                self.monitor.handle_input(now, Input::StoreReachable(true));
+                self.monitor.handle_input(now, Input::Roster(roster));
+            }
+            Some(Reply::Unreachable { error }) => {
+                if self.facts.store_error.is_none() {
+                    tracing::warn!(err = %error, "the store");
+                }
+                self.facts.store_error = Some(error);
+                self.monitor.handle_input(now, Input::StoreReachable(false));
+                return;
+            }
+            None => {
+                tracing::error!("the store thread ended; stopping");
+                self.stopping = Some(now);
+                self.committed = self.written;
+            }
+        }
+        self.facts.store_error = None;
+    }
+
+    fn on_command(&mut self, now: Instant, call: CommandCall) {
+        match serde_json::from_value(call.request.clone()) {
+            Ok(CommandRequest::Status) => call.reply(&self.status(now)),
+            Err(error) => call.refuse(&format!("not understood: {error}")),
+        }
+    }
+
+    fn on_stop(&mut self, now: Instant) {
+        if self.stopping.is_none() {
+            tracing::info!("stopping");
+            self.stopping = Some(now);
+            self.monitor.handle_input(now, Input::Shutdown);
+        }
+    }
+
+    /// Stopped once the store has the last word, or takes too long.
+    fn is_done(&self, now: Instant) -> bool {
+        self.stopping.is_some_and(|since| self.committed >= self.written || now.since(since) >= STOP_PATIENCE)
+    }
+
+    fn carry(&mut self, now: Instant) {
+        while let Some(output) = self.monitor.poll_output() {
+            match output {
+                Output::Transmit(frame) => self.trunk.send(&frame),
+                Output::Store { number, write } => {
+                    self.written = number;
+                    self.store.push(Waiting { number, at: now, write });
+                }
+                Output::Note(note) => log(&note),
+            }
+        }
+    }
+}
+
+fn log(note: &Note) {
+    if note.is_warning() {
+        tracing::warn!("{note}");
+    } else {
+        tracing::info!("{note}");
+    }
+}
+
+/// TERM and INT end the daemon in order; HUP is not for ending it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    tracing::info!("settings are read at the start only: restart the daemon to apply changes");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! From settings to a running daemon, with an exit code for everything that can be in the way.
+
+use std::path::{Path, PathBuf};
+
+use tokio::runtime::Builder;
+use vmpulse_link::{LinkConfig, LinkError};
+use vmpulse_local::clock::MonotonicClock;
+use vmpulse_local::command::{CommandError, CommandListener};
+use vmpulse_local::exit::Exit;
+use vmpulse_local::lock::{LockError, RunLock};
+use vmpulse_local::logging::{self, LoggingError};
+use vmpulse_protocol::id::Incarnation;
+use vmpulse_protocol::path::HmIdentity;
+use vmpulse_protocol::wire::Version;
+use vmpulse_store::{StoreError, StoreTime};
+
+use super::status::Facts;
+use super::store_thread::StoreThread;
+use super::trunk::Trunk;
+use super::{Driver, Signals, identity};
+use crate::monitor::{Monitor, MonitorConfig};
+use crate::settings::{Settings, SettingsError};
+
+/// The command socket may be asked by anybody in its group; there is nothing to change through it.
+const SOCKET_MODE: u32 = 0o660;
+const SOCKET_GROUP: &str = "vmpulse";
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings are not usable.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The log level is none.
+    #[error("the log level cannot be used")]
+    Logging(#[from] LoggingError),
+    /// Another host monitor serves this trunk, or the lock cannot be had.
+    #[error("cannot be the host monitor of trunk {trunk}")]
+    Lock {
+        /// The trunk.
+        trunk: String,
+        /// Why not.
+        source: LockError,
+    },
+    /// The trunk adapter cannot be used.
+    #[error("cannot use the trunk adapter")]
+    Link(#[from] LinkError),
+    /// The store cannot be used.
+    #[error("cannot use the health store")]
+    Store(#[from] StoreError),
+    /// The command socket cannot be made.
+    #[error("cannot listen for commands")]
+    Command(#[from] CommandError),
+    /// The host monitor's UUID cannot be read or kept.
+    #[error("cannot keep this host monitor's UUID in {path:?}")]
+    Identity {
+        /// The state directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The operating system refused something that should work.
+    #[error("cannot {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Settings(_) | Self::Logging(_) => Exit::Config,
+            Self::Lock { source, .. } => source.exit(),
+            Self::Link(LinkError::NoPermission { .. }) => Exit::NoPermission,
+            Self::Link(
+                LinkError::NotEthernet { .. }
+                | LinkError::InvalidEtherType { .. }
+                | LinkError::InvalidVlan { .. },
+            ) => Exit::Config,
+            Self::Link(_) => Exit::Unavailable,
+            Self::Store(StoreError::Url { .. } | StoreError::TooNew { .. }) => Exit::Config,
+            Self::Store(_) => Exit::Unavailable,
+            Self::Command(source) => source.exit(),
+            Self::Identity { .. } | Self::System { .. } => Exit::OsError,
+        }
+    }
+}
+
+/// Reads and checks the settings of a daemon.
+///
+/// # Errors
+/// [`StartError::Settings`].
+pub fn check_settings(named: Option<&Path>, variable: Option<&Path>) -> Result<Settings, StartError> {
+    Ok(Settings::load_for_daemon(named, variable)?)
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// [`StartError`] if it could not start; once started it does not fail.
+pub fn run(settings: &Settings) -> Result<(), StartError> {
+    let _level = logging::init(&settings.log)?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::System { what: "start the event loop", source })?;
+    runtime.block_on(async {
+        let (mut driver, signals) = start(settings)?;
+        driver.run(signals).await;
+        Ok(())
+    })
+}
+
+fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
+    let clock = MonotonicClock::start();
+    let now = clock.now();
+    create_dir(&settings.run_dir)?;
+    let lock = RunLock::acquire(&settings.lock_path())
+        .map_err(|source| StartError::Lock { trunk: settings.trunk.clone(), source })?;
+    let trunk = Trunk::open(link_config(settings), now)?;
+    let uuid = match settings.uuid {
+        Some(uuid) => uuid,
+        None => identity::load_or_create(&settings.state_dir, &settings.trunk)
+            .map_err(|source| StartError::Identity { path: settings.state_dir.clone(), source })?,
+    };
+    let store = vmpulse_store::open(&settings.store)?;
+    let listener = CommandListener::bind(&settings.socket_path(), SOCKET_MODE, socket_group())?;
+    let config = monitor_config(settings, uuid, &trunk, &clock)?;
+    let signals =
+        Signals::install().map_err(|source| StartError::System { what: "listen for signals", source })?;
+    let store = StoreThread::start(store, uuid, clock)
+        .map_err(|source| StartError::System { what: "start the store's thread", source })?;
+    tracing::info!(hm = %uuid, trunk = %config.trunk, mac = %config.mac, store = %settings.store, "host monitor started");
+    let started = StoreTime(i64::try_from(clock.realtime().as_micros()).unwrap_or(i64::MAX)).rfc3339();
+    let facts = Facts { started, store: settings.store.clone(), store_error: None };
+    let driver = Driver {
+        clock,
+        monitor: Monitor::new(config, now),
+        trunk,
+        store,
+        listener,
+        facts,
+        next_adapter_look: now,
+        written: 0,
+        committed: 0,
+        stopping: None,
+        _lock: lock,
+    };
+    Ok((driver, signals))
+}
+
+/// Where the group was not made, the socket is root's alone.
+fn socket_group() -> Option<&'static str> {
+    let known = nix::unistd::Group::from_name(SOCKET_GROUP).ok().flatten();
+    known.map(|_| SOCKET_GROUP)
+}
+
+fn create_dir(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path)
+        .map_err(|source| StartError::System { what: "create the run directory", source })
+}
+
+fn link_config(settings: &Settings) -> LinkConfig {
+    LinkConfig {
+        interface: settings.trunk.clone(),
+        ethertype: settings.ethertype,
+        vlan: settings.vlan_id(),
+        receive_buffer_bytes: settings.receive_buffer_bytes,
+    }
+}
+
+fn monitor_config(
+    settings: &Settings,
+    uuid: vmpulse_protocol::id::HostMonitorId,
+    trunk: &Trunk,
+    clock: &MonotonicClock,
+) -> Result<MonitorConfig, StartError> {
+    let gone = || LinkError::InterfaceGone { interface: settings.trunk.clone() };
+    let (mac, mtu) = trunk.mac_and_mtu().ok_or_else(gone)?;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| StartError::System {
+        what: "get random numbers",
+        source: std::io::Error::other(error),
+    })?;
+    let [counter, ..] = seed;
+    let realtime = clock.realtime();
+    Ok(MonitorConfig {
+        identity: HmIdentity { uuid, lower: Version::V2_0, upper: Version::V2_1, mtu },
+        incarnation: Incarnation::new(realtime.as_secs(), realtime.subsec_nanos(), counter),
+        trunk: settings.trunk.clone(),
+        mac,
+        vlan: settings.vlan_id(),
+        heartbeat_interval_ms: settings.heartbeat_interval_ms,
+        store_heartbeat: settings.store_heartbeat_interval(),
+        seed: u64::from_ne_bytes(seed),
+    })
+}

@@ -1,0 +1,71 @@
+//! What `hmmgr status` is told.
+
+use std::time::Duration;
+
+use vmpulse_protocol::time::Instant;
+use vmpulse_store::MonitorMode;
+
+use super::Driver;
+use crate::monitor::PathView;
+use crate::status::{PathStatus, Status};
+
+/// What does not change, and the store's state.
+pub(super) struct Facts {
+    pub(super) started: String,
+    pub(super) store: String,
+    pub(super) store_error: Option<String>,
+}
+
+impl Driver {
+    pub(super) fn status(&self, now: Instant) -> Status {
+        let config = self.monitor.config();
+        let store_ok = self.facts.store_error.is_none();
+        let mut paths: Vec<PathStatus> = self.monitor.paths(now).map(path_status).collect();
+        paths.sort_by(|a, b| (&a.vm, &a.mac).cmp(&(&b.vm, &b.mac)));
+        let counters: std::collections::BTreeMap<String, u64> = self
+            .monitor
+            .counters()
+            .into_iter()
+            .chain([("send_failures".to_owned(), self.trunk.send_failures)])
+            .collect();
+        Status {
+            trunk: config.trunk.clone(),
+            uuid: config.identity.uuid.to_string(),
+            mac: config.mac.to_string(),
+            pid: std::process::id(),
+            mode: if store_ok { MonitorMode::Global } else { MonitorMode::Local },
+            incarnation: config.incarnation.to_string(),
+            started: self.facts.started.clone(),
+            store: self.facts.store.clone(),
+            store_ok,
+            pending_writes: self.written.saturating_sub(self.committed),
+            spool: 0,
+            paths,
+            late: counters.get("late_turns").copied().unwrap_or_default(),
+            counters,
+            kernel_drops: self.trunk.drops(),
+        }
+    }
+}
+
+fn path_status(path: PathView) -> PathStatus {
+    let state = match (path.watched, path.beating, path.missing) {
+        (false, _, _) => "NOT_MONITORED",
+        (true, true, _) => "BEATING",
+        (true, false, true) => "MISSING",
+        (true, false, false) => "EXPECTED",
+    };
+    PathStatus {
+        vm: path.session.vm.to_string(),
+        mac: path.session.mac.to_string(),
+        state: state.to_owned(),
+        version: path.session.version.to_string(),
+        interval_ms: path.interval_ms.map(u64::from).unwrap_or_default(),
+        last_heartbeat_age_ms: path.silence.filter(|_| path.session.heartbeats > 0).map(milliseconds),
+        heartbeats: path.session.heartbeats,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,155 @@
+//! The thread that talks to the store, so that a slow one holds up nobody.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use vmpulse_local::clock::MonotonicClock;
+use vmpulse_protocol::id::HostMonitorId;
+use vmpulse_protocol::time::Instant;
+use vmpulse_store::{HostMonitorWrite, Roster, Store, StoreError};
+
+use crate::pending::{Pending, Waiting};
+
+/// Between looks at whether somebody else wrote to the store: a request is known of well within 100 ms.
+const LOOK_PERIOD: Duration = Duration::from_millis(40);
+/// The roster is read this often even if nothing seems to have changed.
+const ROSTER_PERIOD: Duration = Duration::from_secs(5);
+/// After a failure the store is tried again this late.
+const RETRY_PERIOD: Duration = Duration::from_secs(1);
+
+/// What the store said.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Stored { up_to: u64 },
+    Roster(Roster),
+    Unreachable { error: String },
+}
+
+/// The driver's end. Both queues are unbounded as channels; what can be in them is bounded by [`Pending`] and by
+/// the reader's period.
+pub(super) struct StoreThread {
+    writes: Sender<Waiting>,
+    replies: UnboundedReceiver<Reply>,
+}
+
+impl StoreThread {
+    pub(super) fn start(
+        store: Box<dyn Store>,
+        host_monitor: HostMonitorId,
+        clock: MonotonicClock,
+    ) -> std::io::Result<Self> {
+        let (writes, waiting) = channel();
+        let (replies, received) = unbounded_channel();
+        let now = clock.now();
+        let worker = Worker {
+            store,
+            host_monitor,
+            clock,
+            waiting,
+            replies,
+            pending: Pending::default(),
+            stamp: None,
+            next_roster: now,
+            next_try: now,
+            last_roster: None,
+        };
+        std::thread::Builder::new().name("store".to_owned()).spawn(move || worker.run())?;
+        Ok(Self { writes, replies: received })
+    }
+
+    pub(super) fn push(&self, waiting: Waiting) {
+        // The thread ends only with the daemon; `reply` tells of that.
+        let _ = self.writes.send(waiting);
+    }
+
+    pub(super) async fn reply(&mut self) -> Option<Reply> {
+        self.replies.recv().await
+    }
+}
+
+struct Worker {
+    store: Box<dyn Store>,
+    host_monitor: HostMonitorId,
+    clock: MonotonicClock,
+    waiting: Receiver<Waiting>,
+    replies: UnboundedSender<Reply>,
+    pending: Pending,
+    stamp: Option<u64>,
+    next_roster: Instant,
+    next_try: Instant,
+    last_roster: Option<Roster>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            match self.waiting.recv_timeout(LOOK_PERIOD) {
+                Ok(waiting) => self.pending.push(waiting),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Ok(waiting) = self.waiting.try_recv() {
+                self.pending.push(waiting);
+            }
+            let now = self.clock.now();
+            if now < self.next_try {
+                continue;
+            }
+            if let Err(error) = self.turn(now) {
+                self.next_try = now + RETRY_PERIOD;
+                self.pending.failed();
+                self.tell(Reply::Unreachable { error: with_sources(&error) });
+            }
+        }
+    }
+
+    fn turn(&mut self, now: Instant) -> Result<(), StoreError> {
+        while let Some((up_to, batch)) = self.pending.batch(now) {
+            self.store.host_monitor_apply(self.host_monitor, &batch)?;
+            self.pending.committed();
+            if batch.iter().any(changes_roster) {
+                self.next_roster = now;
+            }
+            self.tell(Reply::Stored { up_to });
+        }
+        let stamp = self.store.change_stamp()?;
+        if self.stamp != Some(stamp) || now >= self.next_roster {
+            let roster = self.store.roster(self.host_monitor)?;
+            self.stamp = Some(stamp);
+            self.next_roster = now + ROSTER_PERIOD;
+            self.tell_roster(roster);
+        }
+        Ok(())
+    }
+
+    /// An unchanged roster without requests says nothing new.
+    fn tell_roster(&mut self, roster: Roster) {
+        if self.last_roster.as_ref() != Some(&roster) || !roster.requests.is_empty() {
+            self.last_roster = Some(roster.clone());
+            self.tell(Reply::Roster(roster));
+        }
+    }
+
+    fn tell(&self, reply: Reply) {
+        // The driver is gone only when the process ends.
+        let _ = self.replies.send(reply);
+    }
+}
+
+/// Our own commits do not change the stamp, but these may change what the store wants.
+const fn changes_roster(write: &HostMonitorWrite) -> bool {
+    !matches!(write, HostMonitorWrite::Heartbeat | HostMonitorWrite::NodeEvent { .. })
+}
+
+/// An error with what lies beneath it, for one line of log.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

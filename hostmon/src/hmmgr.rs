@@ -1,0 +1,91 @@
+//! The command `hmmgr`.
+
+mod passthru;
+mod status;
+
+use std::error::Error;
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use vmpulse_local::exit::Exit;
+
+use crate::settings::{SETTINGS_VARIABLE, Settings};
+
+/// Asks the host monitors of this machine, and the health store.
+#[derive(Debug, Parser)]
+#[command(name = "hmmgr", version)]
+struct Arguments {
+    /// Settings file, in place of $VMPULSE_HOSTMON_SETTINGS and /etc/vmpulse/hostmon.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Health store, in place of the one in the settings.
+    #[arg(long, global = true, value_name = "URL")]
+    store: Option<String>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show every host monitor that runs on this machine.
+    Status {
+        /// How to show it.
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Carry out one XML request to the health store: request on standard input, answer on standard output.
+    Passthru,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _closed = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    if let Err(error) = vmpulse_local::logging::init("warn") {
+        return fail(&error, Exit::Config);
+    }
+    let variable = std::env::var_os(SETTINGS_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+    match Settings::load(arguments.settings.as_deref(), variable.as_deref()) {
+        Ok(settings) => match arguments.action {
+            Action::Status { output } => status::run(&settings, output),
+            Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
+        },
+        Err(error) => fail(&error, Exit::Config),
+    }
+}
+
+/// Says on standard error what went wrong and why.
+fn fail(error: &dyn Error, exit: Exit) -> Exit {
+    let mut text = format!("hmmgr: {error}");
+    let mut source = error.source();
+    while let Some(reason) = source {
+        text.push_str(&format!(": {reason}"));
+        source = reason.source();
+    }
+    let _closed = writeln!(std::io::stderr(), "{text}");
+    exit
+}
+
+/// Writes data to standard output. A reader that went away has what it wanted.
+fn print(data: &str, exit: Exit) -> Exit {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(data.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&error, Exit::OsError),
+        _ => exit,
+    }
+}

@@ -1,0 +1,220 @@
+//! `hmmgr status`: asks every host monitor whose command socket is in the run folder.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use vmpulse_local::command::{CallError, call};
+use vmpulse_local::exit::Exit;
+
+use super::{Output, fail, print};
+use crate::settings::Settings;
+use crate::status::{CommandRequest, PathStatus, Status};
+
+/// A host monitor that is well answers in milliseconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What was heard, as `-o json` shows it.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    host_monitors: Vec<Status>,
+    failures: Vec<Failure>,
+}
+
+/// A socket that brought no answer.
+#[derive(Debug, Serialize)]
+struct Failure {
+    socket: PathBuf,
+    error: String,
+}
+
+pub(super) fn run(settings: &Settings, output: Output) -> Exit {
+    let sockets = match sockets(&settings.run_dir) {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(&error, Exit::OsError),
+    };
+    let (report, exit) = ask(sockets);
+    let text = match output {
+        Output::Json => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
+        Output::Text => report.host_monitors.iter().map(show).collect::<Vec<_>>().join("\n"),
+    };
+    let exit = print(&text, exit);
+    for failure in &report.failures {
+        fail(&std::io::Error::other(failure.error.clone()), exit);
+    }
+    if report.host_monitors.is_empty() && report.failures.is_empty() {
+        let hint = format!(
+            "no host monitor runs here: there is no hostmon-*.sock in {}; start one, or name its settings with \
+             --settings",
+            settings.run_dir.display()
+        );
+        return fail(&std::io::Error::other(hint), Exit::Unavailable);
+    }
+    exit
+}
+
+/// Sockets of host monitors, by name. A folder that is not there has none.
+fn sockets(run_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(run_dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut sockets = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("hostmon-") && name.ends_with(".sock") {
+            sockets.push(path);
+        }
+    }
+    sockets.sort();
+    Ok(sockets)
+}
+
+/// The exit code is that of the first failure.
+fn ask(sockets: Vec<PathBuf>) -> (Report, Exit) {
+    let mut report = Report::default();
+    let mut exit = Exit::Done;
+    for socket in sockets {
+        match call::<_, Status>(&socket, &CommandRequest::Status, ANSWER_TIMEOUT) {
+            Ok(status) => report.host_monitors.push(status),
+            Err(error) => {
+                exit = if exit == Exit::Done { error.exit() } else { exit };
+                report.failures.push(Failure { error: explained(&error), socket });
+            }
+        }
+    }
+    (report, exit)
+}
+
+fn explained(error: &CallError) -> String {
+    let reason = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", reason.unwrap_or_default())
+}
+
+fn show(status: &Status) -> String {
+    let mut text = String::new();
+    let store = format!("{} ({})", status.store, if status.store_ok { "ok" } else { "cannot be reached" });
+    let lines = [
+        ("Trunk", status.trunk.clone()),
+        ("UUID", status.uuid.clone()),
+        ("MAC", status.mac.clone()),
+        ("PID", status.pid.to_string()),
+        ("Mode", status.mode.to_string()),
+        ("Incarnation", status.incarnation.clone()),
+        ("Started", local_time(&status.started)),
+        ("Store", store),
+        ("Pending_writes", status.pending_writes.to_string()),
+        ("Spool", status.spool.to_string()),
+        ("Kernel_drops", status.kernel_drops.to_string()),
+        ("Late", status.late.to_string()),
+        ("Paths", status.paths.len().to_string()),
+    ];
+    for (key, value) in lines {
+        line(&mut text, &format!("{:<21}{value}", format!("{key}:")));
+    }
+    paths(&mut text, &status.paths);
+    for (name, count) in status.counters.iter().filter(|(_, count)| **count > 0) {
+        line(&mut text, &format!("{:<21}{name} {count}", "Counter:"));
+    }
+    text
+}
+
+fn paths(text: &mut String, paths: &[PathStatus]) {
+    if paths.is_empty() {
+        return;
+    }
+    line(text, "");
+    let row = |cells: [&str; 7]| {
+        let [vm, mac, state, version, interval, age, heartbeats] = cells;
+        format!(
+            "  {vm:<36}  {mac:<17}  {state:<9}  {version:<7}  {interval:>11}  {age:>10}  {heartbeats:>10}"
+        )
+    };
+    line(text, &row(["VM", "MAC", "STATE", "VERSION", "INTERVAL_MS", "LAST_HB_S", "HEARTBEATS"]));
+    for path in paths {
+        let age = path.last_heartbeat_age_ms.map_or_else(|| "never".to_owned(), seconds);
+        let (interval, heartbeats) = (path.interval_ms.to_string(), path.heartbeats.to_string());
+        line(text, &row([&path.vm, &path.mac, &path.state, &path.version, &interval, &age, &heartbeats]));
+    }
+}
+
+fn seconds(age_ms: u64) -> String {
+    format!("{}.{:03}", age_ms / 1000, age_ms % 1000)
+}
+
+/// In the reader's time zone; as it came if it is no time.
+fn local_time(rfc3339: &str) -> String {
+    match rfc3339.parse::<jiff::Timestamp>() {
+        Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
+        Err(_) => rfc3339.to_owned(),
+    }
+}
+
+fn line(text: &mut String, line: &str) {
+    let _cannot_fail = writeln!(text, "{}", line.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmpulse_store::MonitorMode;
+
+    #[test]
+    fn a_status_is_shown_in_blocks() {
+        let path = PathStatus {
+            vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".into(),
+            mac: "02:00:00:00:00:01".into(),
+            state: "BEATING".into(),
+            version: "2.1".into(),
+            interval_ms: 10_000,
+            last_heartbeat_age_ms: Some(4_007),
+            heartbeats: 12,
+        };
+        let status = Status {
+            trunk: "eth1".into(),
+            uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".into(),
+            mac: "02:ff:00:00:00:01".into(),
+            pid: 4711,
+            mode: MonitorMode::Global,
+            incarnation: "1795245600.000000000.1".into(),
+            started: "soon".into(),
+            store: "sqlite:///var/lib/vmpulse/health.db".into(),
+            store_ok: true,
+            pending_writes: 0,
+            spool: 0,
+            paths: vec![path.clone(), PathStatus { last_heartbeat_age_ms: None, ..path }],
+            counters: [("hello_sent".to_owned(), 5), ("bad_checksum".to_owned(), 0)].into(),
+            kernel_drops: 0,
+            late: 0,
+        };
+        let text = show(&status);
+        for part in [
+            "Mode:                GLOBAL\n",
+            "Started:             soon\n",
+            "Store:               sqlite:///var/lib/vmpulse/health.db (ok)\n",
+            "  VM                                    MAC                STATE      VERSION  INTERVAL_MS   LAST_HB_S",
+            "  02:00:00:00:00:01  BEATING    2.1            10000       4.007          12\n",
+            "never",
+            "Counter:             hello_sent 5\n",
+        ] {
+            assert!(text.contains(part), "{part:?} in\n{text}");
+        }
+        assert!(!text.contains("bad_checksum"), "{text}");
+    }
+
+    #[test]
+    fn only_host_monitors_sockets_are_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["hostmon-eth2.sock", "hostmon-eth1.sock", "hostmon-eth1.lock", "agent.sock"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = sockets(folder.path()).unwrap();
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["hostmon-eth1.sock", "hostmon-eth2.sock"]);
+        assert!(sockets(&folder.path().join("missing")).unwrap().is_empty());
+        let (report, exit) = ask(found);
+        assert_eq!((report.failures.len(), exit), (2, Exit::Unavailable), "nobody listens there");
+    }
+}

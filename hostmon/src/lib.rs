@@ -1,0 +1,14 @@
+//! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
+//!
+//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`passthru`]'s parsing and rendering.
+//! Edges and drivers: [`driver`] (the daemon), [`settings`].
+
+pub mod driver;
+pub mod hmmgr;
+pub mod monitor;
+pub mod passthru;
+pub mod pending;
+pub mod sessions;
+pub mod settings;
+pub mod status;
+pub mod tracker;

@@ -1,0 +1,392 @@
+//! The core of a host monitor: sessions, liveness and the store, put together.
+//!
+//! Pure. Frames, replies of the store and doubts go in; frames, writes to the store and notes for the log come
+//! out. The store is a peer: writes carry growing numbers and later come back as [`Input::Stored`], so a slow
+//! store never delays a heartbeat, and a guest's message is acknowledged only once its write is committed.
+
+mod guests;
+mod notes;
+mod reports;
+mod roster;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::id::{Incarnation, VmUuid};
+use vmpulse_protocol::path::{HmIdentity, Token};
+use vmpulse_protocol::time::Instant;
+use vmpulse_store::{
+    HostMonitorStart, HostMonitorWrite, MonitorMode, NodeState, REASON_NODE_SHUTDOWN, Roster,
+};
+
+use crate::sessions::{Receipt, SessionView, Sessions, Transmit};
+use crate::tracker::{Doubt, Edge, Tracker};
+
+use guests::Watched;
+pub use notes::Note;
+use notes::Reported;
+use roster::Asked;
+
+/// Hellos after the start, then every [`HELLO_PERIOD`].
+const HELLOS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
+const HELLO_PERIOD: Duration = Duration::from_secs(30);
+/// Lateness of the loop below this is not even noted.
+const LATENESS_NOTED: Duration = Duration::from_millis(1);
+
+/// Who it is and how it works.
+#[derive(Clone, Debug)]
+pub struct MonitorConfig {
+    /// Who it is on the wire.
+    pub identity: HmIdentity,
+    /// This start.
+    pub incarnation: Incarnation,
+    /// Its trunk adapter's name and address, for the store.
+    pub trunk: String,
+    /// The address.
+    pub mac: MacAddr,
+    /// VLAN id, if one is configured.
+    pub vlan: Option<u16>,
+    /// Interval for VMs that have none of their own.
+    pub heartbeat_interval_ms: u32,
+    /// Interval of its own heartbeat to the store.
+    pub store_heartbeat: Duration,
+    /// Different at each start.
+    pub seed: u64,
+}
+
+/// What happens to it.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A frame.
+    Frame {
+        /// When it arrived, by the kernel's stamp.
+        arrived: Instant,
+        /// From whom.
+        source: MacAddr,
+        /// TCI of its tag.
+        vlan: Option<u16>,
+        /// What follows the Ethernet header.
+        payload: &'a [u8],
+    },
+    /// What the store wants of it, read anew.
+    Roster(Roster),
+    /// Every write up to this number is committed.
+    Stored {
+        /// The number.
+        up_to: u64,
+    },
+    /// The store cannot be written (false), or can again (true).
+    StoreReachable(bool),
+    /// The kernel dropped this many frames more.
+    Dropped(u64),
+    /// The socket could not be emptied in this turn.
+    Behind,
+    /// The trunk adapter went down or away (false), or came back (true).
+    Adapter(bool),
+    /// It is being stopped on purpose.
+    Shutdown,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this frame.
+    Transmit(Transmit),
+    /// Write this to the store, in order.
+    Store {
+        /// Grows by one.
+        number: u64,
+        /// What.
+        write: HostMonitorWrite,
+    },
+    /// Worth a line in the log.
+    Note(Note),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Monitor {
+    config: MonitorConfig,
+    sessions: Sessions,
+    tracker: Tracker,
+    started: Instant,
+    watched: HashMap<VmUuid, Watched>,
+    elsewhere: BTreeSet<VmUuid>,
+    roster_known: bool,
+    /// Messages to guests under way: what each is for.
+    under_way: HashMap<Token, Asked>,
+    /// Requests of the store being carried out.
+    requests: BTreeSet<i64>,
+    next_token: u64,
+    next_write: u64,
+    /// Messages of guests to be acknowledged when the write of this number is committed.
+    to_accept: BTreeMap<u64, Receipt>,
+    reported: Reported,
+    hellos: usize,
+    next_hello: Instant,
+    next_store_heartbeat: Instant,
+    /// When the loop was to come round again, as of its last turn.
+    due: Option<Instant>,
+    adapter_down: bool,
+    store_reachable: bool,
+    late: u64,
+    deferrals: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Monitor {
+    /// Starts: tells the store, and says Hello at the first timeout.
+    #[must_use]
+    pub fn new(config: MonitorConfig, now: Instant) -> Self {
+        let sessions = Sessions::new(config.identity, config.incarnation.as_str(), config.seed);
+        let mut monitor = Self {
+            sessions,
+            tracker: Tracker::new(),
+            started: now,
+            watched: HashMap::new(),
+            elsewhere: BTreeSet::new(),
+            roster_known: false,
+            under_way: HashMap::new(),
+            requests: BTreeSet::new(),
+            next_token: 0,
+            next_write: 0,
+            to_accept: BTreeMap::new(),
+            reported: Reported::default(),
+            hellos: 0,
+            next_hello: now,
+            next_store_heartbeat: now + config.store_heartbeat,
+            due: None,
+            adapter_down: false,
+            store_reachable: true,
+            late: 0,
+            deferrals: 0,
+            outputs: VecDeque::new(),
+            config,
+        };
+        let start = monitor.start_record();
+        monitor.write(HostMonitorWrite::Started(start));
+        monitor
+    }
+
+    /// Takes what happened.
+    pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Frame { arrived, source, vlan, payload } => {
+                self.sessions.handle_frame(now, source, vlan, payload);
+                self.on_session_events(now, arrived);
+            }
+            Input::Roster(roster) => self.on_roster(now, roster),
+            Input::Stored { up_to } => self.on_stored(now, up_to),
+            Input::StoreReachable(reachable) => self.on_store_reachable(reachable),
+            Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
+            Input::Behind => self.tracker.handle_doubt(now, Doubt::Behind),
+            Input::Adapter(up) => self.on_adapter(now, up),
+            Input::Shutdown => self.write(HostMonitorWrite::NodeChanged {
+                state: NodeState::Down,
+                reason: REASON_NODE_SHUTDOWN,
+                mode: MonitorMode::Down,
+            }),
+        }
+        self.settle(now);
+    }
+
+    /// Does what is due. The link must have been read until it was empty in this turn (or [`Input::Behind`] said):
+    /// otherwise a guest could be accused of a silence that waits in the socket.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.on_lateness(now);
+        if self.next_hello <= now {
+            self.sessions.broadcast_hello();
+            self.hellos = self.hellos.saturating_add(1);
+            self.next_hello = match HELLOS.get(self.hellos) {
+                Some(after) => self.started + *after,
+                None => now + HELLO_PERIOD,
+            };
+        }
+        if self.next_store_heartbeat <= now {
+            self.next_store_heartbeat = now + self.config.store_heartbeat;
+            self.write(HostMonitorWrite::Heartbeat);
+        }
+        self.sessions.handle_timeout(now);
+        if self.adapter_down {
+            self.tracker.handle_doubt(now, Doubt::AdapterDown);
+        }
+        self.tracker.handle_timeout(now);
+        self.settle(now);
+        self.due = self.poll_timeout().map(|due| due.max(now));
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let own = [Some(self.next_hello), Some(self.next_store_heartbeat)];
+        own.into_iter().chain([self.sessions.poll_timeout(), self.tracker.poll_timeout()]).flatten().min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.sessions.poll_transmit().map(Output::Transmit).or_else(|| self.outputs.pop_front())
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub const fn config(&self) -> &MonitorConfig {
+        &self.config
+    }
+
+    /// Every open path, with whether it beats and how long ago it last did.
+    pub fn paths(&self, now: Instant) -> impl Iterator<Item = PathView> {
+        self.sessions.views().map(move |session| PathView {
+            beating: self.tracker.is_beating(session.vm),
+            watched: self.tracker.is_watched(session.vm),
+            missing: self.tracker.is_missing(session.vm),
+            silence: self.tracker.silence(now, session.vm),
+            interval_ms: self.watched.get(&session.vm).and_then(|watched| watched.told).flatten(),
+            session,
+        })
+    }
+
+    /// Named counts since the start.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        let (watched, beating) = self.tracker.counts();
+        let mut counters = self.sessions.counters();
+        let more = [
+            ("vms_watched", watched as u64),
+            ("vms_beating", beating as u64),
+            ("late_turns", self.late),
+            ("deferrals", self.deferrals),
+            ("writes", self.next_write),
+        ];
+        counters.extend(more.map(|(name, count)| (name.to_owned(), count)));
+        counters
+    }
+
+    fn start_record(&self) -> HostMonitorStart {
+        let HmIdentity { lower, upper, .. } = self.config.identity;
+        HostMonitorStart {
+            trunk: self.config.trunk.clone(),
+            mac: self.config.mac.to_string(),
+            vlan: self.config.vlan,
+            incarnation: self.config.incarnation.to_string(),
+            versions: format!("{lower}-{upper}"),
+            heartbeat_interval: self.config.store_heartbeat,
+        }
+    }
+
+    /// A turn that comes much later than it was asked for may have missed frames.
+    fn on_lateness(&mut self, now: Instant) {
+        let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
+        if late > LATENESS_NOTED {
+            self.tracker.handle_doubt(now, Doubt::Late(late));
+            if Doubt::Late(late).is_noteworthy() {
+                self.late = self.late.saturating_add(1);
+            }
+        }
+    }
+
+    fn on_stored(&mut self, now: Instant, up_to: u64) {
+        let later = self.to_accept.split_off(&up_to.saturating_add(1));
+        let committed = std::mem::replace(&mut self.to_accept, later);
+        for receipt in committed.into_values() {
+            self.sessions.accept(now, receipt);
+        }
+        self.on_session_events(now, now);
+    }
+
+    fn on_store_reachable(&mut self, reachable: bool) {
+        if reachable == self.store_reachable {
+            return;
+        }
+        self.store_reachable = reachable;
+        self.note(if reachable { Note::StoreBack } else { Note::StoreLost });
+        if reachable {
+            let text = "the store could not be written for a while; nothing was lost".to_owned();
+            self.write(HostMonitorWrite::NodeEvent { kind: "STORE_BACK".to_owned(), text });
+        }
+    }
+
+    fn on_adapter(&mut self, now: Instant, up: bool) {
+        if up != self.adapter_down {
+            return;
+        }
+        self.adapter_down = !up;
+        // The doubt holds for an interval beyond the adapter's return.
+        self.tracker.handle_doubt(now, Doubt::AdapterDown);
+        let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" }.to_owned();
+        let text = format!("trunk adapter {}", self.config.trunk);
+        self.write(HostMonitorWrite::NodeEvent { kind, text });
+        self.note(Note::Adapter { up });
+        if up {
+            self.sessions.broadcast_hello();
+        }
+    }
+
+    /// Findings of the tracker become writes.
+    fn settle(&mut self, now: Instant) {
+        self.on_session_events(now, now);
+        while let Some(edge) = self.tracker.poll_edge() {
+            self.on_edge(edge);
+        }
+    }
+
+    fn on_edge(&mut self, edge: Edge) {
+        self.note(Note::Edge(edge));
+        match edge {
+            Edge::Detected { vm } => self.write(HostMonitorWrite::PathDetected { vm }),
+            Edge::Missing { vm, age, common } => {
+                self.write(HostMonitorWrite::PathMissing { vm, age, common })
+            }
+            Edge::Deferred { doubt } => {
+                self.deferrals = self.deferrals.saturating_add(1);
+                self.write(HostMonitorWrite::NodeEvent {
+                    kind: "DEFERRED".to_owned(),
+                    text: doubt.to_string(),
+                });
+            }
+            Edge::Blind => {
+                let text = "the monitor cannot hear its trunk reliably; its paths are unknown".to_owned();
+                self.write(HostMonitorWrite::NodeEvent { kind: "BLIND".to_owned(), text });
+            }
+            Edge::Sighted => {
+                let text = "the monitor hears its trunk again".to_owned();
+                self.write(HostMonitorWrite::NodeEvent { kind: "SIGHTED".to_owned(), text });
+            }
+        }
+    }
+
+    fn write(&mut self, write: HostMonitorWrite) {
+        self.next_write = self.next_write.saturating_add(1);
+        self.outputs.push_back(Output::Store { number: self.next_write, write });
+    }
+
+    /// Writes what a guest said; its message is acknowledged when the write is committed.
+    fn write_for(&mut self, receipt: Receipt, write: HostMonitorWrite) {
+        self.write(write);
+        self.to_accept.insert(self.next_write, receipt);
+    }
+
+    fn note(&mut self, note: Note) {
+        self.outputs.push_back(Output::Note(note));
+    }
+}
+
+/// A path as shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathView {
+    /// The session.
+    pub session: SessionView,
+    /// Whether its silence counts.
+    pub watched: bool,
+    /// Whether it beats.
+    pub beating: bool,
+    /// Whether it is MISSING.
+    pub missing: bool,
+    /// Since its last heartbeat, if it is watched.
+    pub silence: Option<Duration>,
+    /// Interval that the guest was told.
+    pub interval_ms: Option<u32>,
+}

@@ -1,0 +1,176 @@
+//! What guests do: handshakes, heartbeats, and being told to beat.
+//!
+//! Whether a guest beats is reconciled, not commanded: whatever was lost or restarted, the difference between
+//! what is *wanted* and what it was *told* is sent when it can hear it.
+
+use std::time::Duration;
+
+use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::id::VmUuid;
+use vmpulse_protocol::message::Message;
+use vmpulse_protocol::path::CloseReason;
+use vmpulse_protocol::time::Instant;
+use vmpulse_protocol::wire::Version;
+use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite};
+
+use super::Monitor;
+use super::notes::Note;
+use super::roster::Asked;
+use crate::sessions::SessionEvent;
+
+/// A registered VM of this host, or one of another host that came by.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    /// Interval in milliseconds; `None`: no heartbeats.
+    pub(super) wanted: Option<u32>,
+    /// What it acknowledged on its present path; `None`: nothing was said yet.
+    pub(super) told: Option<Option<u32>>,
+    /// A message about it is under way.
+    pub(super) telling: bool,
+}
+
+pub(super) const fn interval(interval_ms: u32) -> Duration {
+    Duration::from_millis(interval_ms as u64)
+}
+
+impl Monitor {
+    /// `arrived`: when the frame that caused them arrived.
+    pub(super) fn on_session_events(&mut self, now: Instant, arrived: Instant) {
+        while let Some(event) = self.sessions.poll_event() {
+            self.on_session_event(now, arrived, event);
+        }
+    }
+
+    fn on_session_event(&mut self, now: Instant, arrived: Instant, event: SessionEvent) {
+        match event {
+            SessionEvent::Heartbeat { vm } => self.on_heartbeat(now, arrived, vm),
+            SessionEvent::Opened { vm, mac, version } => self.on_opened(now, vm, mac, version),
+            SessionEvent::Closed { vm, reason, .. } => {
+                self.note(Note::Closed { vm, reason });
+                self.on_path_changed(vm);
+            }
+            SessionEvent::Message { vm, receipt, payload } => self.on_message(now, vm, receipt, &payload),
+            SessionEvent::Delivered { token } => self.on_delivered(now, token),
+            SessionEvent::HandedBack { token } => self.on_handed_back(token),
+            SessionEvent::Unanswered { vm } => self.on_unanswered(now, vm),
+            SessionEvent::CannotManage { mac, uuid } => self.on_cannot_manage(mac, uuid),
+            SessionEvent::AnotherAddress { vm, open_at, mac } => {
+                self.on_another_address(now, vm, open_at, mac)
+            }
+            SessionEvent::VersionConflict { mac, uuid, versions } => {
+                self.on_version_conflict(mac, uuid, &versions)
+            }
+        }
+    }
+
+    fn on_heartbeat(&mut self, now: Instant, arrived: Instant, vm: VmUuid) {
+        self.tracker.handle_heartbeat(arrived, vm);
+        let Some(watched) = self.watched.get_mut(&vm) else { return };
+        if watched.told == Some(watched.wanted) {
+            return;
+        }
+        // It beats, by a start of an earlier life of this monitor: stopping it is something to be said, too.
+        let _ = watched.told.get_or_insert(Some(0));
+        self.reconcile(now, vm);
+    }
+
+    fn on_opened(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, version: Version) {
+        let registered = self.watched.contains_key(&vm) || self.elsewhere.contains(&vm);
+        self.note(Note::Opened { vm, mac, version, registered });
+        if self.elsewhere.contains(&vm) {
+            // Alive is alive, whichever host's monitor hears it.
+            let wanted = Some(self.config.heartbeat_interval_ms);
+            self.watched.entry(vm).or_default().wanted = wanted;
+        }
+        self.on_path_changed(vm);
+        self.tracker.handle_opened(vm);
+        if registered {
+            self.write_opened(vm, mac, version);
+            self.reconcile(now, vm);
+        } else if self.roster_known && self.reported.is_new(mac, "unmanaged") {
+            let (uuid, mac) = (vm.to_string(), mac.to_string());
+            self.write(HostMonitorWrite::Discovered { uuid, mac, kind: Discovery::Unmanaged });
+        }
+    }
+
+    pub(super) fn write_opened(&mut self, vm: VmUuid, mac: MacAddr, version: Version) {
+        let (mac, version) = (mac.to_string(), version.to_string());
+        self.write(HostMonitorWrite::PathOpened { vm, mac, version });
+    }
+
+    /// A new path was told nothing yet.
+    fn on_path_changed(&mut self, vm: VmUuid) {
+        if let Some(watched) = self.watched.get_mut(&vm) {
+            watched.told = None;
+            watched.telling = false;
+        }
+    }
+
+    /// Tells the VM to beat or not to, unless it was told so.
+    pub(super) fn reconcile(&mut self, now: Instant, vm: VmUuid) {
+        let Some(watched) = self.watched.get_mut(&vm) else { return };
+        let unsaid = watched.told.unwrap_or_default() != watched.wanted;
+        if watched.telling || !unsaid || !self.sessions.is_open(vm) {
+            return;
+        }
+        watched.telling = true;
+        let interval_ms = watched.wanted;
+        let message = match interval_ms {
+            Some(interval_ms) => Message::StartHeartbeat { interval_ms },
+            None => Message::StopHeartbeat,
+        };
+        self.send(now, vm, Asked::Heartbeats { vm, interval_ms }, &message);
+    }
+
+    pub(super) fn on_told(&mut self, now: Instant, vm: VmUuid, interval_ms: Option<u32>) {
+        let Some(watched) = self.watched.get_mut(&vm) else { return };
+        watched.telling = false;
+        watched.told = Some(interval_ms);
+        if let Some(interval_ms) = interval_ms.filter(|_| watched.wanted.is_some()) {
+            self.tracker.handle_started(now, vm, interval(interval_ms));
+        }
+        // Something else may be wanted by now.
+        self.reconcile(now, vm);
+    }
+
+    /// A guest that beats is not cut off because it did not answer: it is asked to shake hands anew.
+    fn on_unanswered(&mut self, now: Instant, vm: VmUuid) {
+        self.sessions.hello_vm(now, vm);
+        if !self.tracker.is_beating(vm) {
+            self.sessions.close(now, vm, CloseReason::Unanswered);
+        }
+    }
+
+    fn on_cannot_manage(&mut self, mac: MacAddr, uuid: String) {
+        if self.reported.is_new(mac, "cannot manage") {
+            let text = format!("its UUID {uuid:?} is none; give the VM a UUID, or the agent a vm_uuid");
+            self.note(Note::Stranger { mac, text });
+            let mac = mac.to_string();
+            self.write(HostMonitorWrite::Discovered { uuid, mac, kind: Discovery::CannotManage });
+        }
+    }
+
+    /// Two addresses claim one UUID. While the first beats, the second is turned away and recorded; when the first
+    /// is MISSING the VM may have got a new adapter: the next SYN (it is repeated) finds the place free.
+    fn on_another_address(&mut self, now: Instant, vm: VmUuid, open_at: MacAddr, mac: MacAddr) {
+        if self.tracker.is_missing(vm) {
+            return self.sessions.give_up(now, vm);
+        }
+        if self.reported.is_new(mac, "uuid conflict") {
+            let text = format!("{mac} claims the UUID of VM {vm}, whose path is open at {open_at}");
+            self.note(Note::Stranger { mac, text: text.clone() });
+            let (uuid, mac) = (vm.to_string(), mac.to_string());
+            self.write(HostMonitorWrite::Conflict { uuid, mac, kind: ConflictKind::Uuid, text });
+        }
+    }
+
+    fn on_version_conflict(&mut self, mac: MacAddr, uuid: String, versions: &str) {
+        if self.reported.is_new(mac, "version conflict") {
+            let (lower, upper) = (self.config.identity.lower, self.config.identity.upper);
+            let text = format!("it speaks HVNCP {versions}, this monitor {lower}-{upper}");
+            self.note(Note::Stranger { mac, text: text.clone() });
+            let mac = mac.to_string();
+            self.write(HostMonitorWrite::Conflict { uuid, mac, kind: ConflictKind::Version, text });
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What guests say: each message is taken only when what it says is in the store.
+
+use vmpulse_protocol::id::VmUuid;
+use vmpulse_protocol::message::{Message, Shutdown};
+use vmpulse_protocol::time::Instant;
+use vmpulse_store::{HostMonitorWrite, SuspendReason};
+
+use super::Monitor;
+use super::notes::Note;
+use crate::sessions::Receipt;
+
+impl Monitor {
+    pub(super) fn on_message(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, payload: &[u8]) {
+        let Some(message) = Message::parse(payload) else { return self.take_and_drop(now, receipt) };
+        if !self.watched.contains_key(&vm) {
+            // What a guest says that nobody manages is of no consequence, and must not fill the store.
+            return self.take_and_drop(now, receipt);
+        }
+        match message {
+            Message::Shutdown(kind) => self.on_shutdown(vm, receipt, kind),
+            Message::Suspend => {
+                self.note(Note::Announced { vm, what: "monitoring suspended by its administrator" });
+                let reason = SuspendReason::Administrator;
+                self.write_for(receipt, HostMonitorWrite::Suspended { vm, reason });
+            }
+            Message::Resume => {
+                self.note(Note::Announced { vm, what: "monitoring resumed by its administrator" });
+                self.write_for(receipt, HostMonitorWrite::Resumed { vm });
+            }
+            Message::Doorbell(bits) => {
+                self.write_for(receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 })
+            }
+            Message::Report { tag, xml } => {
+                let payload = xml.to_vec();
+                self.write_for(receipt, HostMonitorWrite::Report { vm, message: tag, payload });
+            }
+            Message::ReportClear { tag } => {
+                self.write_for(receipt, HostMonitorWrite::ReportCleared { vm, message: tag });
+            }
+            Message::Heartbeat { .. }
+            | Message::StartHeartbeat { .. }
+            | Message::StopHeartbeat
+            | Message::ReportRequest { .. }
+            | Message::ReportTaken { .. } => self.take_and_drop(now, receipt),
+        }
+    }
+
+    fn on_shutdown(&mut self, vm: VmUuid, receipt: Receipt, kind: Shutdown) {
+        let (what, reason) = match kind {
+            Shutdown::Daemon => ("its agent is being stopped", SuspendReason::Daemon),
+            Shutdown::Os => ("the guest is shutting down", SuspendReason::Os),
+        };
+        self.note(Note::Announced { vm, what });
+        self.write_for(receipt, HostMonitorWrite::Suspended { vm, reason });
+    }
+
+    /// Not acknowledging it would make the guest repeat it and give up its path.
+    fn take_and_drop(&mut self, now: Instant, receipt: Receipt) {
+        self.sessions.accept(now, receipt);
+    }
+}

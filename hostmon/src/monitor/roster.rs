@@ -1,0 +1,151 @@
+//! What the store wants: whom to monitor, and requests to carry out.
+
+use std::collections::{BTreeSet, HashMap};
+
+use vmpulse_protocol::id::VmUuid;
+use vmpulse_protocol::message::Message;
+use vmpulse_protocol::path::Token;
+use vmpulse_protocol::time::Instant;
+use vmpulse_store::{HostMonitorRequest, HostMonitorWrite, RequestKind, Roster, RosterVm, VmState};
+
+use super::Monitor;
+
+/// What a message to a guest is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// `START_HB` with this interval, or `STOP_HB`.
+    Heartbeats { vm: VmUuid, interval_ms: Option<u32> },
+    /// A request of the store.
+    Request { tag: i64 },
+}
+
+impl Monitor {
+    pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
+        self.elsewhere = roster.elsewhere.into_iter().collect();
+        let mut gone: BTreeSet<VmUuid> = self.watched.keys().copied().collect();
+        for vm in &roster.vms {
+            gone.remove(&vm.uuid);
+            self.on_roster_vm(now, vm);
+        }
+        for vm in gone {
+            // Of another host, but heard here: it stays watched.
+            if !(self.elsewhere.contains(&vm) && self.sessions.is_open(vm)) {
+                self.on_roster_vm_gone(now, vm);
+            }
+        }
+        self.roster_known = true;
+        let open: BTreeSet<i64> = roster.requests.iter().map(|request| request.tag).collect();
+        self.requests.retain(|tag| open.contains(tag));
+        for request in roster.requests {
+            self.on_request(now, &request);
+        }
+    }
+
+    fn on_roster_vm(&mut self, now: Instant, vm: &RosterVm) {
+        let wanted = match vm.state {
+            VmState::Starting | VmState::Started | VmState::Suspended => {
+                Some(vm.heartbeat_interval_ms.unwrap_or(self.config.heartbeat_interval_ms))
+            }
+            VmState::Added | VmState::Stopping | VmState::Stopped | VmState::Removing | VmState::Unknown => {
+                None
+            }
+        };
+        let new = !self.watched.contains_key(&vm.uuid);
+        self.watched.entry(vm.uuid).or_default().wanted = wanted;
+        if let Some(session) = self.sessions.view(vm.uuid).filter(|_| new) {
+            // Its path was open before the store was read, or before the VM was registered.
+            self.write_opened(vm.uuid, session.mac, session.version);
+        }
+        match (wanted, &vm.path) {
+            // Only at the start: later the tracker knows better than the store.
+            (Some(interval_ms), Some(path)) if new && !self.roster_known => {
+                self.tracker.expect(now, vm.uuid, super::guests::interval(interval_ms), path.missed);
+            }
+            (Some(_), _) => {}
+            (None, _) => self.unwatch(vm.uuid),
+        }
+        self.reconcile(now, vm.uuid);
+    }
+
+    /// Removed from the store, or registered on another host now.
+    fn on_roster_vm_gone(&mut self, now: Instant, vm: VmUuid) {
+        if let Some(watched) = self.watched.get_mut(&vm) {
+            watched.wanted = None;
+        }
+        self.unwatch(vm);
+        self.reconcile(now, vm);
+        self.watched.remove(&vm);
+    }
+
+    fn unwatch(&mut self, vm: VmUuid) {
+        if self.tracker.is_watched(vm) {
+            self.tracker.forget(vm);
+            self.write(HostMonitorWrite::PathForgotten { vm });
+        }
+    }
+
+    fn on_request(&mut self, now: Instant, request: &HostMonitorRequest) {
+        let tag = request.tag;
+        if self.requests.contains(&tag) {
+            return;
+        }
+        match request.what {
+            // The roster that brought the request was applied already.
+            RequestKind::Reconsider(_) => {
+                self.requests.insert(tag);
+                self.write(HostMonitorWrite::RequestDone { tag });
+            }
+            RequestKind::AskReport { vm, message } => {
+                self.ask(now, vm, tag, &Message::ReportRequest { tag: message, what: "apps" });
+            }
+            RequestKind::ReportTaken { vm, message } => {
+                self.ask(now, vm, tag, &Message::ReportTaken { tag: message });
+            }
+        }
+    }
+
+    /// Sends a request's message if the VM can hear it; otherwise the request stays and comes with the next roster,
+    /// or is replaced by whoever made it.
+    fn ask(&mut self, now: Instant, vm: VmUuid, tag: i64, message: &Message<'_>) {
+        if self.sessions.is_open(vm) {
+            self.requests.insert(tag);
+            self.send(now, vm, Asked::Request { tag }, message);
+        }
+    }
+
+    pub(super) fn send(&mut self, now: Instant, vm: VmUuid, asked: Asked, message: &Message<'_>) {
+        self.next_token = self.next_token.wrapping_add(1);
+        let token = Token(self.next_token);
+        self.under_way.insert(token, asked);
+        self.sessions.send(now, vm, token, message);
+    }
+
+    pub(super) fn on_delivered(&mut self, now: Instant, token: Token) {
+        match self.under_way.remove(&token) {
+            Some(Asked::Heartbeats { vm, interval_ms }) => self.on_told(now, vm, interval_ms),
+            Some(Asked::Request { tag }) => self.write(HostMonitorWrite::RequestDone { tag }),
+            None => {}
+        }
+    }
+
+    pub(super) fn on_handed_back(&mut self, token: Token) {
+        match self.under_way.remove(&token) {
+            Some(Asked::Heartbeats { vm, .. }) => {
+                if let Some(watched) = self.watched.get_mut(&vm) {
+                    watched.telling = false;
+                }
+            }
+            // Asked again with the next roster.
+            Some(Asked::Request { tag }) => {
+                self.requests.remove(&tag);
+            }
+            None => {}
+        }
+    }
+
+    /// For tests and status: how many messages are under way.
+    #[must_use]
+    pub fn messages_under_way(&self) -> usize {
+        HashMap::len(&self.under_way)
+    }
+}

@@ -1,0 +1,93 @@
+//! Carrying requests out.
+
+use std::collections::HashMap;
+
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+use vmpulse_store::{HostKey, Store, StoreError, TransactionTag};
+
+use super::request::{Code, Refusal, Request, Response, Scope, StartList};
+
+/// Carries `request` out, entirely or not at all. `local` are the host monitors of this machine.
+///
+/// # Errors
+/// A [`Refusal`]; nothing was changed then.
+pub fn execute(
+    store: &mut dyn Store,
+    request: &Request,
+    local: &[HostMonitorId],
+) -> Result<Response, Refusal> {
+    match request {
+        Request::AddHosts(hosts) => {
+            store.hosts_add(hosts)?;
+            Ok(Response::HostsAdded)
+        }
+        Request::AddVms { host, vms } => {
+            store.vms_add(host, vms)?;
+            Ok(Response::VmsAdded)
+        }
+        Request::StartVms(lists) => Ok(Response::VmsStarted(start(store, lists)?)),
+        Request::QuickQuery => Ok(Response::QuickQuery(store.quick_query()?)),
+        Request::NeedsAttention(Scope::Global) => Ok(Response::NeedsAttention(store.needs_attention()?)),
+        Request::NeedsAttention(Scope::Local) => {
+            let host = local_host(store, local)?;
+            Ok(Response::NeedsAttention(store.needs_attention_of(&host)?))
+        }
+        Request::Acknowledge(tag) => {
+            if store.acknowledge(*tag)? {
+                return Ok(Response::Acknowledged);
+            }
+            let text =
+                format!("hsTag {tag} was never given out by this store: take it from a needsAtt answer");
+            Err(Refusal::new(Code::UnknownTag, text))
+        }
+    }
+}
+
+fn start(store: &mut dyn Store, lists: &[StartList]) -> Result<Vec<TransactionTag>, Refusal> {
+    if lists.iter().any(|list| list.host.is_some()) {
+        let homes: HashMap<VmUuid, HostKey> =
+            store.vms()?.into_iter().map(|view| (view.uuid, view.host)).collect();
+        for list in lists {
+            check_host(list, &homes)?;
+        }
+    }
+    let vms: Vec<VmUuid> = lists.iter().flat_map(|list| &list.vms).copied().collect();
+    Ok(store.vms_start(&vms)?)
+}
+
+/// Where a host is named, its VMs are registered there.
+fn check_host(list: &StartList, homes: &HashMap<VmUuid, HostKey>) -> Result<(), StoreError> {
+    let Some(host) = &list.host else {
+        return Ok(());
+    };
+    for vm in &list.vms {
+        match homes.get(vm) {
+            Some(home) if home == host => {}
+            Some(home) => return Err(StoreError::Elsewhere { vm: *vm, host: home.to_string() }),
+            None => return Err(StoreError::UnknownVm(*vm)),
+        }
+    }
+    Ok(())
+}
+
+/// The one host that this machine's host monitors are registered with.
+fn local_host(store: &mut dyn Store, local: &[HostMonitorId]) -> Result<HostKey, Refusal> {
+    let hosts = store.quick_query()?.hosts.into_iter();
+    let mut here = hosts.filter(|host| host.host_monitors.iter().any(|monitor| local.contains(&monitor.id)));
+    match (here.next(), here.next()) {
+        (Some(host), None) => Ok(host.key),
+        (Some(one), Some(other)) => {
+            let text = format!(
+                "host monitors of this machine are registered with {} and with {}: register all with one host, or \
+                 ask for GLOBAL_DATA",
+                one.key, other.key
+            );
+            Err(Refusal::new(Code::UnknownHost, text))
+        }
+        (None, _) => {
+            let text = "no host monitor of this machine is registered with a host: register it with \
+                        VIO_HS_ADD_MS, or ask for GLOBAL_DATA";
+            Err(Refusal::new(Code::UnknownHost, text))
+        }
+    }
+}

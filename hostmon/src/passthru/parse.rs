@@ -1,0 +1,158 @@
+//! Reading a request. Strict: an element or attribute that is not known is refused, so that a typing error is not
+//! taken for a wish not expressed. Any namespace is accepted.
+
+mod element;
+
+use roxmltree::{Document, ParsingOptions};
+use vmpulse_store::{HostMonitorRegistration, HostRegistration, VmRegistration};
+
+use super::request::{Code, Refusal, Request, Scope, StartList};
+use element::Element;
+
+/// Longest request: some 10,000 VMs.
+pub const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+/// Most nodes of a request; a well-meant one of the greatest length has fewer.
+const MAX_NODES: u32 = 100_000;
+
+/// What can be asked, and is not there yet.
+const NOT_YET: &[&str] = &[
+    "VIO_HS_REMOVE_MS",
+    "VIO_HS_ADD_VIOS",
+    "VIO_HS_REMOVE_VIOS",
+    "VIO_HS_REMOVE_VM",
+    "VIO_HS_STOP_VM",
+    "VIO_HS_REMOVE_HOST_GROUP",
+    "VIO_HS_CONFIGURE_HM",
+    "VIO_HS_QUERY_NODE_DATA",
+    "VIO_HS_QUERY_VM",
+    "VIO_HS_QUERY_MS_FOR_VMS",
+    "VIO_HS_QUERY_CONFLICT",
+    "VIO_HS_PUT_MSG",
+    "VIO_HS_QUERY_MSG",
+    "VIO_HS_GET_MSG",
+    "VIO_HS_ACK_MSG",
+    "VIO_HS_SYNC_MSG",
+    "VIO_HS_REMOVE_ALL_MSG",
+];
+
+/// The request in `input`.
+///
+/// # Errors
+/// A [`Refusal`] that names the place.
+pub fn parse(input: &[u8]) -> Result<Request, Refusal> {
+    if input.len() > MAX_REQUEST_BYTES {
+        let text = format!("the request is longer than {MAX_REQUEST_BYTES} bytes: send it in parts");
+        return Err(Refusal::new(Code::TooLarge, text));
+    }
+    let text = std::str::from_utf8(input)
+        .map_err(|error| Refusal::new(Code::Malformed, format!("the request is not UTF-8 text: {error}")))?;
+    let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(text, options)
+        .map_err(|error| Refusal::new(Code::Malformed, format!("the request is not well-formed: {error}")))?;
+    let root = Element::root(&document, "VIO", &["version", "author", "title"])?;
+    request(root.only_child("Request", &["action_str"])?)
+}
+
+fn request(request: Element<'_, '_>) -> Result<Request, Refusal> {
+    let action = request.required("action_str")?;
+    match action {
+        "VIO_HS_ADD_MS" => add_hosts(request.only_child("addMS", &[])?),
+        "VIO_HS_ADD_VM" => add_vms(request.only_child("addVM", &[])?),
+        "VIO_HS_START_VM" => start_vms(request.only_child("startVM", &[])?),
+        "VIO_HS_QUICK_QUERY" => request.empty().map(|()| Request::QuickQuery),
+        "VIO_HS_NEEDS_ATTENTION" => needs_attention(request),
+        "VIO_HS_ACKNOWLEDGE" => acknowledge(request.only_child("acknowledge", &["hsTag"])?),
+        _ if NOT_YET.contains(&action) => {
+            Err(request.refuse(Code::NotYet, format!("{action} is not there yet")))
+        }
+        _ => Err(request.refuse(Code::UnknownAction, format!("there is no action {action:?}"))),
+    }
+}
+
+fn add_hosts(add: Element<'_, '_>) -> Result<Request, Refusal> {
+    let lists = add.children("viosList", &["machine_type", "model", "serial"])?;
+    let hosts = lists.into_iter().map(|list| {
+        let monitors = list.some_children("vios", &["uuid", "isHM", "partNum", "macAddr"])?;
+        let mut host_monitors = Vec::new();
+        for monitor in monitors {
+            host_monitors.extend(host_monitor(monitor)?);
+        }
+        Ok(HostRegistration { key: list.host_key()?, host_monitors })
+    });
+    Ok(Request::AddHosts(hosts.collect::<Result<_, Refusal>>()?))
+}
+
+/// `None` for a node that has no host monitor (`isHM="0"`): there is nothing to know of it.
+fn host_monitor(vios: Element<'_, '_>) -> Result<Option<HostMonitorRegistration>, Refusal> {
+    vios.empty()?;
+    let id = vios.id("uuid")?;
+    let part_number = match vios.attribute("partNum") {
+        Some(text) => text.parse().map_err(|_| vios.malformed("partNum must be a number"))?,
+        None => 0,
+    };
+    let mac = vios.attribute("macAddr").map(|text| mac(vios, text)).transpose()?;
+    match vios.attribute("isHM").unwrap_or("1") {
+        "1" => Ok(Some(HostMonitorRegistration { id, part_number, mac })),
+        "0" => Ok(None),
+        _ => Err(vios.malformed("isHM must be 0 or 1")),
+    }
+}
+
+/// With colons or without, as `02005e000001`; kept with colons.
+fn mac(vios: Element<'_, '_>, text: &str) -> Result<String, Refusal> {
+    let digits: Vec<char> = text.chars().filter(|c| *c != ':').collect();
+    let separated = text.len() == 17 && text.split(':').all(|pair| pair.len() == 2);
+    if digits.len() != 12 || !digits.iter().all(char::is_ascii_hexdigit) || !(text.len() == 12 || separated) {
+        return Err(vios.malformed("macAddr must be 12 hexadecimal digits, with or without colons"));
+    }
+    let pairs: Vec<String> = digits.chunks(2).map(|pair| pair.iter().collect()).collect();
+    Ok(pairs.join(":").to_lowercase())
+}
+
+fn add_vms(add: Element<'_, '_>) -> Result<Request, Refusal> {
+    let list = add.only_child("vmList", &["machine_type", "model", "serial"])?;
+    let vms = list.children("vm", &["uuid", "name"])?.into_iter().map(|vm| {
+        vm.empty()?;
+        let name = vm.attribute("name").map(|name| vm.printable("name", name)).transpose()?;
+        Ok(VmRegistration { uuid: vm.id("uuid")?, name: name.map(str::to_owned) })
+    });
+    Ok(Request::AddVms { host: list.host_key()?, vms: vms.collect::<Result<_, Refusal>>()? })
+}
+
+fn start_vms(start: Element<'_, '_>) -> Result<Request, Refusal> {
+    let host_attributes = ["machine_type", "model", "serial"];
+    let lists = start.children("vmList", &host_attributes)?.into_iter().map(|list| {
+        let named = host_attributes.iter().any(|name| list.attribute(name).is_some());
+        let host = if named { Some(list.host_key()?) } else { None };
+        let vms = list.children("vm", &["uuid"])?.into_iter().map(|vm| {
+            vm.empty()?;
+            vm.id("uuid")
+        });
+        Ok(StartList { host, vms: vms.collect::<Result<_, Refusal>>()? })
+    });
+    Ok(Request::StartVms(lists.collect::<Result<_, Refusal>>()?))
+}
+
+fn needs_attention(request: Element<'_, '_>) -> Result<Request, Refusal> {
+    let Some(asked) = request.optional_child("needsAtt", &["dataType"])? else {
+        return Ok(Request::NeedsAttention(Scope::Global));
+    };
+    asked.empty()?;
+    match asked.attribute("dataType").unwrap_or("GLOBAL_DATA") {
+        "GLOBAL_DATA" => Ok(Request::NeedsAttention(Scope::Global)),
+        "LOCAL_DATA" => Ok(Request::NeedsAttention(Scope::Local)),
+        _ => Err(asked.malformed("dataType must be GLOBAL_DATA or LOCAL_DATA")),
+    }
+}
+
+fn acknowledge(acknowledge: Element<'_, '_>) -> Result<Request, Refusal> {
+    acknowledge.empty()?;
+    let tag = acknowledge.required("hsTag")?;
+    let tag =
+        tag.parse().map_err(|_| acknowledge.malformed("hsTag must be a number, as in a needsAtt answer"))?;
+    Ok(Request::Acknowledge(tag))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Requests and answers as values.
+
+use std::error::Error;
+
+use vmpulse_protocol::id::VmUuid;
+use vmpulse_store::{
+    AttentionTag, HostKey, HostRegistration, NeedsAttention, QuickQuery, StoreError, TransactionTag,
+    VmRegistration,
+};
+
+/// A request that was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// VIO_HS_ADD_MS.
+    AddHosts(Vec<HostRegistration>),
+    /// VIO_HS_ADD_VM.
+    AddVms {
+        /// Where.
+        host: HostKey,
+        /// Which.
+        vms: Vec<VmRegistration>,
+    },
+    /// VIO_HS_START_VM.
+    StartVms(Vec<StartList>),
+    /// VIO_HS_QUICK_QUERY.
+    QuickQuery,
+    /// VIO_HS_NEEDS_ATTENTION.
+    NeedsAttention(Scope),
+    /// VIO_HS_ACKNOWLEDGE.
+    Acknowledge(AttentionTag),
+}
+
+/// VMs to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartList {
+    /// The host they must be registered on, if it is named.
+    pub host: Option<HostKey>,
+    /// Which.
+    pub vms: Vec<VmUuid>,
+}
+
+/// Of what a needs-attention query tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every host in the store.
+    Global,
+    /// The host of this machine's host monitors.
+    Local,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Hosts and their host monitors are registered.
+    HostsAdded,
+    /// VMs are registered.
+    VmsAdded,
+    /// Requests to host monitors, by their tags.
+    VmsStarted(Vec<TransactionTag>),
+    /// As polled.
+    QuickQuery(QuickQuery),
+    /// As polled.
+    NeedsAttention(NeedsAttention),
+    /// It will not be reported again.
+    Acknowledged,
+    /// Nothing was changed.
+    Error(Refusal),
+}
+
+/// Why a request was refused: a word for programs, a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Refusal {
+    /// For programs.
+    pub code: Code,
+    /// What happened, to what, and what to do.
+    pub text: String,
+}
+
+impl Refusal {
+    /// From its two parts.
+    #[must_use]
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// Kinds of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The input is no request of ours.
+    Malformed,
+    /// The input is too long.
+    TooLarge,
+    /// No such action.
+    UnknownAction,
+    /// An action that is not there yet.
+    NotYet,
+    /// The host is not registered.
+    UnknownHost,
+    /// A VM is not registered.
+    UnknownVm,
+    /// A VM is registered on another host.
+    Elsewhere,
+    /// The hsTag was never given out.
+    UnknownTag,
+    /// The store cannot be used.
+    Store,
+}
+
+impl Code {
+    /// As in the answer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "MALFORMED",
+            Self::TooLarge => "TOO_LARGE",
+            Self::UnknownAction => "UNKNOWN_ACTION",
+            Self::NotYet => "NOT_YET",
+            Self::UnknownHost => "UNKNOWN_HOST",
+            Self::UnknownVm => "UNKNOWN_VM",
+            Self::Elsewhere => "ELSEWHERE",
+            Self::UnknownTag => "UNKNOWN_TAG",
+            Self::Store => "STORE",
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::UnknownHost(_) | StoreError::UnknownHostMonitor(_) => Code::UnknownHost,
+            StoreError::UnknownVm(_) => Code::UnknownVm,
+            StoreError::Elsewhere { .. } => Code::Elsewhere,
+            StoreError::Url { .. }
+            | StoreError::Open { .. }
+            | StoreError::NotAStore { .. }
+            | StoreError::TooNew { .. }
+            | StoreError::OutOfRange { .. }
+            | StoreError::Backend(_)
+            | StoreError::Corrupt { .. } => Code::Store,
+        };
+        let reason = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        Self::new(code, format!("{error}{reason}"))
+    }
+}

@@ -1,0 +1,268 @@
+//! `hostmon.toml`, read by the daemon and by `hmmgr`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use vmpulse_protocol::id::HostMonitorId;
+
+/// Where the settings are looked for when neither `--settings` nor [`SETTINGS_VARIABLE`] names a file.
+pub const DEFAULT_SETTINGS: &str = "/etc/vmpulse/hostmon.toml";
+
+/// Environment variable that names the settings file, for the daemon and for `hmmgr`.
+pub const SETTINGS_VARIABLE: &str = "VMPULSE_HOSTMON_SETTINGS";
+
+/// Largest settings file, in bytes: a hundred times the shipped one.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// Smallest EtherType; lower values are lengths of IEEE 802.3 frames.
+const MIN_ETHERTYPE: u16 = 0x0600;
+
+/// EtherTypes that would take frames from the host's own traffic: IPv4, ARP, VLAN tag, IPv6.
+const RESERVED_ETHERTYPES: [u16; 4] = [0x0800, 0x0806, 0x8100, 0x86DD];
+
+/// Highest VLAN id of IEEE 802.1Q.
+const MAX_VLAN: u16 = 4094;
+
+/// Longest adapter name: IFNAMSIZ without its final zero.
+const MAX_ADAPTER_NAME: usize = 15;
+
+/// What the protocol allows for a heartbeat interval, in milliseconds.
+const INTERVAL_MS: std::ops::RangeInclusive<u32> = 100..=60_000;
+
+/// From a few hundred frames to more than the largest trunk sends while a host is stopped for a minute.
+const RECEIVE_BUFFER_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=256 * 1024 * 1024;
+
+/// The settings, checked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The trunk adapter; empty only where no daemon is meant (see [`Settings::load_for_daemon`]).
+    pub trunk: String,
+    /// This host monitor; `None`: kept in [`Settings::uuid_path`].
+    #[serde(deserialize_with = "uuid_or_empty")]
+    pub uuid: Option<HostMonitorId>,
+    /// URL of the health store.
+    pub store: String,
+    /// Directory of socket and lock.
+    pub run_dir: PathBuf,
+    /// Directory of what must outlive a restart.
+    pub state_dir: PathBuf,
+    /// EtherType of the heartbeats.
+    pub ethertype: u16,
+    /// VLAN id; 0 means tagged and untagged are accepted and answered in kind.
+    pub vlan: u16,
+    /// Interval of guests' heartbeats where a VM has none of its own.
+    pub heartbeat_interval_ms: u32,
+    /// Interval of this host monitor's own heartbeat to the store.
+    pub store_heartbeat_interval_ms: u32,
+    /// Receive buffer of the trunk's socket.
+    pub receive_buffer_bytes: usize,
+    /// Log level.
+    pub log: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            trunk: String::new(),
+            uuid: None,
+            store: vmpulse_store::DEFAULT_URL.to_owned(),
+            run_dir: PathBuf::from("/run/vmpulse"),
+            state_dir: PathBuf::from("/var/lib/vmpulse"),
+            ethertype: 0x88B5,
+            vlan: 0,
+            heartbeat_interval_ms: 10_000,
+            store_heartbeat_interval_ms: 30_000,
+            receive_buffer_bytes: 8 * 1024 * 1024,
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the settings file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is larger than any settings file.
+    #[error("the settings file {} is larger than {MAX_FILE_BYTES} bytes; name the right file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no TOML, or has a key or a value that does not exist.
+    #[error("the settings file {} is not valid", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    #[error("{}: {key}: {problem}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+}
+
+/// A key and what is wrong with its value.
+type Fault = (&'static str, String);
+
+impl Settings {
+    /// For `hmmgr`: reads the file that `named` (an option), else `variable` (the environment) names, else the
+    /// default one. Only the default one may be missing, and no trunk need be named.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn load(named: Option<&Path>, variable: Option<&Path>) -> Result<Self, SettingsError> {
+        let path = named.or(variable).unwrap_or(Path::new(DEFAULT_SETTINGS));
+        let may_be_missing = named.is_none() && variable.is_none();
+        match read_limited(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(SettingsError::Read { source, .. })
+                if may_be_missing && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(Self::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For the daemon: the file must be there and name the trunk.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn load_for_daemon(named: Option<&Path>, variable: Option<&Path>) -> Result<Self, SettingsError> {
+        let path = named.or(variable).unwrap_or(Path::new(DEFAULT_SETTINGS));
+        let settings = Self::parse(&read_limited(path)?, path)?;
+        if settings.trunk.is_empty() {
+            let problem = "name the trunk adapter, as trunk = \"eth1\"".to_owned();
+            return Err(SettingsError::Invalid { path: path.to_owned(), key: "trunk", problem });
+        }
+        Ok(settings)
+    }
+
+    /// Checks `text`; `path` is for the error.
+    ///
+    /// # Errors
+    /// [`SettingsError::Parse`] and [`SettingsError::Invalid`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        let path = path.to_owned();
+        match toml::from_str::<Self>(text) {
+            Err(error) => Err(SettingsError::Parse { path, source: Box::new(error) }),
+            Ok(settings) => match settings.first_fault() {
+                Some((key, problem)) => Err(SettingsError::Invalid { path, key, problem }),
+                None => Ok(settings),
+            },
+        }
+    }
+
+    fn first_fault(&self) -> Option<Fault> {
+        let interval = |key, value: u32| {
+            let problem = || format!("{value} is not in {} to {}", INTERVAL_MS.start(), INTERVAL_MS.end());
+            (!INTERVAL_MS.contains(&value)).then(|| (key, problem()))
+        };
+        self.trunk_fault()
+            .or_else(|| self.wire_fault())
+            .or_else(|| interval("heartbeat_interval_ms", self.heartbeat_interval_ms))
+            .or_else(|| interval("store_heartbeat_interval_ms", self.store_heartbeat_interval_ms))
+            .or_else(|| self.place_fault())
+    }
+
+    /// The name becomes part of file names.
+    fn trunk_fault(&self) -> Option<Fault> {
+        let name = &self.trunk;
+        let bad = |c: char| c == '/' || c.is_whitespace() || c.is_control();
+        let wrong = name.len() > MAX_ADAPTER_NAME || name.contains(bad) || name == "." || name == "..";
+        wrong.then(|| ("trunk", format!("{name:?} is no adapter name (1 to {MAX_ADAPTER_NAME} characters)")))
+    }
+
+    fn wire_fault(&self) -> Option<Fault> {
+        let (ethertype, vlan, buffer) = (self.ethertype, self.vlan, self.receive_buffer_bytes);
+        if ethertype < MIN_ETHERTYPE || RESERVED_ETHERTYPES.contains(&ethertype) {
+            let problem =
+                format!("{ethertype:#06x} is taken; use one of 0x88B5 and 0x88B6 (local experiments)");
+            return Some(("ethertype", problem));
+        }
+        if vlan > MAX_VLAN {
+            return Some(("vlan", format!("{vlan} is not in 0 to {MAX_VLAN}")));
+        }
+        let (least, most) = (RECEIVE_BUFFER_BYTES.start(), RECEIVE_BUFFER_BYTES.end());
+        (!RECEIVE_BUFFER_BYTES.contains(&buffer))
+            .then(|| ("receive_buffer_bytes", format!("{buffer} is not in {least} to {most}")))
+    }
+
+    fn place_fault(&self) -> Option<Fault> {
+        if !self.store.starts_with("sqlite:///") {
+            let problem = format!("{:?} is not understood: write sqlite:///absolute/path", self.store);
+            return Some(("store", problem));
+        }
+        let places = [("run_dir", &self.run_dir), ("state_dir", &self.state_dir)];
+        let (key, path) = places.into_iter().find(|(_, path)| !path.is_absolute())?;
+        Some((key, format!("{:?} is not an absolute path", path.display().to_string())))
+    }
+
+    /// The daemon's command socket.
+    #[must_use]
+    pub fn socket_path(&self) -> PathBuf {
+        self.run_dir.join(format!("hostmon-{}.sock", self.trunk))
+    }
+
+    /// The lock against a second daemon on the trunk.
+    #[must_use]
+    pub fn lock_path(&self) -> PathBuf {
+        self.run_dir.join(format!("hostmon-{}.lock", self.trunk))
+    }
+
+    /// Where the host monitor's UUID is kept when the settings have none.
+    #[must_use]
+    pub fn uuid_path(&self) -> PathBuf {
+        self.state_dir.join(format!("{}.uuid", self.trunk))
+    }
+
+    /// The VLAN that is demanded, if one is.
+    #[must_use]
+    pub fn vlan_id(&self) -> Option<u16> {
+        (self.vlan != 0).then_some(self.vlan)
+    }
+
+    /// Interval of guests' heartbeats where a VM has none of its own.
+    #[must_use]
+    pub fn heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_interval_ms.into())
+    }
+
+    /// Interval of this host monitor's own heartbeat to the store.
+    #[must_use]
+    pub fn store_heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(self.store_heartbeat_interval_ms.into())
+    }
+}
+
+fn uuid_or_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HostMonitorId>, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+}
+
+fn read_limited(path: &Path) -> Result<String, SettingsError> {
+    let read = |source| SettingsError::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(read)?.len() > MAX_FILE_BYTES {
+        return Err(SettingsError::TooLarge { path: path.to_owned() });
+    }
+    std::fs::read_to_string(path).map_err(read)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What a running host monitor says of itself on its command socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vmpulse_store::MonitorMode;
+
+/// A request on the command socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum CommandRequest {
+    /// Answered with [`Status`].
+    Status,
+}
+
+/// The answer to [`CommandRequest::Status`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its trunk adapter.
+    pub trunk: String,
+    /// The host monitor.
+    pub uuid: String,
+    /// MAC address of the trunk adapter; empty while there is none.
+    pub mac: String,
+    /// Process id.
+    pub pid: u32,
+    /// How it works.
+    pub mode: MonitorMode,
+    /// This start, as its Hello says it.
+    pub incarnation: String,
+    /// When it started, RFC 3339.
+    pub started: String,
+    /// URL of its store.
+    pub store: String,
+    /// Whether the last write reached the store.
+    pub store_ok: bool,
+    /// Writes that wait for the store.
+    pub pending_writes: u64,
+    /// Edges in the spool file.
+    pub spool: u64,
+    /// Its guests, by VM.
+    pub paths: Vec<PathStatus>,
+    /// What it counts, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Frames that the kernel dropped because the receive buffer was full.
+    pub kernel_drops: u64,
+    /// Times its loop was late.
+    pub late: u64,
+}
+
+/// One guest's path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// Which VM.
+    pub vm: String,
+    /// The guest's MAC address.
+    pub mac: String,
+    /// As the host monitor sees it: one word.
+    pub state: String,
+    /// Running protocol version.
+    pub version: String,
+    /// Heartbeat interval.
+    pub interval_ms: u64,
+    /// Age of the last heartbeat; `None` before the first.
+    pub last_heartbeat_age_ms: Option<u64>,
+    /// Heartbeats of this path since the start.
+    pub heartbeats: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_is_what_scripts_send() {
+        let sent = serde_json::to_string(&CommandRequest::Status).unwrap();
+        assert_eq!(sent, r#"{"action":"status"}"#);
+        assert!(serde_json::from_str::<CommandRequest>(r#"{"action":"stop"}"#).is_err());
+    }
+}

@@ -1,0 +1,327 @@
+//! Liveness: which monitored VMs beat on this trunk, and which fell silent.
+//!
+//! Pure. It is told of heartbeats and of its own doubts, and gives edges: each edge once, nothing in between.
+//!
+//! ```text
+//!            START_HB acknowledged            heartbeat (edge: detected)
+//!  (unknown) ----------------------> Waiting ---------------------------> Beating
+//!      |                               |                                   |   ^
+//!      | in the store's roster         | 1.9 intervals                     |   | heartbeat
+//!      v                               v           1.9 intervals           v   | (edge: detected)
+//!   Expected ----------------------> Missing <---------------------------- + --+
+//!            10 s + 1.9 intervals   (edge: missing)
+//! ```
+//! Before anybody is accused the tracker doubts itself: while its own loop was late, its socket lost frames or
+//! its adapter was down within the last interval, it waits one interval more. After three such intervals in a row
+//! the trunk is *blind*, which is said once, and nobody is accused until an interval was clean.
+
+mod common;
+mod doubt;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use vmpulse_protocol::id::VmUuid;
+use vmpulse_protocol::schedule::Schedule;
+use vmpulse_protocol::time::Instant;
+
+use common::RecentEdges;
+pub use doubt::Doubt;
+use doubt::Doubts;
+
+/// Silence after which a path is MISSING, in tenths of its interval.
+const MISSING_AFTER_TENTHS: u32 = 19;
+/// Added to that for VMs that a starting monitor expects from the store: their agents must first hear its Hello.
+pub const START_GRACE: Duration = Duration::from_secs(10);
+/// Doubtful intervals in a row after which the trunk is blind.
+const BLIND_AFTER_INTERVALS: u32 = 3;
+
+/// What the tracker found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The VM's path beats (again).
+    Detected {
+        /// Which VM.
+        vm: VmUuid,
+    },
+    /// The VM's path fell silent. Said again with `common` when most of the trunk turns out to be silent too.
+    Missing {
+        /// Which VM.
+        vm: VmUuid,
+        /// Since its last heartbeat.
+        age: Duration,
+        /// Together with most other paths of the trunk.
+        common: bool,
+    },
+    /// Accusations wait one interval more, because of this.
+    Deferred {
+        /// Why.
+        doubt: Doubt,
+    },
+    /// Three doubtful intervals in a row: all paths are unknown until one is clean.
+    Blind,
+    /// An interval was clean again.
+    Sighted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Expected,
+    Waiting,
+    Beating,
+    Missing,
+}
+
+#[derive(Debug)]
+struct Watch {
+    state: State,
+    /// From when silence counts: the last heartbeat, or what stands for it.
+    silent_from: Instant,
+    interval: Duration,
+    /// Added to the deadline once.
+    grace: Duration,
+    /// A new path was opened: its first heartbeat is said, though the VM beat before.
+    reopened: bool,
+}
+
+impl Watch {
+    const fn new(state: State, silent_from: Instant, interval: Duration, grace: Duration) -> Self {
+        Self { state, silent_from, interval, grace, reopened: false }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.silent_from + self.interval.saturating_mul(MISSING_AFTER_TENTHS) / 10 + self.grace
+    }
+}
+
+/// A row of doubtful intervals.
+#[derive(Clone, Copy, Debug)]
+struct Deferral {
+    since: Instant,
+    until: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tracker {
+    watches: HashMap<VmUuid, Watch>,
+    schedule: Schedule<VmUuid>,
+    doubts: Doubts,
+    recent: RecentEdges,
+    beating: usize,
+    /// Judgements that wait.
+    deferral: Option<Deferral>,
+    blind: bool,
+    edges: std::collections::VecDeque<Edge>,
+}
+
+impl Tracker {
+    /// Watches nobody.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            watches: HashMap::new(),
+            schedule: Schedule::new(),
+            doubts: Doubts::default(),
+            recent: RecentEdges::default(),
+            beating: 0,
+            deferral: None,
+            blind: false,
+            edges: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// At the monitor's start: the store says that this VM had a path here. An open silence goes on.
+    pub fn expect(&mut self, now: Instant, vm: VmUuid, interval: Duration, silent_for: Option<Duration>) {
+        if self.watches.contains_key(&vm) {
+            return;
+        }
+        let watch = match silent_for {
+            Some(age) => Watch::new(State::Missing, now.back(age), interval, Duration::ZERO),
+            None => Watch::new(State::Expected, now, interval, START_GRACE),
+        };
+        self.watch(vm, watch);
+    }
+
+    /// The VM acknowledged `START_HB` with this interval.
+    pub fn handle_started(&mut self, now: Instant, vm: VmUuid, interval: Duration) {
+        let Some(watch) = self.watches.get_mut(&vm) else {
+            return self.watch(vm, Watch::new(State::Waiting, now, interval, Duration::ZERO));
+        };
+        if watch.interval != interval || watch.state == State::Expected {
+            // Counting goes on from here: by the new interval the old silence would already be too long.
+            watch.interval = interval;
+            if watch.state != State::Missing {
+                watch.silent_from = now;
+                watch.grace = Duration::ZERO;
+                let deadline = watch.deadline();
+                self.schedule.push(deadline, vm);
+            }
+        }
+    }
+
+    /// A new path to the VM was opened: its first heartbeat is an edge for whoever must know that it works.
+    pub fn handle_opened(&mut self, vm: VmUuid) {
+        if let Some(watch) = self.watches.get_mut(&vm) {
+            watch.reopened = true;
+        }
+    }
+
+    /// A valid heartbeat arrived at `arrived`. Allocates nothing while the VM beats.
+    pub fn handle_heartbeat(&mut self, arrived: Instant, vm: VmUuid) {
+        let Some(watch) = self.watches.get_mut(&vm) else { return };
+        watch.silent_from = watch.silent_from.max(arrived);
+        watch.grace = Duration::ZERO;
+        if watch.state == State::Beating {
+            if std::mem::take(&mut watch.reopened) {
+                self.edges.push_back(Edge::Detected { vm });
+            }
+            return;
+        }
+        watch.state = State::Beating;
+        watch.reopened = false;
+        self.beating = self.beating.saturating_add(1);
+        let deadline = watch.deadline();
+        self.schedule.push(deadline, vm);
+        self.recent.forget(vm);
+        self.edges.push_back(Edge::Detected { vm });
+    }
+
+    /// The VM is not monitored any more.
+    pub fn forget(&mut self, vm: VmUuid) {
+        if self.watches.remove(&vm).is_some_and(|watch| watch.state == State::Beating) {
+            self.beating = self.beating.saturating_sub(1);
+        }
+        self.recent.forget(vm);
+    }
+
+    /// The monitor itself may have missed heartbeats up to `now`.
+    pub fn handle_doubt(&mut self, now: Instant, doubt: Doubt) {
+        self.doubts.push(now, doubt);
+    }
+
+    /// Judges what is due. The socket must have been found empty in this turn.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(vm) = self.schedule.pop_due(now) {
+            self.judge(now, vm);
+        }
+        self.on_clean_interval(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.schedule.next()
+    }
+
+    /// The next finding.
+    pub fn poll_edge(&mut self) -> Option<Edge> {
+        self.edges.pop_front()
+    }
+
+    /// Whether the VM is watched and beats.
+    #[must_use]
+    pub fn is_beating(&self, vm: VmUuid) -> bool {
+        self.watches.get(&vm).is_some_and(|watch| watch.state == State::Beating)
+    }
+
+    /// Whether the VM is watched and MISSING.
+    #[must_use]
+    pub fn is_missing(&self, vm: VmUuid) -> bool {
+        self.watches.get(&vm).is_some_and(|watch| watch.state == State::Missing)
+    }
+
+    /// Whether the VM is watched at all.
+    #[must_use]
+    pub fn is_watched(&self, vm: VmUuid) -> bool {
+        self.watches.contains_key(&vm)
+    }
+
+    /// How long ago the last heartbeat (or what stands for it) was, and whether the VM beats.
+    #[must_use]
+    pub fn silence(&self, now: Instant, vm: VmUuid) -> Option<Duration> {
+        self.watches.get(&vm).map(|watch| now.since(watch.silent_from))
+    }
+
+    /// How many VMs are watched, and how many of them beat.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.watches.len(), self.beating)
+    }
+
+    fn watch(&mut self, vm: VmUuid, watch: Watch) {
+        if watch.state != State::Missing {
+            self.schedule.push(watch.deadline(), vm);
+        }
+        self.watches.insert(vm, watch);
+    }
+
+    fn judge(&mut self, now: Instant, vm: VmUuid) {
+        let Some(watch) = self.watches.get_mut(&vm) else { return };
+        if watch.state == State::Missing {
+            return;
+        }
+        let deadline = watch.deadline();
+        if deadline > now {
+            return self.schedule.push(deadline, vm);
+        }
+        if let Some((again, doubt)) = self.doubts.defer(now, watch.interval) {
+            let interval = watch.interval;
+            self.schedule.push(again, vm);
+            return self.on_deferred(now, again, interval, doubt);
+        }
+        if watch.state == State::Beating {
+            self.beating = self.beating.saturating_sub(1);
+        }
+        watch.state = State::Missing;
+        let (age, interval) = (now.since(watch.silent_from), watch.interval);
+        self.accuse(now, vm, age, interval);
+    }
+
+    fn accuse(&mut self, now: Instant, vm: VmUuid, age: Duration, interval: Duration) {
+        self.recent.push(now, vm, interval);
+        let common = self.recent.is_common(now, interval, self.beating);
+        self.edges.push_back(Edge::Missing { vm, age, common });
+        if common {
+            for other in self.recent.mark_common() {
+                if other != vm
+                    && let Some(watch) = self.watches.get(&other)
+                {
+                    let age = now.since(watch.silent_from);
+                    self.edges.push_back(Edge::Missing { vm: other, age, common: true });
+                }
+            }
+        }
+    }
+
+    fn on_deferred(&mut self, now: Instant, until: Instant, interval: Duration, doubt: Doubt) {
+        let deferral = self.deferral.get_or_insert_with(|| {
+            self.edges.push_back(Edge::Deferred { doubt });
+            Deferral { since: now, until }
+        });
+        deferral.until = deferral.until.max(until);
+        let in_a_row = interval.saturating_mul(BLIND_AFTER_INTERVALS.saturating_sub(1));
+        if !self.blind && now.since(deferral.since) >= in_a_row {
+            self.blind = true;
+            self.edges.push_back(Edge::Blind);
+        }
+    }
+
+    /// The row of doubtful intervals ends when the last judgement that waited was made.
+    fn on_clean_interval(&mut self, now: Instant) {
+        if self.deferral.take_if(|deferral| deferral.until <= now).is_some()
+            && std::mem::take(&mut self.blind)
+        {
+            self.edges.push_back(Edge::Sighted);
+        }
+    }
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+use super::*;
+
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+fn vm(number: u8) -> VmUuid {
+    VmUuid::from_bytes([number; 16])
+}
+
+fn at(milliseconds: u64) -> Instant {
+    Instant::from_millis(milliseconds)
+}
+
+fn edges(tracker: &mut Tracker) -> Vec<Edge> {
+    std::iter::from_fn(|| tracker.poll_edge()).collect()
+}
+
+fn missing(number: u8, age_ms: u64, common: bool) -> Edge {
+    Edge::Missing { vm: vm(number), age: Duration::from_millis(age_ms), common }
+}
+
+/// Turns the loop at every deadline up to `until`, never late.
+fn run(tracker: &mut Tracker, until: Instant) {
+    while let Some(due) = tracker.poll_timeout().filter(|due| *due <= until) {
+        tracker.handle_timeout(due);
+    }
+    tracker.handle_timeout(until);
+}
+
+#[test]
+fn silence_is_missing_after_1_9_intervals_once_and_detected_at_the_next_heartbeat() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(0), vm(1), TEN_SECONDS);
+    tracker.handle_heartbeat(at(100), vm(1));
+    assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
+    tracker.handle_heartbeat(at(10_100), vm(1));
+    run(&mut tracker, at(29_099));
+    assert_eq!(edges(&mut tracker), []);
+    run(&mut tracker, at(29_100));
+    assert_eq!(edges(&mut tracker), [missing(1, 19_000, false)]);
+    run(&mut tracker, at(200_000));
+    assert_eq!(edges(&mut tracker), []);
+    tracker.handle_heartbeat(at(200_001), vm(1));
+    assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
+}
+
+#[test]
+fn silence_counts_from_the_acknowledged_start_when_no_heartbeat_ever_came() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(1_000), vm(1), TEN_SECONDS);
+    run(&mut tracker, at(20_000));
+    assert_eq!(edges(&mut tracker), [missing(1, 19_000, false)]);
+}
+
+#[test]
+fn a_starting_monitor_grants_the_guests_it_expects_ten_seconds_more() {
+    let mut tracker = Tracker::new();
+    tracker.expect(at(0), vm(1), TEN_SECONDS, None);
+    run(&mut tracker, at(28_999));
+    assert_eq!(edges(&mut tracker), []);
+    run(&mut tracker, at(29_000));
+    assert_eq!(edges(&mut tracker), [missing(1, 29_000, false)]);
+}
+
+#[test]
+fn an_open_silence_survives_the_monitors_restart_without_a_second_edge() {
+    let mut tracker = Tracker::new();
+    tracker.expect(at(5_000), vm(1), TEN_SECONDS, Some(Duration::from_secs(3)));
+    assert!(tracker.is_missing(vm(1)));
+    assert_eq!(tracker.silence(at(6_000), vm(1)), Some(Duration::from_secs(4)));
+    run(&mut tracker, at(90_000));
+    assert_eq!(edges(&mut tracker), []);
+    tracker.handle_heartbeat(at(90_000), vm(1));
+    assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
+}
+
+#[test]
+fn a_shorter_interval_does_not_make_an_old_silence_too_long() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(0), vm(1), TEN_SECONDS);
+    tracker.handle_heartbeat(at(0), vm(1));
+    tracker.handle_started(at(9_000), vm(1), Duration::from_secs(1));
+    run(&mut tracker, at(10_800));
+    assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
+    run(&mut tracker, at(10_900));
+    assert_eq!(edges(&mut tracker), [missing(1, 1_900, false)]);
+}
+
+#[test]
+fn a_late_monitor_waits_one_interval_more() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(0), vm(1), TEN_SECONDS);
+    tracker.handle_heartbeat(at(0), vm(1));
+    let late = Doubt::Late(Duration::from_secs(4));
+    tracker.handle_doubt(at(18_000), late);
+    run(&mut tracker, at(27_999));
+    assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }, Edge::Deferred { doubt: late }]);
+    run(&mut tracker, at(28_000));
+    assert_eq!(edges(&mut tracker), [missing(1, 28_000, false)]);
+}
+
+#[test]
+fn lateness_is_judged_against_each_paths_interval() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(0), vm(1), TEN_SECONDS);
+    tracker.handle_started(at(0), vm(2), Duration::from_millis(400));
+    tracker.handle_doubt(at(700), Doubt::Late(Duration::from_millis(300)));
+    run(&mut tracker, at(1_099));
+    let deferred = edges(&mut tracker);
+    assert!(matches!(deferred[..], [Edge::Deferred { .. }]), "{deferred:?}");
+    run(&mut tracker, at(1_100));
+    assert_eq!(edges(&mut tracker), [missing(2, 1_100, false)]);
+    tracker.handle_doubt(at(18_900), Doubt::Late(Duration::from_millis(300)));
+    run(&mut tracker, at(19_000));
+    assert_eq!(edges(&mut tracker), [missing(1, 19_000, false)]);
+}
+
+#[test]
+fn a_heartbeat_read_late_but_stamped_in_time_prevents_the_edge() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(0), vm(1), TEN_SECONDS);
+    tracker.handle_heartbeat(at(0), vm(1));
+    tracker.handle_heartbeat(at(18_999), vm(1));
+    tracker.handle_heartbeat(at(10_000), vm(1));
+    run(&mut tracker, at(37_998));
+    assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
+}
+
+#[test]
+fn a_trunk_that_stays_doubtful_is_blind_and_accuses_nobody_until_it_was_clean() {
+    let mut tracker = Tracker::new();
+    let second = Duration::from_secs(1);
+    tracker.handle_started(at(0), vm(1), second);
+    tracker.handle_heartbeat(at(0), vm(1));
+    for tenth in 0..100u64 {
+        tracker.handle_doubt(at(tenth * 100), Doubt::Dropped(1));
+        run(&mut tracker, at(tenth * 100));
+    }
+    let found = edges(&mut tracker);
+    let deferred = Edge::Deferred { doubt: Doubt::Dropped(1) };
+    assert_eq!(found, [Edge::Detected { vm: vm(1) }, deferred, Edge::Blind]);
+    run(&mut tracker, at(10_900));
+    assert_eq!(edges(&mut tracker), [missing(1, 10_900, false), Edge::Sighted]);
+}
+
+#[test]
+fn most_of_a_trunk_falling_silent_together_is_common_and_said_of_the_first_ones_too() {
+    let mut tracker = Tracker::new();
+    for number in 1..=5 {
+        tracker.handle_started(at(0), vm(number), TEN_SECONDS);
+        tracker.handle_heartbeat(at(u64::from(number)), vm(number));
+    }
+    edges(&mut tracker);
+    tracker.handle_heartbeat(at(10_000), vm(5));
+    run(&mut tracker, at(19_002));
+    assert_eq!(edges(&mut tracker), [missing(1, 19_000, false), missing(2, 19_000, false)]);
+    run(&mut tracker, at(19_003));
+    let expected = [missing(3, 19_000, true), missing(1, 19_002, true), missing(2, 19_001, true)];
+    assert_eq!(edges(&mut tracker), expected);
+    run(&mut tracker, at(19_004));
+    assert_eq!(edges(&mut tracker), [missing(4, 19_000, true)]);
+}
+
+#[test]
+fn two_of_three_are_not_common_nor_are_three_far_apart() {
+    let mut tracker = Tracker::new();
+    for number in 1..=3 {
+        tracker.handle_started(at(0), vm(number), TEN_SECONDS);
+        tracker.handle_heartbeat(at(0), vm(number));
+    }
+    edges(&mut tracker);
+    tracker.handle_heartbeat(at(9_000), vm(3));
+    run(&mut tracker, at(19_000));
+    assert!(edges(&mut tracker).iter().all(|edge| matches!(edge, Edge::Missing { common: false, .. })));
+    for beat in 2..8 {
+        tracker.handle_heartbeat(at(beat * 9_000), vm(3));
+    }
+    run(&mut tracker, at(100_000));
+    assert_eq!(edges(&mut tracker), [missing(3, 19_000, false)]);
+}
+
+#[test]
+fn a_forgotten_vm_is_not_accused() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(0), vm(1), TEN_SECONDS);
+    tracker.forget(vm(1));
+    run(&mut tracker, at(60_000));
+    assert_eq!((edges(&mut tracker), tracker.counts()), (vec![], (0, 0)));
+}
+
+#[test]
+fn a_new_path_of_a_beating_vm_is_said_to_work_once() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(0), vm(1), TEN_SECONDS);
+    tracker.handle_heartbeat(at(0), vm(1));
+    tracker.handle_opened(vm(1));
+    tracker.handle_heartbeat(at(1), vm(1));
+    tracker.handle_heartbeat(at(2), vm(1));
+    assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }, Edge::Detected { vm: vm(1) }]);
+}

@@ -1,0 +1,76 @@
+//! What the store refuses.
+
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+
+/// Why a request to the store failed. The texts say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no back end.
+    #[error("store URL {url:?} is not understood: write sqlite:///absolute/path")]
+    Url {
+        /// As given.
+        url: String,
+    },
+    /// The file cannot be opened or created.
+    #[error("cannot open the store {path:?}: check that its folder exists and may be written")]
+    Open {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The file is something else.
+    #[error("{path:?} is not a health store, and is left as it is: name another file")]
+    NotAStore {
+        /// Which file.
+        path: std::path::PathBuf,
+    },
+    /// The file was written by a newer version.
+    #[error("the store has schema version {found}, this program knows up to {known}: upgrade this program")]
+    TooNew {
+        /// The file's version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// A host that is not registered.
+    #[error("host {0} is not registered: register it with VIO_HS_ADD_MS")]
+    UnknownHost(String),
+    /// A VM that is not registered.
+    #[error("VM {0} is not registered: register it with VIO_HS_ADD_VM")]
+    UnknownVm(VmUuid),
+    /// A host monitor that is not registered.
+    #[error("host monitor {0} is not registered: register it with VIO_HS_ADD_MS")]
+    UnknownHostMonitor(HostMonitorId),
+    /// A VM that belongs to another host.
+    #[error("VM {vm} is registered on host {host}: remove it there first")]
+    Elsewhere {
+        /// Which VM.
+        vm: VmUuid,
+        /// The host that has it.
+        host: String,
+    },
+    /// A setting outside its range.
+    #[error("{what} of {value} {unit} is refused: it must be {allowed}")]
+    OutOfRange {
+        /// Which setting.
+        what: &'static str,
+        /// As given.
+        value: u32,
+        /// Of the value.
+        unit: &'static str,
+        /// What is accepted.
+        allowed: String,
+    },
+    /// The back end failed (locked for too long, disk full, corrupt).
+    #[error("the store failed")]
+    Backend(#[from] rusqlite::Error),
+    /// A row that does not read back.
+    #[error("the store holds {what} that cannot be read: {value:?}")]
+    Corrupt {
+        /// Which column.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+}

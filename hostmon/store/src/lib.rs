@@ -1,0 +1,168 @@
+//! The health store: the record between host monitors and controllers.
+//!
+//! Host monitors write edges here, controllers poll. One schema, one trait ([`Store`]), back ends chosen by URL
+//! ([`open`]); SQLite today. Every user owns a connection of its own and calls it from a thread that may wait:
+//! no core ever calls the store.
+//!
+//! Times are the store's own clock ([`StoreTime`], UTC, microseconds). Writers send ages measured on their
+//! monotonic clock, the store writes now minus age, and every poll returns the store's now.
+
+mod clock;
+mod error;
+mod model;
+mod sqlite;
+mod write;
+
+pub use clock::{FixedClock, StoreClock, StoreTime, SystemClock};
+pub use error::StoreError;
+pub use model::*;
+pub use sqlite::SqliteStore;
+pub use write::*;
+
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+
+/// Where the store is when nobody says otherwise.
+pub const DEFAULT_URL: &str = "sqlite:///var/lib/vmpulse/health.db";
+
+/// Opens (and migrates) the store at `url`.
+///
+/// # Errors
+/// A URL of another scheme than `sqlite://`, a file that cannot be opened, is not ours or is of a newer version.
+pub fn open(url: &str) -> Result<Box<dyn Store>, StoreError> {
+    let path = url
+        .strip_prefix("sqlite://")
+        .filter(|path| path.starts_with('/'))
+        .ok_or_else(|| StoreError::Url { url: url.to_owned() })?;
+    Ok(Box::new(SqliteStore::open(path.as_ref(), Box::new(SystemClock))?))
+}
+
+/// The health store. One implementation per back end; `conformance` in the tests runs on each.
+///
+/// Every method is one transaction: it happened entirely or not at all.
+pub trait Store: Send {
+    // ---- any caller -------------------------------------------------------------------------------------
+
+    /// The store's clock.
+    fn now(&self) -> Result<StoreTime, StoreError>;
+
+    /// Changes when somebody else has committed to the store since this connection last looked. Cheap.
+    fn change_stamp(&self) -> Result<u64, StoreError>;
+
+    // ---- registration (passthru, later the controller's discovery) --------------------------------------
+
+    /// Registers hosts with their host monitors. Adding twice is no error; a host monitor named by another
+    /// host before moves to this one.
+    fn hosts_add(&mut self, hosts: &[HostRegistration]) -> Result<(), StoreError>;
+
+    /// Registers VMs on a host, in state ADDED. A VM already there keeps its state; one known on another host
+    /// is refused as [`StoreError::Elsewhere`]; a tombstone is lifted.
+    fn vms_add(&mut self, host: &HostKey, vms: &[VmRegistration]) -> Result<(), StoreError>;
+
+    /// Starts monitoring: ADDED, STOPPED or SUSPENDED-by-shutdown become STARTING; a transaction row per host
+    /// monitor of the host tells each. Returns their tags. Starting a VM that is STARTING or STARTED is no error
+    /// and changes nothing. Unknown VMs are refused, all or none.
+    fn vms_start(&mut self, vms: &[VmUuid]) -> Result<Vec<TransactionTag>, StoreError>;
+
+    // ---- polling ----------------------------------------------------------------------------------------
+
+    /// Every host with its host monitors, ordered by host key and host monitor uuid.
+    fn quick_query(&mut self) -> Result<QuickQuery, StoreError>;
+
+    /// Host monitors that started before anybody registered them with a host: they have no VMs, and wait for
+    /// [`Self::hosts_add`] to adopt them.
+    fn host_monitors_unassigned(&mut self) -> Result<Vec<HostMonitorStatus>, StoreError>;
+
+    /// Every VM that needs attention, grouped by host: an entry per host that has monitored VMs, empty when all
+    /// is well. When something in it can be acknowledged the answer carries a tag. It writes nothing, and a tag
+    /// never expires.
+    fn needs_attention(&mut self) -> Result<NeedsAttention, StoreError>;
+
+    /// The same of one host only. Its tag acknowledges nothing of other hosts.
+    fn needs_attention_of(&mut self, host: &HostKey) -> Result<NeedsAttention, StoreError>;
+
+    /// What was reported under this tag is not reported again, unless it changed since. Returns whether the
+    /// tag was known; acknowledging twice is no error.
+    fn acknowledge(&mut self, tag: AttentionTag) -> Result<bool, StoreError>;
+
+    // ---- views for people (hamgr, hmmgr) ----------------------------------------------------------------
+
+    /// Every VM with its paths, ordered by name then uuid.
+    fn vms(&mut self) -> Result<Vec<VmView>, StoreError>;
+
+    /// Every application of every VM as last reported, ordered by VM name, then application name.
+    fn applications(&mut self) -> Result<Vec<ApplicationView>, StoreError>;
+
+    // ---- settings ---------------------------------------------------------------------------------------
+
+    /// The system's settings.
+    fn system_settings(&mut self) -> Result<SystemSettings, StoreError>;
+
+    /// Replaces the system's settings.
+    fn system_settings_replace(&mut self, settings: &SystemSettings) -> Result<(), StoreError>;
+
+    /// Replaces the settings of one VM; the host monitors of its host are told when its interval changes. Values
+    /// outside their ranges are refused ([`StoreError::OutOfRange`]); a detection time is held against three
+    /// intervals only if the VM has an interval of its own: the host monitors' default is not known here.
+    fn vm_settings_replace(&mut self, vm: VmUuid, settings: &VmSettings) -> Result<(), StoreError>;
+
+    // ---- application reports: the controller's side -----------------------------------------------------
+
+    /// Asks for the VM's report (PUT_MSG), and acknowledges its doorbell as reported under `acknowledge`, in
+    /// one transaction. A request of the VM not answered yet is replaced. The request goes to the host
+    /// monitor of its most recently heard path. Returns the request's tag; `None` if no path is open.
+    fn report_request(
+        &mut self,
+        vm: VmUuid,
+        acknowledge: Option<AttentionTag>,
+    ) -> Result<Option<MessageTag>, StoreError>;
+
+    /// The reports that arrived and were not taken yet (QUERY_MSG and GET_MSG), oldest first.
+    fn reports_arrived(&mut self) -> Result<Vec<ArrivedReport>, StoreError>;
+
+    /// Requests still waiting for their report, oldest first.
+    fn reports_pending(&mut self) -> Result<Vec<PendingReport>, StoreError>;
+
+    /// The controller has the report (ACK_MSG): the applications' rows of the VM become exactly those of
+    /// `applications`, unless a newer report was applied before, and the host monitor is asked to send GMSG.
+    fn report_apply(
+        &mut self,
+        report: &ArrivedReport,
+        applications: &[ApplicationReport],
+    ) -> Result<(), StoreError>;
+
+    // ---- the controller's findings ----------------------------------------------------------------------
+
+    /// Records an event once per incident key. Returns whether it is new.
+    fn event_append(&mut self, event: &NewEvent) -> Result<bool, StoreError>;
+
+    /// Closes an incident: its key may be used again. The event itself stays.
+    fn incident_close(&mut self, incident: &str) -> Result<(), StoreError>;
+
+    /// The newest `limit` events, oldest of them first.
+    fn events(&mut self, limit: u32) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// What the controller says of a VM, shown as Restart_phase.
+    fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> Result<(), StoreError>;
+
+    /// The controller's own heartbeat, shown by `hamgr query system`.
+    fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> Result<(), StoreError>;
+
+    /// The last heartbeat of each controller with its age.
+    fn controllers(&mut self) -> Result<Vec<ControllerView>, StoreError>;
+
+    // ---- the host monitor's side ------------------------------------------------------------------------
+
+    /// Applies a host monitor's writes in order, in one transaction. A host monitor that is not registered gets a
+    /// row without a host ([`Self::host_monitors_unassigned`]); writes about unregistered VMs are ignored, but for
+    /// what makes them discovered.
+    fn host_monitor_apply(
+        &mut self,
+        host_monitor: HostMonitorId,
+        writes: &[HostMonitorWrite],
+    ) -> Result<(), StoreError>;
+
+    /// What this host monitor is to do: the VMs of its host, its paths as the store knows them, and open
+    /// requests to it of the last 10 minutes. Also every VM of other hosts (a guest of another host is MOVED, not
+    /// unknown).
+    fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError>;
+}

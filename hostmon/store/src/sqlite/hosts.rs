@@ -1,0 +1,83 @@
+//! Hosts and their host monitors as polled.
+
+use rusqlite::Row;
+
+use super::Turn;
+use super::rows::{age, all, host_key, typed};
+use crate::*;
+
+/// SQL: whether the host monitor `m` is responsive at `?1`, the store's now: its last heartbeat is younger than
+/// 2.5 of its intervals.
+macro_rules! responsive {
+    () => {
+        "(m.heartbeat_at IS NOT NULL AND (?1 - m.heartbeat_at) * 2 < m.heartbeat_interval_us * 5)"
+    };
+}
+
+/// SQL: whether what the host monitor `m` says of its paths counts at `?1`; else they are *unknown*.
+macro_rules! known {
+    () => {
+        concat!("(m.mode = 'GLOBAL' AND ", super::hosts::responsive!(), ")")
+    };
+}
+
+pub(super) use {known, responsive};
+
+macro_rules! status_columns {
+    () => {
+        concat!(
+            "m.uuid, m.trunk, coalesce(m.mac, m.registered_mac), m.state, m.reason, m.mode, m.heartbeat_at, ",
+            responsive!(),
+            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id), m.versions"
+        )
+    };
+}
+
+const HOSTS: &str = "SELECT id, machine_type, model, serial FROM host ORDER BY machine_type, model, serial";
+
+const HOST_MONITORS: &str = concat!(
+    "SELECT m.host_id, ",
+    status_columns!(),
+    " FROM host_monitor m WHERE m.host_id IS NOT NULL ORDER BY m.host_id, m.uuid"
+);
+
+const UNASSIGNED: &str = concat!(
+    "SELECT m.host_id, ",
+    status_columns!(),
+    " FROM host_monitor m WHERE m.host_id IS NULL ORDER BY m.uuid"
+);
+
+impl Turn<'_> {
+    pub(super) fn quick_query(self) -> Result<QuickQuery, StoreError> {
+        let mut monitors = std::collections::HashMap::<i64, Vec<HostMonitorStatus>>::new();
+        for (host, status) in
+            all(self.db, HOST_MONITORS, [self.now.0], |row| Ok((row.get::<_, i64>(0)?, self.status(row)?)))?
+        {
+            monitors.entry(host).or_default().push(status);
+        }
+        let hosts = all(self.db, HOSTS, [], |row| {
+            let host_monitors = monitors.remove(&row.get::<_, i64>(0)?).unwrap_or_default();
+            Ok(HostStatus { key: host_key(row, 1)?, host_monitors })
+        })?;
+        Ok(QuickQuery { now: self.now, hosts })
+    }
+
+    pub(super) fn host_monitors_unassigned(self) -> Result<Vec<HostMonitorStatus>, StoreError> {
+        all(self.db, UNASSIGNED, [self.now.0], |row| self.status(row))
+    }
+
+    fn status(self, row: &Row<'_>) -> Result<HostMonitorStatus, StoreError> {
+        Ok(HostMonitorStatus {
+            id: typed(row, 1)?,
+            trunk: row.get(2)?,
+            mac: row.get(3)?,
+            state: typed(row, 4)?,
+            reason: row.get(5)?,
+            mode: typed(row, 6)?,
+            heartbeat_age: age(row, 7, self.now)?,
+            responsive: row.get(8)?,
+            has_data: row.get(9)?,
+            versions: row.get(10)?,
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! What host monitors write.
+
+mod discovery;
+mod guest;
+mod path;
+
+use rusqlite::params;
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+
+use super::Turn;
+use super::rows::{first, run, typed};
+use crate::*;
+
+/// Node events kept per host monitor until acknowledged: a day of trouble every 90 s. Older ones are dropped.
+const MAX_NODE_EVENTS: i64 = 1024;
+
+/// Bytes kept of a sentence and of a word that a host monitor wrote.
+const MAX_TEXT: usize = 1024;
+const MAX_WORD: usize = 64;
+
+/// A registered VM as the writes need it.
+#[derive(Clone, Copy)]
+struct VmRow {
+    id: i64,
+    host: i64,
+    state: VmState,
+}
+
+impl VmRow {
+    /// Whether its paths are of account.
+    const fn monitored(self) -> bool {
+        match self.state {
+            VmState::Starting | VmState::Started | VmState::Suspended => true,
+            VmState::Added | VmState::Stopping | VmState::Stopped | VmState::Removing | VmState::Unknown => {
+                false
+            }
+        }
+    }
+}
+
+impl Turn<'_> {
+    pub(super) fn host_monitor_apply(
+        self,
+        host_monitor: HostMonitorId,
+        writes: &[HostMonitorWrite],
+    ) -> Result<(), StoreError> {
+        let id = self.host_monitor_id(host_monitor)?;
+        for write in writes {
+            self.apply(id, write)?;
+        }
+        self.node_events_bound(id)?;
+        self.discoveries_bound(id)
+    }
+
+    fn apply(self, from: i64, write: &HostMonitorWrite) -> Result<(), StoreError> {
+        use HostMonitorWrite as Write;
+        match write {
+            Write::Started(start) => self.on_started(from, start),
+            Write::Heartbeat => self.on_heartbeat(from),
+            Write::NodeChanged { state, reason, mode } => self.on_node(from, *state, *reason, *mode),
+            Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
+            Write::PathOpened { vm, mac, version } => self.on_opened(from, *vm, mac, version),
+            Write::PathDetected { vm } => self.on_detected(from, *vm),
+            Write::PathMissing { vm, age, common } => self.on_missing(from, *vm, *age, *common),
+            Write::PathForgotten { vm } => self.on_forgotten(from, *vm),
+            Write::Suspended { vm, reason } => self.on_suspended(*vm, *reason),
+            Write::Resumed { vm } => self.on_resumed(*vm),
+            Write::Doorbell { vm, bits } => self.on_doorbell(*vm, *bits),
+            Write::Report { vm, message, payload } => match self.vm_row(*vm)? {
+                Some(vm) => self.report_arrived(from, vm.id, *message, payload),
+                None => Ok(()),
+            },
+            Write::ReportCleared { vm, message } => match self.vm_row(*vm)? {
+                Some(vm) => self.report_cleared(vm.id, *message),
+                None => Ok(()),
+            },
+            Write::RequestDone { tag } => self.request_done(from, *tag),
+            Write::Discovered { uuid, mac, kind } => self.on_discovered(from, uuid, mac, "", *kind),
+            Write::Conflict { uuid, mac, kind, text } => self.on_conflict(from, uuid, mac, *kind, text),
+        }
+    }
+
+    /// It runs and its writes reach the store: UP and GLOBAL.
+    fn on_started(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
+        let sql = "UPDATE host_monitor SET trunk = ?2, mac = ?3, vlan = ?4, incarnation = ?5, versions = ?6,
+                   heartbeat_interval_us = ?7, heartbeat_at = ?8, state = 'UP', reason = 0, mode = 'GLOBAL'
+                   WHERE id = ?1";
+        let interval_us = i64::try_from(start.heartbeat_interval.as_micros()).unwrap_or(i64::MAX / 8).max(1);
+        let HostMonitorStart { trunk, mac, vlan, incarnation, versions, heartbeat_interval: _ } = start;
+        run(self.db, sql, params![from, trunk, mac, vlan, incarnation, versions, interval_us, self.now.0])?;
+        self.starting_vms_check(from)
+    }
+
+    fn on_heartbeat(self, from: i64) -> Result<(), StoreError> {
+        run(self.db, "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1", [from, self.now.0])?;
+        self.starting_vms_check(from)
+    }
+
+    fn on_node(self, from: i64, state: NodeState, reason: u32, mode: MonitorMode) -> Result<(), StoreError> {
+        let sql = "UPDATE host_monitor SET state = ?2, reason = ?3, mode = ?4
+                   WHERE id = ?1 AND (state <> ?2 OR reason <> ?3 OR mode <> ?4)";
+        if run(self.db, sql, params![from, state.as_str(), reason, mode.as_str()])? > 0 {
+            self.node_event(from, "NODE", &format!("node {state}, reason {reason:#010x}, mode {mode}"))?;
+            self.starting_vms_check(from)?;
+        }
+        Ok(())
+    }
+
+    fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO node_event (host_monitor_id, happened_at, kind, text) VALUES (?1, ?2, ?3, ?4)";
+        let values = params![from, self.now.0, clip(kind, MAX_WORD), clip(text, MAX_TEXT)];
+        run(self.db, sql, values).map(drop)
+    }
+
+    fn node_events_bound(self, from: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM node_event WHERE host_monitor_id = ?1 AND id <=
+                   (SELECT id FROM node_event WHERE host_monitor_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+        run(self.db, sql, [from, MAX_NODE_EVENTS]).map(drop)
+    }
+
+    fn vm_row(self, vm: VmUuid) -> Result<Option<VmRow>, StoreError> {
+        let sql = "SELECT id, host_id, state FROM vm WHERE uuid = ?1";
+        first(self.db, sql, [vm.to_string()], |row| {
+            Ok(VmRow { id: row.get(0)?, host: row.get(1)?, state: typed(row, 2)? })
+        })
+    }
+
+    /// The host it is registered with, if it is.
+    fn host_of(self, host_monitor: i64) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT host_id FROM host_monitor WHERE id = ?1";
+        Ok(first(self.db, sql, [host_monitor], |row| Ok(row.get::<_, Option<i64>>(0)?))?.flatten())
+    }
+}
+
+/// The longest start of `text` that has at most `most` bytes.
+fn clip(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}

@@ -1,0 +1,113 @@
+//! Paths: edges from host monitors, and when a VM is STARTED.
+
+use std::time::Duration;
+
+use rusqlite::params;
+use vmpulse_protocol::id::VmUuid;
+
+use super::VmRow;
+use crate::sqlite::Turn;
+use crate::sqlite::hosts::responsive;
+use crate::sqlite::rows::{all, first, run};
+use crate::*;
+
+/// STARTING is over when a path beats, and every host monitor of the VM's host that is up and responsive has one
+/// that does. One that is not says nothing: it does not hold the VM back. (Which paths a VM should have is not
+/// verified yet; then only those count.)
+const EVERY_PATH_BEATS: &str = concat!(
+    "SELECT EXISTS (SELECT 1 FROM path WHERE vm_id = ?2 AND beating = 1)
+        AND NOT EXISTS (SELECT 1 FROM vm v JOIN host_monitor m ON m.host_id = v.host_id
+            LEFT JOIN path p ON p.vm_id = v.id AND p.host_monitor_id = m.id
+            WHERE v.id = ?2 AND m.state = 'UP' AND coalesce(p.beating, 0) = 0 AND ",
+    responsive!(),
+    ")"
+);
+
+impl Turn<'_> {
+    pub(super) fn on_opened(self, from: i64, vm: VmUuid, mac: &str, version: &str) -> Result<(), StoreError> {
+        let uuid = vm.to_string();
+        let Some(vm) = self.vm_row(vm)? else {
+            return self.on_discovered(from, &uuid, mac, version, Discovery::Unmanaged);
+        };
+        let sql = "UPDATE vm SET agent_seen_at = ?2 WHERE id = ?1 AND agent_seen_at IS NULL";
+        run(self.db, sql, [vm.id, self.now.0])?;
+        run(self.db, "DELETE FROM conflict WHERE uuid = ?1 AND kind = 'VERSION'", [&uuid])?;
+        self.path_keep(from, vm, mac, version)?;
+        self.shutdown_over(vm)?;
+        match self.host_of(from)? {
+            Some(host) if host != vm.host => self.on_discovered(from, &uuid, mac, version, Discovery::Moved),
+            Some(_) => self.came_home(from, &uuid),
+            None => Ok(()),
+        }
+    }
+
+    /// An open silence stays: only heartbeats end it.
+    fn path_keep(self, from: i64, vm: VmRow, mac: &str, version: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)
+                   ON CONFLICT DO UPDATE SET mac = excluded.mac, version = excluded.version,
+                   counted = max(counted, excluded.counted), heard_at = excluded.heard_at";
+        run(self.db, sql, params![vm.id, from, mac, version, vm.monitored(), self.now.0]).map(drop)
+    }
+
+    pub(super) fn on_detected(self, from: i64, vm: VmUuid) -> Result<(), StoreError> {
+        let Some(vm) = self.vm_row(vm)?.filter(|vm| vm.monitored()) else {
+            return Ok(());
+        };
+        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
+                   VALUES (?1, ?2, '', '', 1, 1, ?3)
+                   ON CONFLICT DO UPDATE SET counted = 1, beating = 1, missing_since = NULL, common = 0,
+                   heard_at = excluded.heard_at";
+        run(self.db, sql, [vm.id, from, self.now.0])?;
+        self.starting_check(vm)
+    }
+
+    pub(super) fn on_missing(
+        self,
+        from: i64,
+        vm: VmUuid,
+        age: Duration,
+        common: bool,
+    ) -> Result<(), StoreError> {
+        let Some(vm) = self.vm_row(vm)?.filter(|vm| vm.monitored()) else {
+            return Ok(());
+        };
+        let since = self.now.back(age).0;
+        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, missing_since,
+                   common, heard_at) VALUES (?1, ?2, '', '', 1, 0, ?3, ?4, ?3)
+                   ON CONFLICT DO UPDATE SET counted = 1, beating = 0, missing_since = excluded.missing_since,
+                   common = excluded.common";
+        run(self.db, sql, params![vm.id, from, since, common]).map(drop)
+    }
+
+    /// Its MAC address stays known, should monitoring start while the guest's session is still open.
+    pub(super) fn on_forgotten(self, from: i64, vm: VmUuid) -> Result<(), StoreError> {
+        let Some(vm) = self.vm_row(vm)? else {
+            return Ok(());
+        };
+        let sql = "UPDATE path SET counted = 0, beating = 0, missing_since = NULL, common = 0
+                   WHERE vm_id = ?1 AND host_monitor_id = ?2";
+        run(self.db, sql, [vm.id, from]).map(drop)
+    }
+
+    /// A host monitor's own condition may have been all that a STARTING VM waited for.
+    pub(super) fn starting_vms_check(self, from: i64) -> Result<(), StoreError> {
+        let Some(host) = self.host_of(from)? else {
+            return Ok(());
+        };
+        let sql = "SELECT id FROM vm WHERE host_id = ?1 AND state = 'STARTING'";
+        for id in all(self.db, sql, [host], |row| Ok(row.get(0)?))? {
+            self.starting_check(VmRow { id, host, state: VmState::Starting })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn starting_check(self, vm: VmRow) -> Result<(), StoreError> {
+        if vm.state != VmState::Starting {
+            return Ok(());
+        }
+        let started =
+            first(self.db, EVERY_PATH_BEATS, [self.now.0, vm.id], |row| Ok(row.get::<_, bool>(0)?))?;
+        if started == Some(true) { self.vm_state_change(vm.id, VmState::Started) } else { Ok(()) }
+    }
+}

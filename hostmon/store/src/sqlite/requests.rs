@@ -1,0 +1,72 @@
+//! Requests to host monitors.
+
+use std::time::Duration;
+
+use rusqlite::params;
+
+use super::Turn;
+use super::rows::{all, run};
+use crate::*;
+
+/// A request that its host monitor did not confirm in this time is dropped. It was not running: at its start the
+/// roster itself tells what Reconsider would have told, and the controller asks again for a report after 30 s.
+const REQUEST_MAX_AGE: Duration = Duration::from_mins(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opcode {
+    Reconsider,
+    AskReport(MessageTag),
+    ReportTaken(MessageTag),
+}
+
+impl Opcode {
+    const fn columns(self) -> (&'static str, Option<MessageTag>) {
+        match self {
+            Self::Reconsider => ("RECONSIDER", None),
+            Self::AskReport(tag) => ("ASK_REPORT", Some(tag)),
+            Self::ReportTaken(tag) => ("REPORT_TAKEN", Some(tag)),
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Asks one host monitor. A request of the same kind for the same VM is replaced.
+    pub(super) fn request(
+        self,
+        host_monitor: i64,
+        vm: i64,
+        opcode: Opcode,
+    ) -> Result<TransactionTag, StoreError> {
+        run(self.db, "DELETE FROM request WHERE created_at < ?1", [self.oldest_request()])?;
+        let (opcode, message) = opcode.columns();
+        run(
+            self.db,
+            "INSERT OR REPLACE INTO request (host_monitor_id, vm_id, opcode, message_tag, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![host_monitor, vm, opcode, message, self.now.0],
+        )?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// Asks every host monitor of the VM's host, and others it has a path to.
+    pub(super) fn request_every_monitor(
+        self,
+        vm: i64,
+        opcode: Opcode,
+    ) -> Result<Vec<TransactionTag>, StoreError> {
+        let sql = "SELECT m.id FROM host_monitor m JOIN vm v ON v.host_id = m.host_id WHERE v.id = ?1
+                   UNION SELECT host_monitor_id FROM path WHERE vm_id = ?1 ORDER BY 1";
+        let monitors = all(self.db, sql, [vm], |row| Ok(row.get(0)?))?;
+        monitors.into_iter().map(|monitor| self.request(monitor, vm, opcode)).collect()
+    }
+
+    pub(super) fn request_done(self, host_monitor: i64, tag: TransactionTag) -> Result<(), StoreError> {
+        let sql = "DELETE FROM request WHERE tag = ?1 AND host_monitor_id = ?2";
+        run(self.db, sql, [tag, host_monitor]).map(drop)
+    }
+
+    /// Requests made before this are dropped.
+    pub(super) fn oldest_request(self) -> i64 {
+        self.now.back(REQUEST_MAX_AGE).0
+    }
+}

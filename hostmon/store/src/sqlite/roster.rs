@@ -1,0 +1,63 @@
+//! What a host monitor is to do.
+
+use rusqlite::{Row, params};
+use vmpulse_protocol::id::HostMonitorId;
+
+use super::Turn;
+use super::rows::{age, all, first, typed, typed_option};
+use crate::*;
+
+const VMS: &str = "
+    SELECT v.uuid, v.state, CASE WHEN v.suspended_by_administrator THEN 'ADMINISTRATOR' ELSE v.shutdown END,
+           v.heartbeat_interval_ms, p.mac, max(p.missing_since, v.silence_from)
+    FROM vm v LEFT JOIN path p ON p.vm_id = v.id AND p.host_monitor_id = ?1 AND p.counted = 1
+    WHERE v.host_id = ?2 ORDER BY v.uuid";
+
+const ELSEWHERE: &str = "SELECT uuid FROM vm WHERE host_id IS NOT ?1 ORDER BY uuid";
+
+const REQUESTS: &str = "
+    SELECT r.tag, r.opcode, v.uuid, r.message_tag FROM request r JOIN vm v ON v.id = r.vm_id
+    WHERE r.host_monitor_id = ?1 AND r.created_at >= ?2 ORDER BY r.tag";
+
+impl Turn<'_> {
+    /// One that is not registered with a host has no VMs of its own: all are elsewhere.
+    pub(super) fn roster(self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
+        let sql = "SELECT id, host_id FROM host_monitor WHERE uuid = ?1";
+        let found = first(self.db, sql, [host_monitor.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (id, host): (i64, Option<i64>) = found.unwrap_or((0, None));
+        let oldest = self.oldest_request();
+        Ok(Roster {
+            vms: all(self.db, VMS, params![id, host], |row| self.roster_vm(row))?,
+            elsewhere: all(self.db, ELSEWHERE, [host], |row| typed(row, 0))?,
+            requests: all(self.db, REQUESTS, [id, oldest], request)?,
+        })
+    }
+
+    fn roster_vm(self, row: &Row<'_>) -> Result<RosterVm, StoreError> {
+        let state: VmState = typed(row, 1)?;
+        let path = match row.get::<_, Option<String>>(4)? {
+            Some(mac) => Some(RosterPath { mac, missed: age(row, 5, self.now)? }),
+            None => None,
+        };
+        Ok(RosterVm {
+            uuid: typed(row, 0)?,
+            state,
+            suspended: typed_option(row, 2)?.filter(|_| state == VmState::Suspended),
+            heartbeat_interval_ms: row.get(3)?,
+            path,
+        })
+    }
+}
+
+fn request(row: &Row<'_>) -> Result<HostMonitorRequest, StoreError> {
+    let opcode: String = row.get(1)?;
+    let vm = typed(row, 2)?;
+    let message = row.get::<_, Option<MessageTag>>(3)?;
+    let what = match (opcode.as_str(), message) {
+        ("RECONSIDER", None) => RequestKind::Reconsider(vm),
+        ("ASK_REPORT", Some(message)) => RequestKind::AskReport { vm, message },
+        ("REPORT_TAKEN", Some(message)) => RequestKind::ReportTaken { vm, message },
+        _ => return Err(StoreError::Corrupt { what: "a request", value: opcode }),
+    };
+    Ok(HostMonitorRequest { tag: row.get(0)?, what })
+}

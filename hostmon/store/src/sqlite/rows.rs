@@ -1,0 +1,91 @@
+//! Reading rows: texts become types or the store is called corrupt.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, Params, Row};
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+
+use crate::*;
+
+/// A type stored as text.
+pub(super) trait Stored: Sized {
+    /// For the error.
+    const WHAT: &'static str;
+
+    fn from_text(text: &str) -> Option<Self>;
+}
+
+macro_rules! stored {
+    ($($name:ty: $what:literal, $parse:expr;)+) => {
+        $(impl Stored for $name {
+            const WHAT: &'static str = $what;
+
+            fn from_text(text: &str) -> Option<Self> {
+                $parse(text)
+            }
+        })+
+    };
+}
+
+stored! {
+    VmUuid: "a VM's uuid", |text: &str| text.parse().ok();
+    HostMonitorId: "a host monitor's uuid", |text: &str| text.parse().ok();
+    VmState: "a VM's state", VmState::parse;
+    SuspendReason: "a VM's kind of shutdown", SuspendReason::parse;
+    NodeState: "a node's state", NodeState::parse;
+    MonitorMode: "a host monitor's mode", MonitorMode::parse;
+    Discovery: "a kind of discovery", Discovery::parse;
+    Severity: "a severity", Severity::parse;
+    Colour: "a colour", Colour::parse;
+    DetectionSpeed: "a detection speed", DetectionSpeed::parse;
+}
+
+fn parsed<T: Stored>(text: &str) -> Result<T, StoreError> {
+    T::from_text(text).ok_or_else(|| StoreError::Corrupt { what: T::WHAT, value: text.to_owned() })
+}
+
+/// The column as a type that is stored as text.
+pub(super) fn typed<T: Stored>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
+    parsed(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+}
+
+/// The same where the column may be NULL.
+pub(super) fn typed_option<T: Stored>(row: &Row<'_>, column: usize) -> Result<Option<T>, StoreError> {
+    let text = row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    text.map(parsed).transpose()
+}
+
+/// Three columns from `first` as a host's key.
+pub(super) fn host_key(row: &Row<'_>, first: usize) -> Result<HostKey, StoreError> {
+    Ok(HostKey { machine_type: row.get(first)?, model: row.get(first + 1)?, serial: row.get(first + 2)? })
+}
+
+/// The column as the age of a time, if it is not NULL.
+pub(super) fn age(row: &Row<'_>, column: usize, now: StoreTime) -> Result<Option<Duration>, StoreError> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|at| now.since(StoreTime(at))))
+}
+
+/// Every row of a query.
+pub(super) fn all<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
+}
+
+/// The first row of a query, if there is one.
+pub(super) fn first<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    db.prepare_cached(sql)?.query_and_then(params, read)?.next().transpose()
+}
+
+/// Runs a statement that returns nothing. Returns how many rows it changed.
+pub(super) fn run(db: &Connection, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+    Ok(db.prepare_cached(sql)?.execute(params)?)
+}

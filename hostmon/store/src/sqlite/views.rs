@@ -1,0 +1,125 @@
+//! VMs and applications as shown to people.
+
+use std::collections::HashMap;
+
+use rusqlite::Row;
+
+use super::Turn;
+use super::hosts::known;
+use super::rows::{age, all, host_key, typed, typed_option};
+use super::silence::{PathHealth, missed};
+use crate::*;
+
+const PATHS: &str = concat!(
+    "SELECT p.vm_id, m.uuid, m.trunk, p.mac, max(p.missing_since, v.silence_from), ",
+    known!(),
+    ", p.version, p.common
+     FROM path p JOIN vm v ON v.id = p.vm_id JOIN host_monitor m ON m.id = p.host_monitor_id
+     WHERE p.counted = 1 ORDER BY p.vm_id, m.trunk, m.uuid"
+);
+
+const VMS: &str = "
+    SELECT v.id, v.uuid, v.name, h.machine_type, h.model, h.serial, v.state,
+           CASE WHEN v.suspended_by_administrator THEN 'ADMINISTRATOR' ELSE v.shutdown END,
+           v.state_changed_at, v.agent_seen_at,
+           EXISTS (SELECT 1 FROM conflict c WHERE c.uuid = v.uuid AND c.kind = 'VERSION'),
+           v.heartbeat_interval_ms, v.vm_failure_detection_speed, v.vm_failure_detection_time_ms, v.phase
+    FROM vm v JOIN host h ON h.id = v.host_id ORDER BY v.name, v.uuid";
+
+const APPLICATIONS: &str = "
+    SELECT v.uuid, v.name, v.reported_at, a.name, a.uuid, a.status, a.colour, a.critical, a.monitored,
+           a.max_restart, a.restarted, a.version, a.last_result, a.last_change_age_s
+    FROM application a JOIN vm v ON v.id = a.vm_id ORDER BY v.name, v.uuid, a.name";
+
+/// A path as shown, and whether its silence is common.
+type Shown = (PathView, bool);
+
+impl Turn<'_> {
+    pub(super) fn vms(self) -> Result<Vec<VmView>, StoreError> {
+        let mut paths = HashMap::<i64, Vec<Shown>>::new();
+        for (vm, path) in all(self.db, PATHS, [self.now.0], |row| Ok((row.get(0)?, self.path_view(row)?)))? {
+            paths.entry(vm).or_default().push(path);
+        }
+        all(self.db, VMS, [], |row| vm_view(row, paths.remove(&row.get(0)?).unwrap_or_default()))
+    }
+
+    fn path_view(self, row: &Row<'_>) -> Result<Shown, StoreError> {
+        let view = PathView {
+            host_monitor: typed(row, 1)?,
+            trunk: row.get(2)?,
+            mac: row.get(3)?,
+            missed: age(row, 4, self.now)?,
+            known: row.get(5)?,
+            version: row.get(6)?,
+        };
+        Ok((view, row.get(7)?))
+    }
+
+    pub(super) fn applications(self) -> Result<Vec<ApplicationView>, StoreError> {
+        all(self.db, APPLICATIONS, [], |row| {
+            Ok(ApplicationView {
+                vm: typed(row, 0)?,
+                vm_name: row.get(1)?,
+                reported_at: StoreTime(row.get::<_, Option<i64>>(2)?.unwrap_or_default()),
+                report: application(row)?,
+            })
+        })
+    }
+}
+
+fn vm_view(row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
+    let state: VmState = typed(row, 6)?;
+    let health = paths.iter().map(|(path, common)| PathHealth {
+        known: path.known,
+        missed: path.missed,
+        common: *common,
+    });
+    Ok(VmView {
+        uuid: typed(row, 1)?,
+        name: row.get(2)?,
+        host: host_key(row, 3)?,
+        state,
+        suspended: typed_option(row, 7)?.filter(|_| state == VmState::Suspended),
+        state_changed_at: StoreTime(row.get(8)?),
+        agent_seen_at: row.get::<_, Option<i64>>(9)?.map(StoreTime),
+        version_conflict: row.get(10)?,
+        missed: if reports_silence(state) { missed(health) } else { None },
+        paths: paths.into_iter().map(|(path, _)| path).collect(),
+        settings: VmSettings {
+            heartbeat_interval_ms: row.get(11)?,
+            vm_failure_detection_speed: typed_option(row, 12)?,
+            vm_failure_detection_time_ms: row.get(13)?,
+        },
+        phase: row.get(14)?,
+    })
+}
+
+/// Whether the silence of a VM in this state is anybody's concern.
+pub(super) const fn reports_silence(state: VmState) -> bool {
+    match state {
+        VmState::Starting | VmState::Started => true,
+        VmState::Added
+        | VmState::Stopping
+        | VmState::Stopped
+        | VmState::Removing
+        | VmState::Suspended
+        | VmState::Unknown => false,
+    }
+}
+
+fn application(row: &Row<'_>) -> Result<ApplicationReport, StoreError> {
+    let age_s: i64 = row.get(13)?;
+    Ok(ApplicationReport {
+        name: row.get(3)?,
+        uuid: row.get(4)?,
+        status: row.get(5)?,
+        colour: typed(row, 6)?,
+        critical: row.get(7)?,
+        monitored: row.get(8)?,
+        max_restart: row.get(9)?,
+        restarted: row.get(10)?,
+        version: row.get(11)?,
+        last_result: row.get(12)?,
+        last_change_age_s: u64::try_from(age_s).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,156 @@
+//! What a host monitor writes: its own heartbeat, and edges.
+
+use std::time::Duration;
+
+use vmpulse_protocol::id::VmUuid;
+
+use crate::{Discovery, MessageTag, MonitorMode, NodeState, SuspendReason};
+
+/// Largest payload of a [`HostMonitorWrite::Report`] that is kept, in bytes: what one message of the protocol
+/// carries.
+pub const MAX_REPORT: usize = 256 * 1024;
+
+/// One write of a host monitor. Ages were measured on its monotonic clock when the write was made; the writer
+/// adds the time that the write then waited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostMonitorWrite {
+    /// It started: its adapter, its incarnation, what it speaks. Makes the node UP and its mode GLOBAL, and is its
+    /// first heartbeat.
+    Started(HostMonitorStart),
+    /// It lives.
+    Heartbeat,
+    /// Its node or mode changed; recorded as a node event.
+    NodeChanged {
+        /// New node state.
+        state: NodeState,
+        /// Why.
+        reason: u32,
+        /// New mode.
+        mode: MonitorMode,
+    },
+    /// Something an operator should see, as `trunk adapter down`; recorded as a node event.
+    NodeEvent {
+        /// One word, as `ADAPTER_DOWN`.
+        kind: String,
+        /// A sentence.
+        text: String,
+    },
+    /// A handshake completed. A suspension by SHDN ends with it; a VM of another host or an unregistered one is
+    /// recorded as discovered. Every registered VM gets or keeps its path row, an open silence with it; the path
+    /// counts from the moment the VM is monitored and it is heard of (opened, detected or missing).
+    PathOpened {
+        /// Which VM.
+        vm: VmUuid,
+        /// The guest's MAC address.
+        mac: String,
+        /// Running version, as `2.1`.
+        version: String,
+    },
+    /// Heartbeats arrive: the path beats. Ends an open silence. STARTING becomes STARTED when a path beats and
+    /// every host monitor of the host that is UP and responsive has one that does.
+    PathDetected {
+        /// Which VM.
+        vm: VmUuid,
+    },
+    /// The path fell silent.
+    PathMissing {
+        /// Which VM.
+        vm: VmUuid,
+        /// Since its last heartbeat.
+        age: Duration,
+        /// With most other paths of the trunk.
+        common: bool,
+    },
+    /// The path is of no account any more (the VM is not monitored, or it moved).
+    PathForgotten {
+        /// Which VM.
+        vm: VmUuid,
+    },
+    /// SHDN or SUSPEND.
+    Suspended {
+        /// Which VM.
+        vm: VmUuid,
+        /// Which of them.
+        reason: SuspendReason,
+    },
+    /// RESUME.
+    Resumed {
+        /// Which VM.
+        vm: VmUuid,
+    },
+    /// A doorbell: the bits are added to those pending, and the generation grows.
+    Doorbell {
+        /// Which VM.
+        vm: VmUuid,
+        /// The bits.
+        bits: u32,
+    },
+    /// PMSG_RSP: the report of an exchange. Ignored unless the exchange waits for it, or above [`MAX_REPORT`].
+    Report {
+        /// Which VM.
+        vm: VmUuid,
+        /// The exchange.
+        message: MessageTag,
+        /// The XML, as it came.
+        payload: Vec<u8>,
+    },
+    /// CLEAR_DB: the rows of this exchange are removed. Only if they belong to this VM.
+    ReportCleared {
+        /// Which VM.
+        vm: VmUuid,
+        /// The exchange.
+        message: MessageTag,
+    },
+    /// A request of the roster was carried out, or cannot be.
+    RequestDone {
+        /// Its tag.
+        tag: i64,
+    },
+    /// A guest that is not a monitored VM of this host showed itself. The store corrects the kind by what is
+    /// registered now; the same again is no news. At most 1024 are kept per host monitor.
+    Discovered {
+        /// Its UUID as it came, at most 64 bytes; empty if none.
+        uuid: String,
+        /// The guest's MAC address.
+        mac: String,
+        /// What it is.
+        kind: Discovery,
+    },
+    /// A peer that does not speak our version, or a UUID from two MACs.
+    Conflict {
+        /// Its UUID as it came, at most 64 bytes; empty if none.
+        uuid: String,
+        /// The guest's MAC address.
+        mac: String,
+        /// What conflicts.
+        kind: ConflictKind,
+        /// A sentence.
+        text: String,
+    },
+}
+
+/// What conflicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// No common protocol version.
+    Version,
+    /// One UUID on two MACs.
+    Uuid,
+}
+
+/// What a host monitor says of itself at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostMonitorStart {
+    /// Name of its trunk adapter.
+    pub trunk: String,
+    /// MAC address of its trunk adapter.
+    pub mac: String,
+    /// Its VLAN, if configured.
+    pub vlan: Option<u16>,
+    /// This start.
+    pub incarnation: String,
+    /// Versions it accepts, as `2.0-2.1`.
+    pub versions: String,
+    /// Interval of its own heartbeat to the store.
+    pub heartbeat_interval: Duration,
+}

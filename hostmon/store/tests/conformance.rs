@@ -1,0 +1,138 @@
+//! What every back end of the health store must do, run on each of them.
+// Cases are functions of their own, which clippy does not take for tests.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+#[path = "conformance/attention.rs"]
+mod attention;
+#[path = "conformance/bench.rs"]
+mod bench;
+#[path = "conformance/discovery.rs"]
+mod discovery;
+#[path = "conformance/findings.rs"]
+mod findings;
+#[path = "conformance/nodes.rs"]
+mod nodes;
+#[path = "conformance/registration.rs"]
+mod registration;
+#[path = "conformance/reports.rs"]
+mod reports;
+#[path = "conformance/silence.rs"]
+mod silence;
+#[path = "conformance/states.rs"]
+mod states;
+
+use std::path::PathBuf;
+
+use vmpulse_store::{FixedClock, SqliteStore, Store};
+
+use bench::{BackEnd, Bench};
+
+/// One test per case; a back end names the type that connects to it.
+macro_rules! conformance {
+    ($back_end:ident: $($group:ident { $($case:ident)+ })+) => {
+        $(mod $group {
+            $(#[test]
+            fn $case() {
+                crate::$group::$case(&mut super::Bench::new(super::$back_end::new()));
+            })+
+        })+
+    };
+}
+
+macro_rules! cases {
+    ($module:ident, $back_end:ident) => {
+        mod $module {
+            use super::{Bench, $back_end};
+
+            conformance! { $back_end:
+                registration {
+                    adding_twice_is_no_error
+                    a_host_monitor_moves_with_its_registration
+                    vms_are_added_all_or_none
+                    starting_tells_every_host_monitor
+                    starting_is_all_or_none_and_repeatable
+                }
+                nodes {
+                    responsive_for_two_and_a_half_intervals
+                    shut_down_on_purpose
+                    unregistered_host_monitors_are_kept_and_adopted
+                    node_events_are_bounded
+                }
+                states {
+                    started_when_every_responsive_monitor_has_a_beating_path
+                    a_silent_monitor_does_not_hold_a_vm_back
+                    a_shutdown_ends_with_the_next_handshake
+                    an_administrators_suspension_ends_with_resume_only
+                    both_suspensions_must_end
+                    silence_before_a_suspension_ended_counts_for_nothing
+                    a_started_suspended_vm_starts_anew
+                }
+                silence {
+                    a_vm_is_silent_when_every_path_is
+                    the_age_is_that_of_the_missing_edge
+                    unknown_is_never_silence
+                    unmonitored_vms_are_not_silent
+                    common_only_if_all_are
+                    paths_of_an_earlier_monitoring_do_not_count
+                    a_forgotten_path_does_not_count
+                    a_moved_vm_counts_wherever_it_is_heard
+                    a_reopened_path_keeps_its_silence
+                    the_roster_keeps_open_silences
+                }
+                attention {
+                    healthy_vms_need_none
+                    doorbells_add_up_and_come_first
+                    acknowledging_clears_what_was_reported_only
+                    state_changes_until_acknowledged
+                    made_up_tags_are_unknown
+                    one_host_only
+                    missed_heartbeats_are_never_acknowledged_away
+                    polling_writes_nothing
+                }
+                discovery {
+                    strangers_are_reported_until_acknowledged
+                    the_store_judges_by_what_is_registered
+                    floods_do_not_grow_the_store
+                    registering_ends_being_a_stranger
+                    moved_again_is_news_again
+                    version_conflicts_are_shown_until_the_next_handshake
+                }
+                reports {
+                    an_exchange_from_doorbell_to_clear
+                    only_the_open_request_is_answered
+                    a_request_needs_an_open_path
+                    an_older_report_changes_nothing
+                    a_guest_clears_its_own_exchange_only
+                    nothing_piles_up
+                    old_requests_are_dropped
+                }
+                findings {
+                    an_incident_is_recorded_once_until_closed
+                    settings_are_kept_and_checked
+                    phases_and_controllers
+                }
+            }
+        }
+    };
+}
+
+/// A store in a file of its own.
+struct Sqlite(tempfile::TempDir);
+
+impl Sqlite {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("health.db")
+    }
+}
+
+impl BackEnd for Sqlite {
+    fn connect(&self, clock: FixedClock) -> Box<dyn Store> {
+        Box::new(SqliteStore::open(&self.path(), Box::new(clock)).unwrap())
+    }
+}
+
+cases!(sqlite, Sqlite);

@@ -1,0 +1,100 @@
+use vmpulse_store::*;
+
+use crate::bench::*;
+
+const OS: SuspendReason = SuspendReason::Os;
+const ADMINISTRATOR: SuspendReason = SuspendReason::Administrator;
+
+fn resumed(number: u32) -> HostMonitorWrite {
+    HostMonitorWrite::Resumed { vm: vm(number) }
+}
+
+pub(crate) fn started_when_every_responsive_monitor_has_a_beating_path(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.add_vm(1, 1);
+    bench.store.vms_start(&[vm(1)]).unwrap();
+    assert_eq!(bench.vm(1).agent_seen_at, None);
+    bench.write(11, &[opened(1), detected(1)]);
+    assert!(bench.vm(1).agent_seen_at.is_some());
+    assert_eq!(bench.vm(1).state, VmState::Starting, "one path of two");
+    bench.write(12, &[opened(1)]);
+    assert_eq!(bench.vm(1).state, VmState::Starting, "open is not beating");
+    bench.write(12, &[detected(1)]);
+    assert_eq!(bench.vm(1).state, VmState::Started);
+    bench.write(12, &[missing(1, 19)]);
+    assert_eq!(bench.vm(1).state, VmState::Started, "silence is no state");
+}
+
+pub(crate) fn a_silent_monitor_does_not_hold_a_vm_back(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.add_vm(1, 1);
+    bench.store.vms_start(&[vm(1)]).unwrap();
+    bench.write(11, &[opened(1), detected(1)]);
+    bench.pass_alive(60, &[11]);
+    assert_eq!(bench.vm(1).state, VmState::Starting);
+    bench.pass_alive(15, &[11]);
+    assert_eq!(bench.vm(1).state, VmState::Started, "host monitor 12 is silent for 75 s");
+}
+
+pub(crate) fn a_shutdown_ends_with_the_next_handshake(bench: &mut Bench) {
+    bench.started();
+    bench.write(11, &[suspended(1, OS)]);
+    bench.write(12, &[suspended(1, OS)]);
+    let view = bench.vm(1);
+    assert_eq!((view.state, view.suspended), (VmState::Suspended, Some(OS)));
+    let roster = bench.store.roster(hm(11)).unwrap();
+    assert_eq!((roster.vms[0].state, roster.vms[0].suspended), (VmState::Suspended, Some(OS)));
+    bench.write(12, &[resumed(1), detected(1)]);
+    assert_eq!(bench.vm(1).state, VmState::Suspended, "neither RESUME nor a heartbeat ends it");
+    bench.write(12, &[opened(1)]);
+    let view = bench.vm(1);
+    assert_eq!((view.state, view.suspended), (VmState::Started, None));
+}
+
+pub(crate) fn an_administrators_suspension_ends_with_resume_only(bench: &mut Bench) {
+    bench.started();
+    bench.write(11, &[suspended(1, ADMINISTRATOR)]);
+    bench.write(11, &[opened(1), detected(1)]);
+    let view = bench.vm(1);
+    assert_eq!((view.state, view.suspended), (VmState::Suspended, Some(ADMINISTRATOR)));
+    assert_eq!(bench.store.vms_start(&[vm(1)]).unwrap(), [], "nor does START_VM");
+    assert_eq!(bench.vm(1).state, VmState::Suspended);
+    bench.write(12, &[resumed(1)]);
+    bench.write(11, &[resumed(1)]);
+    assert_eq!(bench.vm(1).state, VmState::Started);
+}
+
+pub(crate) fn both_suspensions_must_end(bench: &mut Bench) {
+    bench.started();
+    bench.write(11, &[suspended(1, ADMINISTRATOR), suspended(1, OS), opened(1)]);
+    assert_eq!(bench.vm(1).suspended, Some(ADMINISTRATOR));
+    bench.write(11, &[suspended(1, SuspendReason::Daemon), resumed(1)]);
+    assert_eq!(bench.vm(1).suspended, Some(SuspendReason::Daemon));
+    bench.write(11, &[opened(1)]);
+    assert_eq!(bench.vm(1).state, VmState::Started);
+}
+
+pub(crate) fn silence_before_a_suspension_ended_counts_for_nothing(bench: &mut Bench) {
+    bench.started();
+    bench.write(11, &[suspended(1, OS), missing(1, 19)]);
+    bench.write(12, &[missing(1, 19)]);
+    bench.pass_alive(3600, &[11, 12]);
+    assert_eq!(bench.missed(1), None, "suspended");
+    bench.write(11, &[opened(1)]);
+    assert_eq!(bench.missed_s(1), Some((0, 0)), "both paths are still silent, but from now on");
+    let roster = bench.store.roster(hm(12)).unwrap();
+    assert_eq!(roster.vms[0].path.as_ref().unwrap().missed, Some(seconds(0)));
+    bench.pass(5);
+    assert_eq!(bench.missed_s(1), Some((5, 5)));
+    bench.write(11, &[detected(1)]);
+    assert_eq!(bench.missed(1), None);
+}
+
+pub(crate) fn a_started_suspended_vm_starts_anew(bench: &mut Bench) {
+    bench.started();
+    bench.write(11, &[suspended(1, OS)]);
+    assert_eq!(bench.store.vms_start(&[vm(1)]).unwrap().len(), 2);
+    assert_eq!(bench.vm(1).state, VmState::Starting);
+    bench.write(11, &[opened(1)]);
+    assert_eq!(bench.vm(1).state, VmState::Starting, "the old suspension is gone with all it remembered");
+}

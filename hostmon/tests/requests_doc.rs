@@ -1,0 +1,121 @@
+//! The examples of docs/reference/requests.md are run in their order, and answered as printed there.
+// Helpers of a test file, which clippy does not take for tests.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use vmpulse_hostmon::passthru::answer;
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+use vmpulse_store::{
+    FixedClock, HostMonitorStart, HostMonitorWrite as Write, MonitorMode, NodeState, REASON_NODE_SHUTDOWN,
+    SqliteStore, Store,
+};
+
+const DOCUMENT: &str = include_str!("../../docs/reference/requests.md");
+
+const SECOND_US: i64 = 1_000_000;
+
+struct Bench {
+    path: PathBuf,
+    clock: Arc<AtomicI64>,
+}
+
+impl Bench {
+    fn store(&self) -> Box<dyn Store> {
+        Box::new(SqliteStore::open(&self.path, Box::new(FixedClock(Arc::clone(&self.clock)))).unwrap())
+    }
+
+    fn pass(&self, time_s: i64) {
+        self.clock.fetch_add(time_s * SECOND_US, Ordering::Relaxed);
+    }
+
+    /// What the document says has happened between registration and the first poll: one host monitor was shut
+    /// down on purpose; web1 rang its doorbell and is silent since; somebody unknown showed himself.
+    fn time_goes_by(&self) {
+        let [one, other] = host_monitors();
+        let web1: VmUuid = "61be20f0-09a8-4753-b5e5-564f8a545ed5".parse().unwrap();
+        let stranger: VmUuid = "57275f1e-3680-4eef-945a-fe7670500310".parse().unwrap();
+        let start = HostMonitorStart {
+            trunk: "eth1".into(),
+            mac: "02:00:ab:00:00:01".into(),
+            vlan: None,
+            incarnation: "1795245600.000000000.1".into(),
+            versions: "2.0-2.1".into(),
+            heartbeat_interval: Duration::from_secs(30),
+        };
+        let opened = |vm| Write::PathOpened { vm, mac: "02:00:ab:00:01:01".into(), version: "2.1".into() };
+        let mut store = self.store();
+        store.host_monitor_apply(other, &[Write::Started(start.clone())]).unwrap();
+        let down = Write::NodeChanged {
+            state: NodeState::Down,
+            reason: REASON_NODE_SHUTDOWN,
+            mode: MonitorMode::Down,
+        };
+        store.host_monitor_apply(other, &[down]).unwrap();
+        self.pass(206_497);
+        let well = [Write::Started(start), opened(web1), Write::PathDetected { vm: web1 }];
+        store.host_monitor_apply(one, &well).unwrap();
+        let age = Duration::from_secs(42);
+        let trouble = [
+            Write::Doorbell { vm: web1, bits: 0x28 },
+            Write::PathMissing { vm: web1, age, common: false },
+            opened(stranger),
+        ];
+        store.host_monitor_apply(one, &trouble).unwrap();
+        self.pass(1);
+    }
+}
+
+fn host_monitors() -> [HostMonitorId; 2] {
+    ["5ac3e0dc-13fc-4221-9617-8ef61c4cdd83", "315ce56b-9ba0-46a1-b4bc-da6108574e7e"]
+        .map(|uuid| uuid.parse().unwrap())
+}
+
+/// The complete XML documents of the page, in order.
+fn blocks() -> Vec<&'static str> {
+    let fenced = DOCUMENT.split("```xml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    fenced.filter(|block| block.starts_with("<?xml")).collect()
+}
+
+/// The store chooses its tags at random.
+fn hs_tag(text: &str) -> Option<&str> {
+    text.split("hsTag=\"").nth(1)?.split('"').next()
+}
+
+#[test]
+fn examples_are_answered_as_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench { path: folder.path().join("health.db"), clock: Arc::new(AtomicI64::new(SECOND_US)) };
+    let blocks = blocks();
+    assert!(blocks.len() >= 16 && blocks.len().is_multiple_of(2), "{} blocks", blocks.len());
+    let mut tag = String::new();
+    for pair in blocks.chunks(2) {
+        let (request, printed) = (pair[0], pair[1]);
+        if request.contains("VIO_HS_QUICK_QUERY") {
+            bench.time_goes_by();
+        }
+        let request = hs_tag(request).map_or(request.to_owned(), |printed| request.replace(printed, &tag));
+        let (answered, _) = answer(request.as_bytes(), &host_monitors(), || Ok(bench.store()));
+        let comparable = match (hs_tag(&answered), hs_tag(printed)) {
+            (Some(given), Some(printed)) => {
+                tag = given.to_owned();
+                answered.replace(given, printed)
+            }
+            _ => answered,
+        };
+        assert_eq!(comparable.as_str(), printed, "to\n{request}");
+    }
+}
+
+#[test]
+fn the_schemas_are_beside_the_page() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
+    for name in ["requests.xsd", "requests-namespace.xsd"] {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        roxmltree::Document::parse(&text).unwrap();
+        assert!(DOCUMENT.contains(name), "{name}");
+    }
+}
