@@ -1,0 +1,112 @@
+//! What `vmmgr` and the daemon say to each other over the command socket.
+
+use serde::{Deserialize, Serialize};
+
+/// A request. Only root (or the daemon's own user) may ask for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// The daemon and its paths.
+    Status,
+    /// The state of every application.
+    Applications,
+    /// Load the configuration file. A change.
+    Sync,
+}
+
+impl Request {
+    /// Whether it changes anything.
+    #[must_use]
+    pub const fn is_change(self) -> bool {
+        match self {
+            Self::Status | Self::Applications => false,
+            Self::Sync => true,
+        }
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(DaemonStatus),
+    /// To [`Request::Applications`].
+    Applications {
+        /// In the order of the configuration.
+        applications: Vec<LiveApplication>,
+    },
+    /// To [`Request::Sync`]: loaded.
+    Synced {
+        /// How many applications there are now.
+        applications: usize,
+    },
+    /// To [`Request::Sync`]: the file is not valid, the daemon keeps what it had.
+    NotLoaded {
+        /// What is wrong, with line and column.
+        problem: String,
+    },
+    /// The caller may not do this.
+    NotAllowed,
+}
+
+/// The daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// UUID of the VM; empty if it has none.
+    pub vm_uuid: String,
+    /// The XML file.
+    pub config: String,
+    /// What is wrong with that file, if it could not be loaded.
+    pub config_problem: Option<String>,
+    /// Applications that are loaded.
+    pub applications: usize,
+    /// One per adapter.
+    pub paths: Vec<LivePath>,
+    /// What keeps adapters from being used.
+    pub adapter_problems: Vec<String>,
+}
+
+/// One adapter, and the host monitor on it if one was heard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivePath {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// The host monitor's UUID.
+    pub host_monitor: Option<String>,
+    /// Its MAC address.
+    pub host_monitor_mac: Option<String>,
+    /// What the path is doing.
+    pub state: String,
+    /// The protocol version that runs.
+    pub version: Option<String>,
+    /// Interval of the heartbeats.
+    pub interval_ms: Option<u64>,
+    /// Age of the last Hello.
+    pub last_hello_age_ms: Option<u64>,
+    /// Heartbeats sent since the path was opened.
+    pub heartbeats_sent: u64,
+}
+
+/// One application in the engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveApplication {
+    /// Its name.
+    pub name: String,
+    /// Its 19 digits.
+    pub uuid: String,
+    /// Its state, as in the report.
+    pub status: String,
+    /// Its colour, as in the report.
+    pub colour: String,
+    /// Restart cycles that count.
+    pub nooftimes_restarted: u32,
+    /// Result of the last script that ended.
+    pub last_result: String,
+    /// Age of the state.
+    pub last_change_ms: u64,
+}

@@ -1,0 +1,188 @@
+//! The tables of attributes, and values set in them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::value::{InvalidValue, Kind};
+
+/// One attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// As in the file and at `vmmgr`.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What holds when it is not in the file.
+    pub default: &'static str,
+    /// One line for `vmmgr help`.
+    pub help: &'static str,
+}
+
+const fn attribute(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Attribute {
+    Attribute { name, kind, default, help }
+}
+
+const fn seconds(min: u32, max: u32) -> Kind {
+    Kind::Seconds { min, max }
+}
+
+const fn count(min: u32) -> Kind {
+    Kind::Number { min, max: 100 }
+}
+
+/// Longest time of a script, in seconds: one day.
+const DAY: u32 = 86_400;
+
+/// Attributes of `Monitoring`, in the order they are shown.
+pub const VMM: &[Attribute] = &[
+    attribute("version", Kind::ReadOnly, "1.0", "version of the file"),
+    attribute("log", Kind::Number { min: 0, max: 3 }, "2", "0 errors, 1 warnings, 2 information, 3 detail"),
+    attribute("period", seconds(0, 6), "1", "seconds between two rounds; 0: whenever something is due"),
+    attribute(
+        "rebootappstarttype",
+        Kind::OneOf(&["VMM", "OS"]),
+        "VMM",
+        "who starts the applications after a boot (recorded; not acted upon yet)",
+    ),
+    attribute("comment", Kind::ReadOnly, "", "when vmmgr last changed the file"),
+];
+
+/// Attributes of `Application` but its name, in the order they are shown.
+pub const APPLICATION: &[Attribute] = &[
+    attribute("version", Kind::Text, "", "of the application, for people"),
+    attribute("uuid", Kind::Uuid, "", "given when the application is added"),
+    attribute("desc", Kind::Text, "", "description"),
+    attribute("monitored", Kind::OneOf(&["1", "0"]), "1", "0: suspended"),
+    attribute("monitor_script", Kind::Script, "", "exit 0 means that the application works; must be given"),
+    attribute("monitor_period", seconds(2, DAY), "30", "from start to start of the monitor script"),
+    attribute("monitor_timeout", seconds(1, DAY), "10", "then it is killed, which is a failure"),
+    attribute("monitor_failure_threshold", count(1), "5", "successive failures before a restart"),
+    attribute("stop_script", Kind::Script, "", "must be given"),
+    attribute("stop_stabilization_time", seconds(1, DAY), "25", "time allowed to the stop script"),
+    attribute("stop_max_failures", count(1), "3", "successive failures before NOT_STOPPABLE"),
+    attribute("start_script", Kind::Script, "", "must be given"),
+    attribute("start_stabilization_time", seconds(1, DAY), "25", "time allowed to the start script"),
+    attribute("start_max_failures", count(1), "3", "successive failures before NOT_STARTABLE"),
+    attribute("max_restart", count(0), "3", "restart cycles before FAILURE"),
+    attribute("restart_window", seconds(0, 365 * DAY), "0", "older cycles do not count; 0: until it works again"),
+    attribute("nooftimes_restarted", Kind::ReadOnly, "0", "restart cycles that count"),
+    attribute("user", Kind::User, "root", "runs the scripts"),
+    attribute("critical", Kind::OneOf(&["yes", "no"]), "no", "yes: the controller acts when it is RED"),
+    attribute("type", Kind::Text, "", "typed applications are not supported yet"),
+    attribute("instancename", Kind::Text, "", "for a typed application"),
+    attribute("database", Kind::Text, "", "for a typed application"),
+    attribute("vendor_id", Kind::Text, "", "for people"),
+    attribute("status", Kind::ReadOnly, "", "state and colour"),
+];
+
+/// A value could not be set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// No such attribute.
+    #[error("there is no attribute {0}")]
+    Unknown(String),
+    /// Not to be set.
+    #[error("{0} is read-only")]
+    ReadOnly(&'static str),
+    /// Not allowed.
+    #[error(transparent)]
+    Invalid(#[from] InvalidValue),
+}
+
+/// Checked texts of one element, with the defaults of its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values {
+    table: &'static [Attribute],
+    texts: BTreeMap<&'static str, String>,
+}
+
+impl Values {
+    /// All at their defaults.
+    #[must_use]
+    pub const fn new(table: &'static [Attribute]) -> Self {
+        Self { table, texts: BTreeMap::new() }
+    }
+
+    /// What an administrator sets: read-only attributes are refused. An empty text puts the default back.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<&'static Attribute, SetError> {
+        let attribute = find(self.table, name).ok_or_else(|| SetError::Unknown(name.to_owned()))?;
+        if matches!(attribute.kind, Kind::ReadOnly | Kind::Uuid) {
+            return Err(SetError::ReadOnly(attribute.name));
+        }
+        let text = if text.is_empty() { attribute.default } else { text };
+        attribute.kind.check(attribute.name, text)?;
+        self.texts.insert(attribute.name, text.to_owned());
+        Ok(attribute)
+    }
+
+    /// What the file says: unknown attributes are ignored.
+    pub(super) fn read(&mut self, name: &str, text: &str) -> Result<(), InvalidValue> {
+        if let Some(attribute) = find(self.table, name) {
+            attribute.kind.check(attribute.name, text)?;
+            self.texts.insert(attribute.name, text.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Gives a new application its uuid.
+    pub fn set_uuid(&mut self, uuid: &str) -> Result<(), InvalidValue> {
+        self.read("uuid", uuid)
+    }
+
+    /// The text of an attribute, or its default; empty for a name that is not in the table.
+    #[must_use]
+    pub fn text(&self, name: &str) -> &str {
+        let default = || find(self.table, name).map_or("", |attribute| attribute.default);
+        self.texts.get(name).map_or_else(default, String::as_str)
+    }
+
+    /// The number of an attribute.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u32 {
+        self.text(name).parse().unwrap_or(0)
+    }
+
+    /// The duration of an attribute.
+    #[must_use]
+    pub fn seconds(&self, name: &str) -> Duration {
+        Duration::from_secs(u64::from(self.number(name)))
+    }
+
+    /// Every attribute of the table with its text.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static Attribute, &str)> {
+        self.table.iter().map(|attribute| (attribute, self.text(attribute.name)))
+    }
+}
+
+/// The attribute of that name.
+#[must_use]
+pub fn find(table: &'static [Attribute], name: &str) -> Option<&'static Attribute> {
+    table.iter().find(|attribute| attribute.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_allowed_or_means_not_given() {
+        for attribute in VMM.iter().chain(APPLICATION) {
+            assert!(attribute.kind.allows(attribute.default) || attribute.default.is_empty(), "{}", attribute.name);
+            assert!(!attribute.help.is_empty());
+        }
+    }
+
+    #[test]
+    fn setting_checks_and_restores_defaults() {
+        let mut values = Values::new(APPLICATION);
+        assert_eq!(values.number("monitor_period"), 30);
+        assert!(values.set("monitor_period", "40").is_ok());
+        assert_eq!(values.seconds("monitor_period"), Duration::from_secs(40));
+        assert!(values.set("monitor_period", "").is_ok());
+        assert_eq!(values.text("monitor_period"), "30");
+        assert_eq!(values.set("uuid", "1"), Err(SetError::ReadOnly("uuid")));
+        assert_eq!(values.set("nooftimes_restarted", "1"), Err(SetError::ReadOnly("nooftimes_restarted")));
+        assert_eq!(values.set("colour", "1"), Err(SetError::Unknown("colour".to_owned())));
+        assert!(matches!(values.set("max_restart", "101"), Err(SetError::Invalid(_))));
+    }
+}

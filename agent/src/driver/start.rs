@@ -1,0 +1,192 @@
+//! Everything before the first turn of the loop, and what can go wrong there.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use tokio::signal::unix::{SignalKind, signal};
+use vmpulse_link::LinkError;
+use vmpulse_local::clock::MonotonicClock;
+use vmpulse_local::command::{CommandError, CommandListener};
+use vmpulse_local::exit::Exit;
+use vmpulse_local::lock::{LockError, RunLock};
+use vmpulse_local::logging::{self, LEVEL_VARIABLE, LevelHandle, LoggingError};
+use vmpulse_protocol::id::VmUuid;
+
+use super::links::Links;
+use super::{Daemon, Signals};
+use crate::ame::Ame;
+use crate::config::Configuration;
+use crate::config_file;
+use crate::report::Reporter;
+use crate::runner::{Grace, Runner};
+use crate::settings::{Settings, identity};
+use crate::trunks::{Trunks, TrunksConfig};
+use crate::vmmgr::error_chain;
+
+/// Members of the group may query.
+const GROUP_SOCKET_MODE: u32 = 0o660;
+/// Without the group: root only.
+const ROOT_SOCKET_MODE: u32 = 0o600;
+/// The log may name what is confidential to the guest.
+const LOG_FILE_MODE: u32 = 0o640;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log file cannot be used.
+    #[error("cannot write the log file {}", path.display())]
+    LogFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Logging.
+    #[error("cannot start logging")]
+    Logging(#[from] LoggingError),
+    /// A second daemon, or no lock file.
+    #[error("the daemon did not get its lock")]
+    Lock(#[from] LockError),
+    /// The command socket.
+    #[error("the command socket cannot be opened")]
+    Command(#[from] CommandError),
+    /// Raw sockets.
+    #[error("the trunk adapters cannot be opened")]
+    Link(#[from] LinkError),
+    /// Signals or random numbers.
+    #[error("the operating system refused {what}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::LogFile { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::NoPermission,
+            Self::LogFile { .. } | Self::Logging(_) => Exit::Config,
+            Self::Lock(error) => error.exit(),
+            Self::Command(error) => error.exit(),
+            Self::Link(LinkError::NoPermission { .. }) => Exit::NoPermission,
+            Self::Link(_) | Self::System { .. } => Exit::OsError,
+        }
+    }
+}
+
+/// Takes the lock, opens everything, loads the configuration. Needs a running tokio runtime.
+pub fn start(settings: Settings) -> Result<Daemon, StartError> {
+    redirect_log(&settings.log_file)?;
+    let loaded = config_file::load(&settings.config, settings.max_apps);
+    let log = loaded.as_ref().map_or_else(|_| Configuration::default().vmm.log, |loaded| loaded.vmm.log);
+    let level = logging::init(log_level(log))?;
+    let lock = RunLock::acquire(&settings.lock())?;
+    let clock = MonotonicClock::start();
+    let now = clock.now();
+    let incarnation = random()?;
+    let vm_uuid = identity::vm_uuid(&settings.vm_uuid);
+    warn_about_uuid(&vm_uuid);
+    let mut trunks = Trunks::new(TrunksConfig { vm: vm_uuid.clone(), incarnation_seed: incarnation }, now);
+    let mut links = Links::new(&settings);
+    links.first_scan(now, &mut trunks)?;
+    let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
+    if let Some(problem) = &config_problem {
+        tracing::error!("no application is monitored: {problem}; correct the file and run `vmmgr sync`");
+    }
+    let daemon = Daemon {
+        clock,
+        trunks,
+        ame: Ame::new(loaded.unwrap_or_default(), now),
+        reporter: Reporter::new(vm_uuid.clone(), incarnation),
+        links,
+        runner: Runner::new(settings.run_dir.clone(), Grace::default()),
+        commands: listen(&settings)?,
+        signals: signals()?,
+        log_level: level,
+        config_problem,
+        stop_at: None,
+        _lock: lock,
+        vm_uuid,
+        settings,
+    };
+    tracing::info!(vm = daemon.vm_uuid, version = env!("CARGO_PKG_VERSION"), "started");
+    Ok(daemon)
+}
+
+/// The filter of a `log` attribute.
+#[must_use]
+pub const fn log_level(log: u32) -> &'static str {
+    match log {
+        0 => "error",
+        1 => "warn",
+        2 => "info",
+        _ => "debug",
+    }
+}
+
+/// Follows the configuration, unless the environment has chosen a level.
+pub(super) fn change_level(level: &LevelHandle, log: u32) {
+    if std::env::var_os(LEVEL_VARIABLE).is_some_and(|chosen| !chosen.is_empty()) {
+        return;
+    }
+    if let Err(error) = level.change(log_level(log)) {
+        tracing::warn!("the log level stays: {}", error_chain(&error));
+    }
+}
+
+/// Puts the file in the place of standard error, so that a panic is in it too.
+fn redirect_log(path: &Path) -> Result<(), StartError> {
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let failed = |source| StartError::LogFile { path: path.to_owned(), source };
+    let file =
+        OpenOptions::new().create(true).append(true).mode(LOG_FILE_MODE).open(path).map_err(failed)?;
+    nix::unistd::dup2_stderr(&file).map_err(|errno| failed(errno.into()))
+}
+
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| StartError::System { what: "random numbers", source: io::Error::other(error) })?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn warn_about_uuid(vm_uuid: &str) {
+    if vm_uuid.parse::<VmUuid>().is_err() {
+        tracing::warn!(
+            "\"{vm_uuid}\" is no UUID, so the host monitors cannot manage this VM; \
+             give it a system UUID at the hypervisor, or set vm_uuid in agent.toml"
+        );
+    }
+}
+
+/// A system without the group has nobody in it: root only then.
+fn listen(settings: &Settings) -> Result<CommandListener, StartError> {
+    let path = settings.socket();
+    if let Some(group) = settings.group() {
+        match CommandListener::bind(&path, GROUP_SOCKET_MODE, Some(group)) {
+            Ok(listener) => return Ok(listener),
+            Err(CommandError::NoSuchGroup { .. }) => tracing::debug!(group, "no such group: only root may query"),
+            // Only root may give the socket to a group.
+            Err(CommandError::Io { .. }) => tracing::info!(group, "the group cannot be let in: only root may query"),
+            Err(error @ (CommandError::InUse { .. } | CommandError::NotASocket { .. })) => return Err(error.into()),
+        }
+    }
+    Ok(CommandListener::bind(&path, ROOT_SOCKET_MODE, None)?)
+}
+
+fn signals() -> Result<Signals, StartError> {
+    let listen = |kind| signal(kind).map_err(|source| StartError::System { what: "signal handlers", source });
+    Ok(Signals {
+        terminate: listen(SignalKind::terminate())?,
+        interrupt: listen(SignalKind::interrupt())?,
+        hangup: listen(SignalKind::hangup())?,
+    })
+}

@@ -1,0 +1,134 @@
+//! The application report: what the agent tells the controller. `docs/reference/report.md` is its definition.
+
+use std::fmt::Write as _;
+
+use quick_xml::escape::escape;
+use vmpulse_protocol::time::Instant;
+
+use crate::ame::ApplicationStatus;
+
+/// Version of the format.
+const VERSION: &str = "1.0";
+
+/// Builds the reports of one life of the agent.
+#[derive(Debug)]
+pub struct Reporter {
+    vm_uuid: String,
+    incarnation: u64,
+    sequence: u64,
+}
+
+impl Reporter {
+    /// `incarnation` is drawn at each start.
+    #[must_use]
+    pub const fn new(vm_uuid: String, incarnation: u64) -> Self {
+        Self { vm_uuid, incarnation, sequence: 0 }
+    }
+
+    /// The next report, of the state `now`.
+    pub fn build(&mut self, now: Instant, applications: impl Iterator<Item = ApplicationStatus>) -> Vec<u8> {
+        self.sequence += 1;
+        let mut xml = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <report version=\"{VERSION}\" vm=\"{}\" incarnation=\"{:016x}\" sequence=\"{}\">\n",
+            escape(&self.vm_uuid),
+            self.incarnation,
+            self.sequence
+        );
+        for application in applications {
+            element(&mut xml, now, &application);
+        }
+        xml.push_str("</report>\n");
+        xml.into_bytes()
+    }
+}
+
+fn element(xml: &mut String, now: Instant, application: &ApplicationStatus) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        xml,
+        "  <application name=\"{}\" uuid=\"{}\" status=\"{}\" colour=\"{}\" critical=\"{}\" monitored=\"{}\" \
+         max_restart=\"{}\" nooftimes_restarted=\"{}\" version=\"{}\" last_result=\"{}\" last_change_s=\"{}\"/>",
+        escape(&application.name),
+        application.uuid,
+        application.status,
+        application.status.colour(),
+        if application.critical { "yes" } else { "no" },
+        u8::from(application.monitored),
+        application.max_restart,
+        application.restarts,
+        escape(&application.version),
+        application.last_result,
+        now.since(application.changed_at).as_secs(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ame::{Ame, RunResult, Status};
+    use crate::config::Configuration;
+
+    fn application() -> ApplicationStatus {
+        ApplicationStatus {
+            name: "app1".to_owned(),
+            uuid: "1567267349133928000".to_owned(),
+            status: Status::Failure,
+            critical: true,
+            monitored: true,
+            max_restart: 3,
+            restarts: 2,
+            version: "12 \"b\" <x> & 'y'".to_owned(),
+            last_result: RunResult::TimedOut,
+            changed_at: Instant::from_millis(1000),
+        }
+    }
+
+    #[test]
+    fn every_attribute_of_the_page_is_there() {
+        let mut reporter = Reporter::new("61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(), 0x5c0f_fee0);
+        let _ = reporter.build(Instant::ZERO, std::iter::empty());
+        let xml = reporter.build(Instant::from_millis(43_999), std::iter::once(application()));
+        let text = String::from_utf8(xml).unwrap();
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let root = document.root_element();
+        let page = include_str!("../../docs/reference/report.md");
+        let mut found = Vec::new();
+        for node in [root, root.first_element_child().unwrap()] {
+            found.extend(node.attributes().map(|attribute| (attribute.name(), attribute.value())));
+            for attribute in node.attributes() {
+                assert!(page.contains(&format!("\n| {} |", attribute.name())), "{}", attribute.name());
+            }
+        }
+        assert_eq!(
+            found,
+            [
+                ("version", "1.0"),
+                ("vm", "61be20f0-09a8-4753-b5e5-564f8a545ed5"),
+                ("incarnation", "000000005c0ffee0"),
+                ("sequence", "2"),
+                ("name", "app1"),
+                ("uuid", "1567267349133928000"),
+                ("status", "FAILURE"),
+                ("colour", "RED"),
+                ("critical", "yes"),
+                ("monitored", "1"),
+                ("max_restart", "3"),
+                ("nooftimes_restarted", "2"),
+                ("version", "12 \"b\" <x> & 'y'"),
+                ("last_result", "TIMOUT"),
+                ("last_change_s", "42"),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_largest_configuration_fits_one_message() {
+        let mut reporter = Reporter::new(String::new(), 1);
+        let large = ApplicationStatus { name: "n".repeat(64), version: "\"".repeat(256), ..application() };
+        let report = reporter.build(Instant::ZERO, std::iter::repeat_n(large, 128));
+        assert!(report.len() <= 256 * 1024, "{}", report.len());
+        let ame = Ame::new(Configuration::default(), Instant::ZERO);
+        assert!(!reporter.build(Instant::ZERO, ame.applications()).is_empty());
+    }
+}

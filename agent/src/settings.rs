@@ -1,0 +1,250 @@
+//! Daemon settings: `agent.toml`, everything the XML file has no attribute for.
+
+pub mod identity;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Where the settings are looked for when neither `--settings` nor [`SETTINGS_VARIABLE`] names a file.
+pub const DEFAULT_SETTINGS: &str = "/etc/vmpulse/agent.toml";
+
+/// Environment variable that names the settings file, for the daemon and for `vmmgr`.
+pub const SETTINGS_VARIABLE: &str = "VMPULSE_AGENT_SETTINGS";
+
+/// Largest settings file, in bytes: a hundred times the shipped one.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// Most applications that `max_apps` may allow: their report must fit one message of 256 KiB.
+const MAX_APPS_LIMIT: usize = 128;
+
+/// Smallest EtherType; lower values are lengths of IEEE 802.3 frames.
+const MIN_ETHERTYPE: u16 = 0x0600;
+
+/// EtherTypes that would take frames from the guest's own traffic: IPv4, ARP, VLAN tag, IPv6.
+const RESERVED_ETHERTYPES: [u16; 4] = [0x0800, 0x0806, 0x8100, 0x86DD];
+
+/// Highest VLAN id of IEEE 802.1Q.
+const MAX_VLAN: u16 = 4094;
+
+/// The settings, checked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Trunk adapters by name; empty means every Ethernet adapter without an IP address.
+    pub adapters: Vec<String>,
+    /// EtherType of the heartbeats.
+    pub ethertype: u16,
+    /// VLAN id; 0 means tagged and untagged are accepted and answered in kind.
+    pub vlan: u16,
+    /// The VM's UUID; empty means the firmware's.
+    pub vm_uuid: String,
+    /// The XML file of the applications.
+    pub config: PathBuf,
+    /// Directory of socket and lock.
+    pub run_dir: PathBuf,
+    /// Group that may query.
+    pub query_group: String,
+    /// Log file; empty means standard error.
+    pub log_file: PathBuf,
+    /// Most applications.
+    pub max_apps: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            adapters: Vec::new(),
+            ethertype: 0x88B5,
+            vlan: 0,
+            vm_uuid: String::new(),
+            config: PathBuf::from("/etc/vmpulse/HAMonitoring.xml"),
+            run_dir: PathBuf::from("/run/vmpulse"),
+            query_group: "vmpulse".to_owned(),
+            log_file: PathBuf::new(),
+            max_apps: 16,
+        }
+    }
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the settings file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is larger than any settings file.
+    #[error("the settings file {} is larger than {MAX_FILE_BYTES} bytes; name the right file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no TOML, or has a key or a value that does not exist.
+    #[error("the settings file {} is not valid", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    #[error("{}: {key}: {problem}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+}
+
+impl Settings {
+    /// Reads the file that `named` (an option), else `variable` (the environment) names, else the default one.
+    /// Only the default one may be missing.
+    pub fn load(named: Option<&Path>, variable: Option<&Path>) -> Result<Self, SettingsError> {
+        let path = named.or(variable).unwrap_or(Path::new(DEFAULT_SETTINGS));
+        let may_be_missing = named.is_none() && variable.is_none();
+        match read_limited(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(SettingsError::Read { source, .. })
+                if may_be_missing && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(Self::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks `text`; `path` is for the error.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        let settings: Self = toml::from_str(text)
+            .map_err(|error| SettingsError::Parse { path: path.to_owned(), source: Box::new(error) })?;
+        settings.check().map_err(|(key, problem)| SettingsError::Invalid {
+            path: path.to_owned(),
+            key,
+            problem,
+        })?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.ethertype < MIN_ETHERTYPE || RESERVED_ETHERTYPES.contains(&self.ethertype) {
+            let problem = format!("{:#06x} is taken; use one of 0x88B5 and 0x88B6 (local experiments)", self.ethertype);
+            return Err(("ethertype", problem));
+        }
+        if self.vlan > MAX_VLAN {
+            return Err(("vlan", format!("{} is not in 0 to {MAX_VLAN}", self.vlan)));
+        }
+        if self.max_apps == 0 || self.max_apps > MAX_APPS_LIMIT {
+            return Err(("max_apps", format!("{} is not in 1 to {MAX_APPS_LIMIT}", self.max_apps)));
+        }
+        if let Some(name) = self.adapters.iter().find(|name| name.is_empty() || name.len() > 15) {
+            return Err(("adapters", format!("\"{name}\" is no adapter name (1 to 15 characters)")));
+        }
+        self.check_paths()
+    }
+
+    fn check_paths(&self) -> Result<(), (&'static str, String)> {
+        for (key, path) in [("config", &self.config), ("run_dir", &self.run_dir), ("log_file", &self.log_file)] {
+            let unused = key == "log_file" && path.as_os_str().is_empty();
+            if !unused && !path.is_absolute() {
+                return Err((key, format!("\"{}\" is not an absolute path", path.display())));
+            }
+        }
+        Ok(())
+    }
+
+    /// The command socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join("agent.sock")
+    }
+
+    /// The lock against a second daemon.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.run_dir.join("agent.lock")
+    }
+
+    /// The VLAN that is demanded, if one is.
+    #[must_use]
+    pub fn vlan_id(&self) -> Option<u16> {
+        (self.vlan != 0).then_some(self.vlan)
+    }
+
+    /// The group that may query, if one is named.
+    #[must_use]
+    pub fn group(&self) -> Option<&str> {
+        (!self.query_group.is_empty()).then_some(self.query_group.as_str())
+    }
+}
+
+fn read_limited(path: &Path) -> Result<String, SettingsError> {
+    let read = |source| SettingsError::Read { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(read)?.len() > MAX_FILE_BYTES {
+        return Err(SettingsError::TooLarge { path: path.to_owned() });
+    }
+    std::fs::read_to_string(path).map_err(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../packaging/agent.toml");
+
+    fn parse(text: &str) -> Result<Settings, SettingsError> {
+        Settings::parse(text, Path::new("agent.toml"))
+    }
+
+    #[test]
+    fn the_shipped_sample_has_every_key_with_its_default() {
+        assert_eq!(parse(SAMPLE).unwrap(), Settings::default());
+        let table: toml::Table = SAMPLE.parse().unwrap();
+        let keys: Vec<&str> = table.keys().map(String::as_str).collect();
+        let mut expected = vec![
+            "adapters", "ethertype", "vlan", "vm_uuid", "config", "run_dir", "query_group", "log_file", "max_apps",
+        ];
+        let mut found = keys.clone();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_refused_with_their_name() {
+        for (text, word) in [
+            ("adaptors = []", "adaptors"),
+            ("ethertype = 0x0800", "ethertype"),
+            ("ethertype = 5", "ethertype"),
+            ("vlan = 4095", "vlan"),
+            ("max_apps = 0", "max_apps"),
+            ("max_apps = 129", "max_apps"),
+            ("config = \"relative.xml\"", "config"),
+            ("adapters = [\"\"]", "adapters"),
+            ("log_file = \"agent.log\"", "log_file"),
+        ] {
+            let error = parse(text).unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            assert!(format!("{error} {source}").contains(word), "{text}: {error} {source}");
+        }
+    }
+
+    #[test]
+    fn only_the_default_file_may_be_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing.toml");
+        assert!(matches!(Settings::load(Some(&missing), None), Err(SettingsError::Read { .. })));
+        assert!(matches!(Settings::load(None, Some(&missing)), Err(SettingsError::Read { .. })));
+        let present = directory.path().join("agent.toml");
+        std::fs::write(&present, "max_apps = 3\nvlan = 7").unwrap();
+        let settings = Settings::load(Some(&present), Some(&missing)).unwrap();
+        assert_eq!((settings.max_apps, settings.vlan_id()), (3, Some(7)));
+    }
+}

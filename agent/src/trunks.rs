@@ -1,0 +1,359 @@
+//! The agent's side of the wire: every adapter, every host monitor heard on it, and what is told them.
+//!
+//! Pure. Frames and changes go in; frames to send, requests for a report and things worth logging come out.
+//!
+//! ```text
+//! adapter: asks for a Hello (0, 1, 3, 7 s, then every 30 s) while it has no path
+//!   |  Hello of a host monitor
+//!   v
+//! path:   Waiting --connect--> Connecting --both SYNs--> Open --START_HB--> beating
+//!           ^                      |  unanswered           |  unanswered
+//!           +----------------------+-----------------------+
+//! ```
+
+mod adapter;
+mod doorbell;
+mod events;
+mod path;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::id::HostMonitorId;
+use vmpulse_protocol::message::{Doorbell, Message, Shutdown};
+use vmpulse_protocol::path::{Outputs, Token, VmmIdentity};
+use vmpulse_protocol::time::Instant;
+use vmpulse_protocol::wire::Version;
+
+use adapter::Adapter;
+use doorbell::Bell;
+pub use events::TrunkEvent;
+use path::HmPath;
+
+/// An adapter, by its interface index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AdapterId(pub u32);
+
+/// What a VMM says of itself, and the seed of its numbers.
+#[derive(Clone, Debug)]
+pub struct TrunksConfig {
+    /// The VM's UUID as it will be sent.
+    pub vm: String,
+    /// Different at each start.
+    pub incarnation_seed: u64,
+}
+
+/// What happens to it.
+#[derive(Debug)]
+pub enum TrunkInput<'a> {
+    /// An adapter can be used.
+    AdapterUp {
+        /// Which.
+        adapter: AdapterId,
+        /// Its address.
+        mac: MacAddr,
+        /// Its MTU.
+        mtu: usize,
+        /// Its name, for people.
+        name: String,
+    },
+    /// An adapter is gone; its paths with it.
+    AdapterDown {
+        /// Which.
+        adapter: AdapterId,
+    },
+    /// A frame arrived.
+    Frame {
+        /// On which adapter.
+        adapter: AdapterId,
+        /// From whom.
+        source: MacAddr,
+        /// To us, or to everybody.
+        destination: MacAddr,
+        /// TCI of its tag.
+        vlan: Option<u16>,
+        /// What follows the Ethernet header.
+        payload: &'a [u8],
+    },
+    /// Something changed that the controller should know.
+    Ring(Doorbell),
+    /// The report that was wanted, as it is now.
+    Report {
+        /// The exchange.
+        tag: i64,
+        /// The report.
+        xml: Vec<u8>,
+    },
+    /// The agent or the guest is being stopped on purpose: say so, then [`TrunkOutput::ShutdownDone`].
+    Shutdown(Shutdown),
+    /// The guest's administrator suspends monitoring of the VM.
+    Suspend,
+    /// And resumes it.
+    Resume,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrunkOutput {
+    /// Send this frame.
+    Transmit {
+        /// On which adapter.
+        adapter: AdapterId,
+        /// To whom.
+        destination: MacAddr,
+        /// TCI to tag it with; `None`: as the socket is configured.
+        vlan: Option<u16>,
+        /// What follows the Ethernet header.
+        payload: Vec<u8>,
+    },
+    /// A host monitor asks for the report: answer with [`TrunkInput::Report`] in the same turn.
+    ReportWanted {
+        /// The exchange.
+        tag: i64,
+    },
+    /// The controller has the report.
+    ReportTaken {
+        /// The exchange.
+        tag: i64,
+    },
+    /// Worth a line in the log.
+    Log(TrunkEvent),
+    /// Every host monitor has acknowledged the shutdown, or cannot.
+    ShutdownDone,
+}
+
+/// A path as `vmmgr status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathStatus {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// Its address.
+    pub mac: MacAddr,
+    /// `WAITING` for a Hello, `CONNECTING`, `OPEN`, `BEATING`.
+    pub state: &'static str,
+    /// Address of the host monitor; `None` before any was heard.
+    pub host_monitor_mac: Option<MacAddr>,
+    /// Which host monitor, while open.
+    pub host_monitor: Option<HostMonitorId>,
+    /// Running version, while open.
+    pub version: Option<Version>,
+    /// Interval of the heartbeats, while beating.
+    pub interval: Option<Duration>,
+    /// Since the last Hello.
+    pub last_hello_age: Option<Duration>,
+    /// Sent on this path since the agent started.
+    pub heartbeats_sent: u64,
+}
+
+/// Why a message was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Doorbell,
+    Report,
+    Clear,
+    Suspension,
+    Shutdown,
+}
+
+type PathKey = (AdapterId, MacAddr);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Trunks {
+    identity: VmmIdentity,
+    random: fastrand::Rng,
+    adapters: BTreeMap<AdapterId, Adapter>,
+    bell: Bell,
+    /// Messages under way, by token.
+    under_way: BTreeMap<Token, (PathKey, Purpose)>,
+    next_token: u64,
+    /// Who asked for which report, newest last.
+    asked: VecDeque<(i64, PathKey)>,
+    /// `SUSPEND` (true) or `RESUME` (false) that no host monitor has acknowledged yet.
+    suspension: Option<bool>,
+    shutting_down: bool,
+    scratch: Outputs,
+    outputs: VecDeque<TrunkOutput>,
+}
+
+/// Exchanges remembered: one per path, and a few that were interrupted.
+const ASKED_MAXIMUM: usize = 16;
+
+impl Trunks {
+    /// No adapter yet.
+    #[must_use]
+    pub fn new(config: TrunksConfig, _now: Instant) -> Self {
+        let identity = VmmIdentity {
+            uuid: config.vm,
+            os_type: "Linux".to_owned(),
+            lower: Version::V2_0,
+            upper: Version::V2_1,
+        };
+        Self {
+            identity,
+            random: fastrand::Rng::with_seed(config.incarnation_seed),
+            adapters: BTreeMap::new(),
+            bell: Bell::default(),
+            under_way: BTreeMap::new(),
+            next_token: 0,
+            asked: VecDeque::new(),
+            suspension: None,
+            shutting_down: false,
+            scratch: Outputs::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes what happened.
+    pub fn handle_input(&mut self, now: Instant, input: TrunkInput<'_>) {
+        match input {
+            TrunkInput::AdapterUp { adapter, mac, mtu, name } => {
+                self.outputs.push_back(TrunkOutput::Log(TrunkEvent::AdapterUp { name: name.clone(), mac }));
+                self.adapters.insert(adapter, Adapter::new(now, mac, mtu, name));
+            }
+            TrunkInput::AdapterDown { adapter } => self.on_adapter_down(adapter),
+            TrunkInput::Frame { adapter, source, destination, vlan, payload } => {
+                self.on_frame(now, (adapter, source), destination, vlan, payload);
+            }
+            TrunkInput::Ring(bits) => self.bell.ring(now, bits),
+            TrunkInput::Report { tag, xml } => self.on_report(now, tag, &xml),
+            TrunkInput::Shutdown(kind) => self.on_shutdown(now, kind),
+            TrunkInput::Suspend => self.on_suspension(now, true),
+            TrunkInput::Resume => self.on_suspension(now, false),
+        }
+        self.settle(now);
+    }
+
+    /// Heartbeats, retransmissions, solicitations and doorbells that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for key in self.path_keys() {
+            self.with_path(now, key, |path, out| path.handle_timeout(now, out));
+        }
+        for (id, adapter) in &mut self.adapters {
+            self.outputs.extend(adapter.solicit(now, *id));
+        }
+        self.settle(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let adapters = self.adapters.values().filter_map(Adapter::poll_timeout);
+        let bell = self.bell.poll_timeout().filter(|_| self.may_ring());
+        adapters.chain(bell).min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<TrunkOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Every path, and every adapter that has none.
+    #[must_use]
+    pub fn paths(&self, now: Instant) -> Vec<PathStatus> {
+        self.adapters.values().flat_map(|adapter| adapter.status(now)).collect()
+    }
+
+    fn on_adapter_down(&mut self, id: AdapterId) {
+        if let Some(adapter) = self.adapters.remove(&id) {
+            self.outputs.push_back(TrunkOutput::Log(TrunkEvent::AdapterDown { name: adapter.name }));
+            self.asked.retain(|(_, (adapter, _))| *adapter != id);
+            // What was under way there will not be answered; the other paths have the same messages.
+            self.under_way.retain(|_, ((adapter, _), _)| *adapter != id);
+            self.on_fewer_paths();
+        }
+    }
+
+    fn on_report(&mut self, now: Instant, tag: i64, xml: &[u8]) {
+        let Some(key) = self.asked.iter().rev().find(|(asked, _)| *asked == tag).map(|(_, key)| *key) else { return };
+        self.bell.on_reported(tag);
+        self.send(now, key, Purpose::Report, &Message::Report { tag, xml });
+    }
+
+    fn on_shutdown(&mut self, now: Instant, kind: Shutdown) {
+        self.shutting_down = true;
+        for key in self.open_paths() {
+            self.send(now, key, Purpose::Shutdown, &Message::Shutdown(kind));
+        }
+        self.on_fewer_paths();
+    }
+
+    fn on_suspension(&mut self, now: Instant, suspend: bool) {
+        self.suspension = Some(suspend);
+        for key in self.open_paths() {
+            self.tell_suspension(now, key);
+        }
+        self.bell.ring(now, Doorbell::SUSPENSION);
+    }
+
+    fn tell_suspension(&mut self, now: Instant, key: PathKey) {
+        let Some(suspend) = self.suspension else { return };
+        let message = if suspend { Message::Suspend } else { Message::Resume };
+        self.send(now, key, Purpose::Suspension, &message);
+    }
+
+    /// The shutdown is done when no host monitor is left that has not acknowledged it.
+    fn on_fewer_paths(&mut self) {
+        let unheard = self.under_way.values().any(|(_, purpose)| *purpose == Purpose::Shutdown) && self.any_open();
+        if self.shutting_down && !unheard {
+            self.shutting_down = false;
+            self.outputs.push_back(TrunkOutput::ShutdownDone);
+        }
+    }
+
+    /// Rings if that is due and anybody may hear it.
+    fn settle(&mut self, now: Instant) {
+        let ears: Vec<PathKey> = self.path_keys().into_iter().filter(|key| self.path(*key).is_some_and(HmPath::hears)).collect();
+        if ears.is_empty() {
+            return;
+        }
+        let Some(bits) = self.bell.poll(now) else { return };
+        for key in ears {
+            self.send(now, key, Purpose::Doorbell, &Message::Doorbell(bits));
+        }
+    }
+
+    fn send(&mut self, now: Instant, key: PathKey, purpose: Purpose, message: &Message<'_>) {
+        if self.path(key).is_none() {
+            return;
+        }
+        self.next_token = self.next_token.wrapping_add(1);
+        let token = Token(self.next_token);
+        self.under_way.insert(token, (key, purpose));
+        self.with_path(now, key, |path, out| path.initiator.send(now, token, message, out));
+    }
+
+    /// Calls a path, and carries away what comes of it.
+    fn with_path(&mut self, now: Instant, key: PathKey, call: impl FnOnce(&mut HmPath, &mut Outputs)) {
+        let Some(path) = self.adapters.get_mut(&key.0).and_then(|adapter| adapter.paths.get_mut(&key.1)) else { return };
+        call(path, &mut self.scratch);
+        self.carry(now, key);
+    }
+
+    fn path(&self, key: PathKey) -> Option<&HmPath> {
+        self.adapters.get(&key.0)?.paths.get(&key.1)
+    }
+
+    fn path_keys(&self) -> Vec<PathKey> {
+        let keys = |(id, adapter): (&AdapterId, &Adapter)| {
+            let id = *id;
+            adapter.paths.keys().map(move |mac| (id, *mac)).collect::<Vec<_>>()
+        };
+        self.adapters.iter().flat_map(keys).collect()
+    }
+
+    fn open_paths(&self) -> Vec<PathKey> {
+        self.path_keys().into_iter().filter(|key| self.path(*key).is_some_and(|path| path.initiator.is_open())).collect()
+    }
+
+    fn any_open(&self) -> bool {
+        !self.open_paths().is_empty()
+    }
+
+    fn may_ring(&self) -> bool {
+        self.path_keys().into_iter().any(|key| self.path(key).is_some_and(HmPath::hears))
+    }
+}

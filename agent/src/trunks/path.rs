@@ -1,0 +1,150 @@
+//! One host monitor heard on an adapter.
+
+use std::time::Duration;
+
+use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::id::Incarnation;
+use vmpulse_protocol::path::{Initiator, Outputs};
+use vmpulse_protocol::time::Instant;
+
+use super::PathStatus;
+use super::adapter::Adapter;
+
+/// Handshakes are begun at most this often.
+const CONNECT_PERIOD: Duration = Duration::from_secs(1);
+/// After a version conflict a host monitor is tried again this late, unless it was restarted.
+const CONFLICT_PERIOD: Duration = Duration::from_secs(600);
+/// The first doorbell follows this many heartbeats.
+const HEARTBEATS_BEFORE_DOORBELL: u64 = 4;
+
+#[derive(Debug)]
+pub(super) struct HmPath {
+    pub(super) initiator: Initiator,
+    pub(super) vlan: Option<u16>,
+    incarnation: Incarnation,
+    last_hello: Instant,
+    last_connect: Option<Instant>,
+    conflict_until: Option<Instant>,
+    beat: Option<Beat>,
+    heartbeats_sent: u64,
+    /// Of those, since the path was opened.
+    heartbeats_since_open: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    interval: Duration,
+    next: Instant,
+}
+
+impl HmPath {
+    pub(super) fn new(now: Instant, initiator: Initiator, incarnation: Incarnation, vlan: Option<u16>) -> Self {
+        Self {
+            initiator,
+            vlan,
+            incarnation,
+            last_hello: now,
+            last_connect: None,
+            conflict_until: None,
+            beat: None,
+            heartbeats_sent: 0,
+            heartbeats_since_open: 0,
+        }
+    }
+
+    /// A Hello. A new incarnation, or one addressed to us alone, asks for a handshake; any asks a closed path.
+    pub(super) fn handle_hello(&mut self, now: Instant, incarnation: Incarnation, unicast: bool, out: &mut Outputs) {
+        self.last_hello = now;
+        let restarted = incarnation != self.incarnation;
+        let closed = !self.initiator.is_open() && !self.initiator.is_connecting();
+        let conflict = self.conflict_until.is_some_and(|until| now < until);
+        if restarted || unicast || closed {
+            let too_soon = self.last_connect.is_some_and(|last| now.since(last) < CONNECT_PERIOD);
+            if (too_soon && !restarted) || (conflict && !restarted) {
+                return;
+            }
+            self.incarnation = incarnation;
+            self.last_connect = Some(now);
+            self.conflict_until = None;
+            self.initiator.connect(now, out);
+        }
+    }
+
+    /// A replaced channel goes on beating: silence until the next `START_HB` would look like a dead guest.
+    pub(super) fn on_opened(&mut self, replaced: bool) {
+        self.heartbeats_since_open = 0;
+        if !replaced {
+            self.beat = None;
+        }
+    }
+
+    pub(super) fn on_closed(&mut self) {
+        self.beat = None;
+        self.heartbeats_since_open = 0;
+    }
+
+    pub(super) fn on_conflict(&mut self, now: Instant) {
+        self.conflict_until = Some(now + CONFLICT_PERIOD);
+    }
+
+    pub(super) fn start_heartbeats(&mut self, now: Instant, interval: Duration, out: &mut Outputs) {
+        self.beat = Some(Beat { interval, next: now });
+        self.handle_timeout(now, out);
+    }
+
+    pub(super) fn stop_heartbeats(&mut self) {
+        self.beat = None;
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outputs) {
+        if let Some(beat) = &mut self.beat
+            && beat.next <= now
+            && self.initiator.is_open()
+        {
+            // Start to start; what was slept through is not made up for.
+            beat.next = beat.next + beat.interval;
+            if beat.next <= now {
+                beat.next = now + beat.interval;
+            }
+            self.initiator.send_heartbeat(out);
+            self.heartbeats_sent = self.heartbeats_sent.saturating_add(1);
+            self.heartbeats_since_open = self.heartbeats_since_open.saturating_add(1);
+        }
+        self.initiator.handle_timeout(now, out);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let beat = self.beat.filter(|_| self.initiator.is_open()).map(|beat| beat.next);
+        self.initiator.poll_timeout().into_iter().chain(beat).min()
+    }
+
+    /// Whether a doorbell may be rung here.
+    pub(super) fn hears(&self) -> bool {
+        self.initiator.is_open() && self.heartbeats_since_open >= HEARTBEATS_BEFORE_DOORBELL
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        !self.initiator.is_open() && !self.initiator.is_connecting()
+    }
+
+    pub(super) fn status(&self, now: Instant, adapter: &Adapter, mac: MacAddr) -> PathStatus {
+        let peer = self.initiator.peer();
+        let state = match (self.initiator.is_open(), self.beat, self.initiator.is_connecting()) {
+            (true, Some(_), _) => "BEATING",
+            (true, None, _) => "OPEN",
+            (false, _, true) => "CONNECTING",
+            (false, _, false) => "WAITING",
+        };
+        PathStatus {
+            adapter: adapter.name.clone(),
+            mac: adapter.mac,
+            state,
+            host_monitor_mac: Some(mac),
+            host_monitor: peer.map(|(host_monitor, _)| host_monitor),
+            version: peer.map(|(_, version)| version),
+            interval: self.beat.map(|beat| beat.interval),
+            last_hello_age: Some(now.since(self.last_hello)),
+            heartbeats_sent: self.heartbeats_sent,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The agent's side against the real host-monitor end of a path, under one virtual clock.
+#![allow(clippy::wildcard_enum_match_arm)]
+
+use std::collections::BTreeMap;
+
+use vmpulse_protocol::message::VmmSyn;
+use vmpulse_protocol::path::{Discard, Event, HmIdentity, Outputs as PathOutputs, Responder};
+use vmpulse_protocol::wire::{Flags, Packet};
+
+use super::*;
+
+const VMM: MacAddr = MacAddr(0x52, 0x54, 0, 0, 0, 1);
+const HM: MacAddr = MacAddr(0x52, 0x54, 0, 0, 0, 0xff);
+const ADAPTER: AdapterId = AdapterId(3);
+
+struct World {
+    now: Instant,
+    trunks: Trunks,
+    identity: HmIdentity,
+    hm: Responder,
+    hm_out: PathOutputs,
+    /// What the host monitor received, with its time.
+    messages: Vec<(Instant, String)>,
+    heartbeats: Vec<Instant>,
+    solicitations: Vec<Instant>,
+    others: Vec<TrunkOutput>,
+    connected: bool,
+    starts: Option<u32>,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Instant::from_millis(500_000);
+        let config = TrunksConfig { vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(), incarnation_seed: 1 };
+        let uuid = HostMonitorId::from_bytes([9; 16]);
+        let mut world = Self {
+            now,
+            trunks: Trunks::new(config, now),
+            identity: HmIdentity { uuid, lower: Version::V2_0, upper: Version::V2_1, mtu: 1500 },
+            hm: Responder::new(),
+            hm_out: PathOutputs::new(),
+            messages: Vec::new(),
+            heartbeats: Vec::new(),
+            solicitations: Vec::new(),
+            others: Vec::new(),
+            connected: true,
+            starts: Some(10_000),
+        };
+        let up = TrunkInput::AdapterUp { adapter: ADAPTER, mac: VMM, mtu: 1500, name: "eth0".to_owned() };
+        world.trunks.handle_input(now, up);
+        world
+    }
+
+    fn hello(&mut self, identifier: &str, to: MacAddr) {
+        let flags = Flags::HEL;
+        let payload = Packet { version: Version::V2_0, number: 0, flags, payload: identifier.as_bytes() }.encode();
+        self.frame(to, &payload);
+        self.carry();
+    }
+
+    fn frame(&mut self, destination: MacAddr, payload: &[u8]) {
+        let input = TrunkInput::Frame { adapter: ADAPTER, source: HM, destination, vlan: None, payload };
+        self.trunks.handle_input(self.now, input);
+    }
+
+    fn say(&mut self, message: &Message<'_>) {
+        self.hm.send(self.now, Token(0), message, &mut self.hm_out);
+        self.carry();
+    }
+
+    /// Turns the loop at every deadline for `seconds`.
+    fn run(&mut self, seconds: u64) {
+        let end = self.now + Duration::from_secs(seconds);
+        self.carry();
+        loop {
+            let due = [self.trunks.poll_timeout(), self.hm.poll_timeout()].into_iter().flatten().min();
+            let Some(due) = due.filter(|due| *due <= end) else { break };
+            self.now = due.max(self.now);
+            self.trunks.handle_timeout(self.now);
+            self.hm.handle_timeout(self.now, &mut self.hm_out);
+            self.carry();
+        }
+        self.now = end;
+    }
+
+    fn carry(&mut self) {
+        loop {
+            let mut quiet = true;
+            while let Some(output) = self.trunks.poll_output() {
+                quiet = false;
+                self.on_output(output);
+            }
+            while let Some(packet) = self.hm_out.poll_packet() {
+                quiet = false;
+                if self.connected {
+                    self.frame(VMM, &packet);
+                }
+            }
+            while let Some(event) = self.hm_out.poll_event() {
+                quiet = false;
+                self.on_event(event);
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn on_output(&mut self, output: TrunkOutput) {
+        let TrunkOutput::Transmit { destination, payload, .. } = &output else {
+            return self.others.push(output);
+        };
+        let packet = Packet::decode(payload).unwrap();
+        if packet.has(Flags::HEL) {
+            assert_eq!((*destination, packet.payload), (MacAddr::broadcast(), &b""[..]));
+            return self.solicitations.push(self.now);
+        }
+        if !self.connected {
+            return;
+        }
+        if packet.has(Flags::SYN | Flags::BEG) {
+            let syn = VmmSyn::parse(packet.payload).unwrap();
+            self.hm.handle_syn(self.now, &packet, &syn, &self.identity, 5, &mut self.hm_out);
+        } else {
+            self.hm.handle_packet(self.now, &packet, &self.identity, &mut self.hm_out);
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Opened { .. } => {
+                if let Some(interval_ms) = self.starts {
+                    self.hm.send(self.now, Token(0), &Message::StartHeartbeat { interval_ms }, &mut self.hm_out);
+                }
+            }
+            Event::Heartbeat { .. } => self.heartbeats.push(self.now),
+            Event::Message { delivery, payload } => {
+                self.messages.push((self.now, String::from_utf8(payload).unwrap()));
+                self.hm.accept(delivery, &mut self.hm_out);
+            }
+            _ => {}
+        }
+    }
+
+    fn texts(&self) -> Vec<&str> {
+        self.messages.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    fn logs(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for output in &self.others {
+            if let TrunkOutput::Log(event) = output {
+                *counts.entry(event.to_string()).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+const FIRST: &str = "1556303548.719328000.1";
+const SECOND: &str = "1556303599.000000001.1";
+
+#[test]
+fn a_hello_leads_to_heartbeats_at_once_and_every_interval() {
+    let mut world = World::new();
+    let heard = world.now;
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(25);
+    let expected = [0, 10, 20].map(|seconds| heard + Duration::from_secs(seconds));
+    assert_eq!(world.heartbeats, expected);
+    let status = &world.trunks.paths(world.now)[0];
+    assert_eq!((status.state, status.heartbeats_sent), ("BEATING", 3));
+    assert_eq!(status.last_hello_age, Some(Duration::from_secs(25)));
+}
+
+#[test]
+fn no_heartbeat_before_it_is_asked_for_and_none_after_stop() {
+    let mut world = World::new();
+    world.starts = None;
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(60);
+    assert!(world.heartbeats.is_empty() && world.hm.is_open());
+    world.say(&Message::StartHeartbeat { interval_ms: 100 });
+    world.run(1);
+    assert_eq!(world.heartbeats.len(), 11);
+    world.say(&Message::StopHeartbeat);
+    world.run(10);
+    assert_eq!(world.heartbeats.len(), 11);
+}
+
+#[test]
+fn a_hello_is_asked_for_while_nobody_is_heard() {
+    let mut world = World::new();
+    let start = world.now;
+    world.run(70);
+    let expected = [0, 1, 3, 7, 37, 67].map(|seconds| start + Duration::from_secs(seconds));
+    assert_eq!(world.solicitations, expected);
+    world.hello(FIRST, VMM);
+    world.run(120);
+    assert_eq!(world.solicitations.len(), 6);
+}
+
+#[test]
+fn a_repeated_hello_does_nothing_and_a_changed_one_shakes_hands_beside_the_beating_path() {
+    let mut world = World::new();
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(5);
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    let opened = |world: &World| world.logs().iter().filter(|(text, _)| text.contains("is open")).map(|(_, n)| n).sum::<usize>();
+    assert_eq!(opened(&world), 1);
+    world.connected = false;
+    world.hello(SECOND, MacAddr::broadcast());
+    world.run(10);
+    assert_eq!(world.trunks.paths(world.now)[0].state, "BEATING");
+    world.connected = true;
+    world.hello(SECOND, VMM);
+    world.run(1);
+    assert_eq!(opened(&world), 2);
+}
+
+#[test]
+fn a_forged_hello_disturbs_nothing() {
+    let mut world = World::new();
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    let before = world.heartbeats.len();
+    for forger in 0..100u8 {
+        let flags = Flags::HEL;
+        let payload = Packet { version: Version::V2_0, number: 0, flags, payload: SECOND.as_bytes() }.encode();
+        let source = MacAddr(2, 0, 0, 0, 0, forger);
+        let input = TrunkInput::Frame { adapter: ADAPTER, source, destination: VMM, vlan: None, payload: &payload };
+        world.trunks.handle_input(world.now, input);
+        // Whatever is sent to the forger gets lost.
+        while world.trunks.poll_output().is_some() {}
+    }
+    assert!(world.trunks.paths(world.now).len() <= 4);
+    world.run(20);
+    assert_eq!(world.heartbeats.len(), before + 2);
+}
+
+#[test]
+fn the_doorbell_follows_the_fourth_heartbeat_and_rings_until_the_report_is_taken() {
+    let mut world = World::new();
+    world.starts = Some(1_000);
+    let start = world.now;
+    world.hello(FIRST, MacAddr::broadcast());
+    world.trunks.handle_input(world.now, TrunkInput::Ring(Doorbell::STATUS));
+    world.run(40);
+    let rung: Vec<_> = world.messages.iter().map(|(at, text)| (at.since(start).as_secs(), text.as_str())).collect();
+    assert_eq!(rung, [(3, "DBELL:0x22"), (33, "DBELL:0x22")]);
+    world.say(&Message::ReportRequest { tag: 7, what: "apps" });
+    assert!(world.others.contains(&TrunkOutput::ReportWanted { tag: 7 }));
+    world.trunks.handle_input(world.now, TrunkInput::Report { tag: 7, xml: b"<report/>".to_vec() });
+    world.run(1);
+    assert_eq!(world.texts().last(), Some(&"PMSG_RSP:7:<report/>"));
+    world.say(&Message::ReportTaken { tag: 7 });
+    world.run(100);
+    assert_eq!(world.texts().last(), Some(&"CLEAR_DB:7"));
+    assert!(world.others.contains(&TrunkOutput::ReportTaken { tag: 7 }));
+}
+
+#[test]
+fn a_change_after_the_report_was_built_rings_again() {
+    let mut world = World::new();
+    world.starts = Some(1_000);
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(10);
+    world.say(&Message::ReportRequest { tag: 7, what: "apps" });
+    world.trunks.handle_input(world.now, TrunkInput::Report { tag: 7, xml: Vec::new() });
+    world.trunks.handle_input(world.now, TrunkInput::Ring(Doorbell::RESTARTS));
+    world.run(1);
+    let before = world.messages.len();
+    world.say(&Message::ReportTaken { tag: 7 });
+    world.run(35);
+    assert_eq!(&world.texts()[before..], ["CLEAR_DB:7", "DBELL:0x42"]);
+}
+
+#[test]
+fn a_deliberate_stop_is_said_and_done_when_it_is_acknowledged() {
+    let mut world = World::new();
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    world.trunks.handle_input(world.now, TrunkInput::Shutdown(Shutdown::Daemon));
+    assert!(!world.others.contains(&TrunkOutput::ShutdownDone));
+    world.run(1);
+    assert_eq!(world.texts(), ["SHDN:DAEMON"]);
+    assert!(world.others.contains(&TrunkOutput::ShutdownDone));
+}
+
+#[test]
+fn a_stop_with_nobody_listening_is_done_at_once() {
+    let mut world = World::new();
+    world.trunks.handle_input(world.now, TrunkInput::Shutdown(Shutdown::Os));
+    world.run(0);
+    assert!(world.others.contains(&TrunkOutput::ShutdownDone));
+}
+
+#[test]
+fn a_suspension_is_told_again_when_the_path_comes_back() {
+    let mut world = World::new();
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    world.connected = false;
+    world.trunks.handle_input(world.now, TrunkInput::Suspend);
+    world.run(17);
+    assert_eq!(world.trunks.paths(world.now)[0].state, "WAITING");
+    world.connected = true;
+    world.hello(FIRST, VMM);
+    world.run(1);
+    assert_eq!(world.texts(), ["SUSPEND"]);
+}
+
+#[test]
+fn a_lost_adapter_takes_its_paths_along() {
+    let mut world = World::new();
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    world.trunks.handle_input(world.now, TrunkInput::AdapterDown { adapter: ADAPTER });
+    world.run(60);
+    assert!(world.trunks.paths(world.now).is_empty());
+    assert_eq!(world.heartbeats.len(), 1);
+}
+
+#[test]
+fn nonsense_is_dropped_with_its_reason() {
+    let mut world = World::new();
+    world.run(0);
+    for (payload, reason) in [
+        (&b"x"[..], Discard::Short),
+        (&[2, 0, 0, 0x38, 0, 0, 0, 0], Discard::Checksum),
+        (&[2, 0, 0, 0x38, 0, 0, 0, 0x3a], Discard::NotOpen),
+        (&[2, 0, 0, 0x02, 0, 0, 0, 0x04], Discard::Message),
+    ] {
+        world.others.clear();
+        world.frame(VMM, payload);
+        world.run(0);
+        let dropped = TrunkOutput::Log(TrunkEvent::Discarded { adapter: "eth0".to_owned(), reason });
+        assert_eq!(world.others, [dropped]);
+    }
+}

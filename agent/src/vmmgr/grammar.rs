@@ -1,0 +1,305 @@
+//! `vmmgr [FLAGS] ACTION [CLASS] [NAME] [ATTRIBUTE=VALUE ...]`
+
+use std::path::PathBuf;
+
+use super::fault::Fault;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Add to the file.
+    Add,
+    /// Show.
+    Query,
+    /// Change in the file.
+    Modify,
+    /// Delete from the file.
+    Delete,
+    /// Show the daemon.
+    Status,
+    /// Make the daemon load the file.
+    Sync,
+    /// Not yet.
+    Start,
+    /// Not yet.
+    Stop,
+    /// Not yet.
+    Suspend,
+    /// Not yet.
+    Resume,
+    /// Explain.
+    Help,
+}
+
+/// Actions with their names, the first being the one that is shown.
+pub const ACTIONS: [(Action, &[&str]); 11] = [
+    (Action::Add, &["add"]),
+    (Action::Query, &["query", "q", "list", "get"]),
+    (Action::Modify, &["modify", "mod", "change", "set"]),
+    (Action::Delete, &["delete", "del", "remove", "rm", "unregister"]),
+    (Action::Status, &["status"]),
+    (Action::Sync, &["sync", "refresh"]),
+    (Action::Start, &["start", "on", "enable"]),
+    (Action::Stop, &["stop", "off", "disable"]),
+    (Action::Suspend, &["suspend", "unmonitor"]),
+    (Action::Resume, &["resume", "monitor"]),
+    (Action::Help, &["help"]),
+];
+
+impl Action {
+    /// By any of its names, in either case.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        let text = text.to_lowercase();
+        ACTIONS.iter().find(|(_, names)| names.contains(&text.as_str())).map(|(action, _)| *action)
+    }
+
+    /// The name that is shown.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        ACTIONS.iter().find(|(action, _)| *action == self).and_then(|(_, names)| names.first()).unwrap_or(&"")
+    }
+
+    /// The classes it works on, the one meant without a class first.
+    #[must_use]
+    pub const fn classes(self) -> &'static [Class] {
+        match self {
+            Self::Add | Self::Delete => &[Class::App, Class::Dependency],
+            Self::Query | Self::Modify => &[Class::Vmm, Class::App, Class::Dependency],
+            Self::Start | Self::Stop | Self::Suspend | Self::Resume => &[Class::Vmm, Class::App],
+            Self::Status | Self::Sync | Self::Help => &[],
+        }
+    }
+}
+
+/// What an action works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The engine itself.
+    Vmm,
+    /// Applications.
+    App,
+    /// Not yet.
+    Dependency,
+}
+
+impl Class {
+    /// By its name.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        match text.to_lowercase().as_str() {
+            "vmm" => Some(Self::Vmm),
+            "app" | "application" => Some(Self::App),
+            "dependency" | "dep" => Some(Self::Dependency),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vmm => "vmm",
+            Self::App => "app",
+            Self::Dependency => "dependency",
+        }
+    }
+}
+
+/// Form of what is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A command line that makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// `-s`: make the daemon load the change.
+    pub apply: bool,
+    /// `-a`: only these attributes.
+    pub only: Option<Vec<String>>,
+    /// `-o`.
+    pub format: Format,
+    /// `--settings`.
+    pub settings: Option<PathBuf>,
+    /// What to do; [`Action::Help`] with `-h`.
+    pub action: Action,
+    /// What with; the action's first class if none is given, none if it takes none.
+    pub class: Option<Class>,
+    /// Of the application.
+    pub name: Option<String>,
+    /// To set, in the order given.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// Understands the arguments behind the program's name.
+pub fn parse(arguments: &[String]) -> Result<CommandLine, Fault> {
+    let mut line = CommandLine {
+        apply: false,
+        only: None,
+        format: Format::Text,
+        settings: None,
+        action: Action::Help,
+        class: None,
+        name: None,
+        attributes: Vec::new(),
+    };
+    let (words, help) = take_flags(arguments, &mut line)?;
+    let mut words = words.into_iter();
+    line.action = match words.next() {
+        Some(word) => Action::named(word).ok_or_else(|| Fault::Action(Some(word.to_owned())))?,
+        None if help => Action::Help,
+        None => return Err(Fault::Action(None)),
+    };
+    if help {
+        line.action = Action::Help;
+    }
+    take_words(words.collect(), &mut line)?;
+    Ok(line)
+}
+
+/// Flags may stand anywhere before `--`. Returns the other words, and whether help is wanted.
+fn take_flags<'a>(arguments: &'a [String], line: &mut CommandLine) -> Result<(Vec<&'a str>, bool), Fault> {
+    let mut words = Vec::new();
+    let mut help = false;
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        let (flag, joined) = match argument.split_once('=') {
+            Some((flag, value)) if flag.starts_with("--") => (flag, Some(value)),
+            Some(_) | None => (argument, None),
+        };
+        let mut value = || joined.or_else(|| arguments.next()).ok_or_else(|| Fault::FlagValue(flag.to_owned()));
+        match flag {
+            "-s" | "--sync" => line.apply = true,
+            "-h" | "--help" => help = true,
+            "-a" | "--attributes" => line.only = Some(value()?.split(',').map(str::to_owned).collect()),
+            "-o" | "--output" => line.format = format(value()?)?,
+            "--settings" => line.settings = Some(PathBuf::from(value()?)),
+            "--" => words.extend(arguments.by_ref()),
+            _ if flag.starts_with('-') => return Err(Fault::Flag(flag.to_owned())),
+            _ => words.push(argument),
+        }
+    }
+    Ok((words, help))
+}
+
+fn format(text: &str) -> Result<Format, Fault> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(Fault::Format(text.to_owned())),
+    }
+}
+
+fn take_words(words: Vec<&str>, line: &mut CommandLine) -> Result<(), Fault> {
+    if line.action == Action::Help {
+        return Ok(());
+    }
+    let mut words = words.into_iter().peekable();
+    let classes = line.action.classes();
+    let given = words.next_if(|word| !word.contains('='));
+    line.class = match given {
+        None => classes.first().copied(),
+        Some(word) => {
+            let class = Class::named(word).filter(|class| classes.contains(class));
+            Some(class.ok_or_else(|| Fault::Class { action: line.action, class: word.to_owned() })?)
+        }
+    };
+    if line.class != Some(Class::Vmm) {
+        line.name = words.next_if(|word| !word.contains('=')).map(str::to_owned);
+    }
+    for word in words {
+        let (name, value) = word.split_once('=').ok_or_else(|| Fault::Surplus(word.to_owned()))?;
+        line.attributes.push((name.to_owned(), value.to_owned()));
+    }
+    check_attributes(line)
+}
+
+fn check_attributes(line: &CommandLine) -> Result<(), Fault> {
+    let takes_attributes = matches!(line.action, Action::Add | Action::Modify);
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, _) in &line.attributes {
+        if !takes_attributes || name.is_empty() {
+            return Err(Fault::Surplus(format!("{name}=")));
+        }
+        if seen.contains(&name.as_str()) {
+            return Err(Fault::Twice(name.clone()));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(text: &str) -> Result<CommandLine, Fault> {
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        parse(&words)
+    }
+
+    fn good(text: &str) -> CommandLine {
+        parse_words(text).unwrap_or_else(|fault| panic!("{text}: {fault}"))
+    }
+
+    #[test]
+    fn every_alias_means_its_action() {
+        for (action, names) in ACTIONS {
+            for name in names {
+                assert_eq!(Action::named(name), Some(action));
+                assert_eq!(Action::named(&name.to_uppercase()), Some(action));
+            }
+        }
+        assert_eq!(good("RM app a").action, Action::Delete);
+    }
+
+    #[test]
+    fn flags_class_name_and_attributes() {
+        let line = good("-s modify app app1 desc=a=b critical=yes -o json --settings=/x.toml");
+        assert!(line.apply);
+        assert_eq!((line.action, line.class, line.name.as_deref()), (Action::Modify, Some(Class::App), Some("app1")));
+        assert_eq!(line.attributes, [("desc".into(), "a=b".into()), ("critical".into(), "yes".into())]);
+        assert_eq!((line.format, line.settings), (Format::Json, Some(PathBuf::from("/x.toml"))));
+
+        let line = good("-a status,desc q app app1");
+        assert_eq!(line.only, Some(vec!["status".to_owned(), "desc".to_owned()]));
+        assert_eq!(good("query").class, Some(Class::Vmm));
+        assert_eq!(good("q app").name, None);
+        let line = good("modify log=3");
+        assert_eq!((line.class, line.attributes.len()), (Some(Class::Vmm), 1));
+        assert_eq!(good("status").class, None);
+        assert_eq!(good("delete app -- -odd").name.as_deref(), Some("-odd"));
+        assert_eq!(good("add app -h").action, Action::Help);
+        assert_eq!(good("-h").action, Action::Help);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, code) in [
+            ("", 2),
+            ("frobnicate", 2),
+            ("add vmm x", 3),
+            ("query disk", 3),
+            ("status app", 3),
+            ("sync now", 3),
+            ("query app a b", 5),
+            ("modify vmm log", 5),
+            ("query app a x=1", 5),
+            ("modify app a =1", 5),
+            ("modify app a x=1 x=2", 9),
+            ("-x query", 10),
+            ("query -o", 11),
+            ("-o yaml query", 11),
+        ] {
+            let fault = parse_words(text).unwrap_err();
+            assert_eq!(fault.code(), code, "{text}: {fault}");
+            assert_eq!(fault.exit(), vmpulse_local::exit::Exit::Usage, "{text}: {fault}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What `vmmgr help` prints.
+
+use super::grammar::ACTIONS;
+use crate::config::attribute::{APPLICATION, Attribute, VMM};
+use crate::config::value::Kind;
+
+/// Actions, attributes with ranges and defaults, exit codes.
+pub(super) fn text(prefix: &str) -> String {
+    let program = prefix.to_lowercase();
+    let mut text = format!(
+        "{program} [FLAGS] ACTION [CLASS] [NAME] [ATTRIBUTE=VALUE ...]\n\n\
+         Flags\n  \
+         -s               make the daemon load the change at once (otherwise: {program} sync)\n  \
+         -a LIST          show only these attributes, parted by commas\n  \
+         -o text|json     form of what is shown\n  \
+         -h               this help\n  \
+         --settings PATH  settings file (else VMPULSE_AGENT_SETTINGS, else /etc/vmpulse/agent.toml)\n\n\
+         Actions (aliases), classes\n"
+    );
+    for (action, names) in ACTIONS {
+        let aliases = names.get(1..).unwrap_or_default().join(", ");
+        let classes: Vec<&str> = action.classes().iter().map(|class| class.name()).collect();
+        let aliases = if aliases.is_empty() { aliases } else { format!(" ({aliases})") };
+        let line = format!("  {}{aliases}", action.name());
+        text.push_str(format!("{line:<48} {}", classes.join(", ")).trim_end());
+        text.push('\n');
+    }
+    text.push_str("  Not there yet: start, stop, suspend, resume, and the class dependency.\n");
+    text.push_str("\nAttributes of vmm\n");
+    VMM.iter().for_each(|attribute| text.push_str(&line(attribute)));
+    text.push_str("\nAttributes of app (NAME: 1 to 64 of letters, digits and _.-)\n");
+    APPLICATION.iter().for_each(|attribute| text.push_str(&line(attribute)));
+    text.push_str(
+        "\nAn empty value puts the default back.\n\
+         Exit: 0 done, 1 refused or failed, 2 wrong usage.\n",
+    );
+    text
+}
+
+fn line(attribute: &Attribute) -> String {
+    let range = match attribute.kind {
+        Kind::ReadOnly | Kind::Uuid => "read-only".to_owned(),
+        Kind::OneOf(words) => words.join("|"),
+        Kind::Number { min, max } => format!("{min}-{max}"),
+        Kind::Seconds { min, max } => format!("{min}-{max} s"),
+        Kind::Script => "path [arguments]".to_owned(),
+        Kind::User => "user".to_owned(),
+        Kind::Text => "text".to_owned(),
+    };
+    let default = if attribute.default.is_empty() { "-" } else { attribute.default };
+    format!("  {:<26} {range:<17} {default:<8} {}\n", attribute.name, attribute.help)
+}

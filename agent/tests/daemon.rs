@@ -1,0 +1,206 @@
+//! The real daemon and the real command, without a network: settings that name an adapter that is not there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Child;
+use tokio::time::{sleep, timeout};
+
+/// Long enough for a loaded machine; a test that waits this long has failed.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+struct Guest {
+    directory: TempDir,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let guest = Self { directory: tempfile::tempdir().unwrap() };
+        let settings = format!(
+            "adapters = [\"absent0\"]\nvm_uuid = \"61be20f0-09a8-4753-b5e5-564f8a545ed5\"\n\
+             config = \"{0}/HAMonitoring.xml\"\nrun_dir = \"{0}/run\"\nquery_group = \"\"\n",
+            guest.directory.path().display()
+        );
+        fs::write(guest.path("agent.toml"), settings).unwrap();
+        guest
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A script that appends its action to a log and succeeds while the file `works` is there.
+    fn script(&self) -> String {
+        let path = self.path("script");
+        let directory = self.directory.path().display();
+        let body = format!(
+            "#!/bin/sh\necho $VMPULSE_ACTION >> {directory}/actions\n\
+             [ $VMPULSE_ACTION != monitor ] || [ -e {directory}/works ]\n"
+        );
+        fs::write(&path, body).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("VMPULSE_AGENT_SETTINGS", self.path("agent.toml")).env_remove("VMPULSE_LOG");
+        command
+    }
+
+    fn vmmgr(&self, arguments: &[&str]) -> Output {
+        self.command(env!("CARGO_BIN_EXE_vmmgr")).args(arguments).output().unwrap()
+    }
+
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.vmmgr(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.vmmgr(&[&["-o", "json"], arguments].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    fn add(&self, more: &[&str]) {
+        let script = self.script();
+        let scripts = ["monitor", "start", "stop"].map(|kind| format!("{kind}_script={script}"));
+        let mut arguments = vec!["-s", "add", "app", "app1"];
+        arguments.extend(scripts.iter().map(String::as_str));
+        let user = format!("user={}", nix::unistd::geteuid());
+        arguments.push(&user);
+        arguments.extend(["monitor_period=2", "monitor_timeout=1", "monitor_failure_threshold=1"]);
+        arguments.extend(more);
+        self.done(&arguments);
+    }
+
+    async fn daemon(&self) -> Daemon {
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = tokio::process::Command::from(self.command(env!("CARGO_BIN_EXE_vmpulse-agentd")));
+        let child = command.stderr(log).kill_on_drop(true).spawn().unwrap();
+        self.until("the daemon is active", || self.json(&["status"])["status"] == "active").await;
+        Daemon { child }
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let wait = async {
+            while !condition() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if timeout(DEADLINE, wait).await.is_err() {
+            let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+            panic!("not in time: {what}\n{log}");
+        }
+    }
+
+    fn status(&self) -> String {
+        let colour = &self.json(&["query", "app", "app1"])["applications"][0];
+        format!("{} {}", colour["status"].as_str().unwrap_or(""), colour["colour"].as_str().unwrap_or(""))
+    }
+}
+
+struct Daemon {
+    child: Child,
+}
+
+impl Daemon {
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    async fn stop(mut self) -> i32 {
+        self.signal(Signal::SIGTERM);
+        timeout(DEADLINE, self.child.wait()).await.unwrap().unwrap().code().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn an_application_turns_green_fails_is_restarted_and_turns_red() {
+    let guest = Guest::new();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.add(&["max_restart=1"]);
+    guest.until("NORMAL", || guest.status() == "NORMAL GREEN").await;
+    assert!(guest.done(&["q", "app", "app1"]).contains("\n status=NORMAL (GREEN)\n"));
+    fs::remove_file(guest.path("works")).unwrap();
+    guest.until("FAILURE", || guest.status() == "FAILURE RED").await;
+    let app = &guest.json(&["query", "app"])["applications"][0];
+    assert_eq!((&app["nooftimes_restarted"], &app["loaded"]), (&1.into(), &true.into()));
+    let actions = fs::read_to_string(guest.path("actions")).unwrap();
+    let repairs: Vec<&str> = actions.lines().filter(|action| *action != "monitor").collect();
+    assert_eq!(repairs, ["stop", "start"]);
+
+    fs::write(guest.path("works"), "").unwrap();
+    guest.done(&["-s", "modify", "app", "app1", "desc=repaired"]);
+    guest.until("NORMAL again", || guest.status() == "NORMAL GREEN").await;
+    guest.done(&["-s", "modify", "app", "app1", "monitored=0"]);
+    assert_eq!(guest.status(), "NOT_MONITORED GRAY");
+    assert_eq!(daemon.stop().await, 0);
+    let text = guest.done(&["-a", "status", "query", "app", "app1"]);
+    assert!(text.contains("NOT_MONITORED (GRAY), vmpulse-agentd is not running"), "{text}");
+}
+
+#[tokio::test]
+async fn a_broken_file_stops_nothing_and_is_shown() {
+    let guest = Guest::new();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.add(&[]);
+    let good = fs::read(guest.path("HAMonitoring.xml")).unwrap();
+    fs::write(guest.path("HAMonitoring.xml"), "<Monitoring>\n </Application>").unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let problem = || guest.json(&["status"])["daemon"]["config_problem"].as_str().unwrap_or_default().to_owned();
+    guest.until("the problem is shown", || problem().contains("line 2, column ")).await;
+    assert_eq!(guest.json(&["status"])["daemon"]["applications"], 1);
+    let refused = guest.vmmgr(&["sync"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).starts_with("VMMGR-024(ERROR)"));
+    fs::write(guest.path("HAMonitoring.xml"), good).unwrap();
+    guest.done(&["sync"]);
+    assert_eq!(problem(), "");
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_refused_and_a_killed_one_leaves_nothing_in_the_way() {
+    let guest = Guest::new();
+    let mut first = guest.daemon().await;
+    let second = guest.command(env!("CARGO_BIN_EXE_vmpulse-agentd")).output().unwrap();
+    assert_eq!(second.status.code(), Some(75));
+    let text = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(text.contains("already running") && text.contains(&first.child.id().unwrap().to_string()), "{text}");
+    first.child.kill().await.unwrap();
+    assert_eq!(guest.vmmgr(&["status"]).status.code(), Some(1));
+    let daemon = guest.daemon().await;
+    let status = guest.json(&["status"]);
+    assert!(status["daemon"]["adapter_problems"][0].as_str().unwrap().contains("absent0"), "{status}");
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[test]
+fn mistakes_end_with_sysexits_and_their_reason() {
+    let guest = Guest::new();
+    let daemon = env!("CARGO_BIN_EXE_vmpulse-agentd");
+    fs::write(guest.path("HAMonitoring.xml"), "<Monitoring log=\"9\"/>").unwrap();
+    let check = guest.command(daemon).arg("--check-config").output().unwrap();
+    assert_eq!(check.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&check.stderr).contains("line 1, column 13"));
+    fs::write(guest.path("HAMonitoring.xml"), "<Monitoring/>").unwrap();
+    assert!(guest.command(daemon).arg("--check-config").status().unwrap().success());
+    let missing = Path::new("/no/such/agent.toml");
+    let output = guest.command(daemon).arg("--settings").arg(missing).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/no/such/agent.toml"));
+    assert_eq!(guest.command(daemon).arg("--nonsense").output().unwrap().status.code(), Some(2));
+}
