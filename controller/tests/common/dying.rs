@@ -1,0 +1,72 @@
+//! A store whose user is killed after some writes: everything fails from then on.
+
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+use vmpulse_store::*;
+
+pub(crate) struct Dying {
+    inner: SqliteStore,
+    writes_left: usize,
+}
+
+impl Dying {
+    pub(crate) fn after(writes_left: usize, inner: SqliteStore) -> Self {
+        Self { inner, writes_left }
+    }
+
+    fn write<T>(
+        &mut self,
+        body: impl FnOnce(&mut SqliteStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Some(left) = self.writes_left.checked_sub(1) else {
+            return Err(StoreError::Corrupt { what: "nothing", value: "killed".to_owned() });
+        };
+        self.writes_left = left;
+        body(&mut self.inner)
+    }
+}
+
+macro_rules! delegate {
+    (reads { $(fn $read:ident(&mut self $(, $ra:ident: $rt:ty)*) -> $ro:ty;)* }
+     writes { $(fn $write:ident(&mut self $(, $wa:ident: $wt:ty)*) -> $wo:ty;)* }) => {
+        impl Store for Dying {
+            fn now(&self) -> Result<StoreTime, StoreError> { self.inner.now() }
+            fn change_stamp(&self) -> Result<u64, StoreError> { self.inner.change_stamp() }
+            $(fn $read(&mut self $(, $ra: $rt)*) -> Result<$ro, StoreError> { self.inner.$read($($ra),*) })*
+            $(fn $write(&mut self $(, $wa: $wt)*) -> Result<$wo, StoreError> {
+                self.write(|store| store.$write($($wa),*))
+            })*
+        }
+    };
+}
+
+delegate! {
+    reads {
+        fn quick_query(&mut self) -> QuickQuery;
+        fn host_monitors_unassigned(&mut self) -> Vec<HostMonitorStatus>;
+        fn needs_attention(&mut self) -> NeedsAttention;
+        fn needs_attention_of(&mut self, host: &HostKey) -> NeedsAttention;
+        fn vms(&mut self) -> Vec<VmView>;
+        fn applications(&mut self) -> Vec<ApplicationView>;
+        fn system_settings(&mut self) -> SystemSettings;
+        fn reports_arrived(&mut self) -> Vec<ArrivedReport>;
+        fn reports_pending(&mut self) -> Vec<PendingReport>;
+        fn events(&mut self, limit: u32) -> Vec<EventRecord>;
+        fn controllers(&mut self) -> Vec<ControllerView>;
+        fn roster(&mut self, host_monitor: HostMonitorId) -> Roster;
+    }
+    writes {
+        fn hosts_add(&mut self, hosts: &[HostRegistration]) -> ();
+        fn vms_add(&mut self, host: &HostKey, vms: &[VmRegistration]) -> ();
+        fn vms_start(&mut self, vms: &[VmUuid]) -> Vec<TransactionTag>;
+        fn acknowledge(&mut self, tag: AttentionTag) -> bool;
+        fn system_settings_replace(&mut self, settings: &SystemSettings) -> ();
+        fn vm_settings_replace(&mut self, vm: VmUuid, settings: &VmSettings) -> ();
+        fn report_request(&mut self, vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageTag>;
+        fn report_apply(&mut self, report: &ArrivedReport, applications: &[ApplicationReport]) -> ();
+        fn event_append(&mut self, event: &NewEvent) -> bool;
+        fn incident_close(&mut self, incident: &str) -> ();
+        fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> ();
+        fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> ();
+        fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> ();
+    }
+}

@@ -1,0 +1,281 @@
+//! What `hamgr` shows and changes, over a real store.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+#[path = "common/bench.rs"]
+#[allow(dead_code)]
+mod bench;
+
+use std::time::Duration;
+
+use bench::{Bench, OTHER, left, report, right, vm};
+use vmpulse_local::exit::Exit;
+use vmpulse_store::*;
+
+/// Both trunks silent for 50 s, polled.
+fn silent() -> Bench {
+    let mut bench = Bench::with_vm();
+    bench.silence(20, false);
+    bench.advance(30);
+    bench.poll();
+    bench
+}
+
+fn refused(bench: &mut Bench, line: &str) -> (Exit, String) {
+    let error = bench.hamgr(line).unwrap_err();
+    (error.exit(), error.to_string())
+}
+
+#[test]
+fn query_vm_of_a_silent_vm() {
+    assert_eq!(
+        silent().shown("query vm vmraix1"),
+        "Name:                vmraix1\n\
+         UUID:                61BE20F0-09A8-4753-B5E5-564F8A545ED5\n\
+         Host:                8408-E8E-212424W\n\
+         VM_failure_detection_speed:    normal\n\
+         Heartbeating_with:   none\n\
+         VM_status:           NO_OPERATION_IN_PROGRESS\n\
+         Version_conflict:    No\n\
+         Last_response:       50 seconds\n\
+         Restart_phase:       Missed HB count 50 for VM vmraix1 is less than its VMFDT 190\n\
+         HA_monitor_state:    STARTED\n"
+    );
+}
+
+#[test]
+fn query_vm_verbose_says_where_values_come_from() {
+    let mut bench = Bench::with_vm();
+    bench.shown("mod vm vmraix1 heartbeat_interval=1000 vm_failure_detection_time=4.5");
+    bench.write(
+        right(),
+        HostMonitorWrite::PathMissing { vm: vm(), age: Duration::from_secs(7), common: false },
+    );
+    assert_eq!(
+        bench.shown("-v q vm"),
+        "Name:                vmraix1\n\
+         UUID:                61BE20F0-09A8-4753-B5E5-564F8A545ED5\n\
+         Host:                8408-E8E-212424W\n\
+         VM_failure_detection_speed:    normal (system)\n\
+         VM_failure_detection_time:     4.5 seconds (vm)\n\
+         Heartbeat_interval:  1000 ms (vm)\n\
+         Heartbeating_with:   trunk0\n\
+         VM_status:           NO_OPERATION_IN_PROGRESS\n\
+         Version_conflict:    No\n\
+         Last_response:       0 seconds\n\
+         Restart_phase:       none\n\
+         HA_monitor_state:    STARTED\n\
+         State_changed:       2026-11-21 07:00:00 UTC\n\
+         Agent_first_seen:    2026-11-21 07:00:00 UTC\n\
+         Paths:               trunk0 with 52:54:00:00:00:01: beating, version 2.1\n\
+         \x20                    trunk1 with 52:54:00:00:00:01: silent for 7 seconds, version 2.1\n"
+    );
+}
+
+#[test]
+fn query_vm_for_programs() {
+    let mut bench = silent();
+    let answer: serde_json::Value = serde_json::from_str(&bench.shown("q vm -o json")).unwrap();
+    let shown = &answer[0];
+    assert_eq!(shown["name"], "vmraix1");
+    assert_eq!(shown["last_response"]["ago_ms"], 50_000);
+    assert_eq!(shown["detection"]["vmfdt_ms"]["value"], 190_000);
+    assert_eq!(shown["detection"]["vmfdt_ms"]["origin"], "system");
+    assert_eq!(shown["state_changed_at"], "2026-11-21T07:00:00Z");
+    assert_eq!(shown["paths"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn query_app_of_a_red_application() {
+    let mut bench = Bench::with_vm();
+    bench.write(left(), HostMonitorWrite::Doorbell { vm: vm(), bits: 0x20 });
+    bench.poll();
+    bench.report(&report("FAILURE", "RED"));
+    bench.poll();
+    let short = "Name:                app1\n\
+                 Status:              RED\n\
+                 AppID:               1567267349133928000\n\
+                 VM:                  vmraix1\n\
+                 Critical:            yes\n\
+                 MaxRestart:          3\n\
+                 Monitoring:          1\n";
+    assert_eq!(bench.shown("query app"), short);
+    assert_eq!(
+        bench.shown("query app app1 -v"),
+        format!(
+            "{short}VM_UUID:             61BE20F0-09A8-4753-B5E5-564F8A545ED5\n\
+             State:               FAILURE\n\
+             Restarted:           1\n\
+             Last_result:         ABNORM\n\
+             Version:             12.4\n\
+             Reported:            2026-11-21 08:00:00 UTC\n\
+             Last_change:         42 seconds before the report\n"
+        )
+    );
+    let answer: serde_json::Value = serde_json::from_str(&bench.shown("q app -o json")).unwrap();
+    assert_eq!((&answer[0]["colour"], &answer[0]["status"]), (&"RED".into(), &"FAILURE".into()));
+}
+
+#[test]
+fn query_host_vios_and_system() {
+    let mut bench = silent();
+    bench.alive = vec![left()];
+    bench.advance(90);
+    assert_eq!(
+        bench.shown("query host"),
+        "Name:                8408-E8E-212424W\n\
+         Machine_type:        8408\n\
+         Model:               E8E\n\
+         Serial:              212424W\n\
+         VIOS:                trunk1\n\
+         \x20                    trunk0\n\
+         VIOS_responsive:     1 of 2\n\
+         VMs:                 1\n"
+    );
+    assert_eq!(
+        bench.shown("query vios trunk1 -v"),
+        "Name:                trunk1\n\
+         UUID:                315CE56B-9BA0-46A1-B4BC-DA6108574E7E\n\
+         Host:                8408-E8E-212424W\n\
+         State:               UP\n\
+         HM_versions:         2.0-2.1\n\
+         HM_responsive:       No\n\
+         HM_mode:             GLOBAL\n\
+         Last_response:       90 seconds\n\
+         Reason:              0x00000000\n\
+         Has_data:            No\n\
+         MAC:                 02:00:00:00:00:01\n"
+    );
+    assert_eq!(
+        bench.shown("query system"),
+        "Time:                2026-11-21 08:02:00 UTC\n\
+         Host_failure_detection_time:   90 seconds\n\
+         VM_failure_detection_speed:    normal\n\
+         Controllers:         ctl1 (PID 4711): heard of 90 seconds ago, NOT RUNNING\n\
+         Hosts:               1\n\
+         Host_monitors:       2 (1 responsive)\n\
+         VMs:                 1\n\
+         VM_states:           STARTED 1\n\
+         Applications:        0\n\
+         Application_status:  none\n"
+    );
+}
+
+#[test]
+fn query_event_shows_the_newest_last() {
+    let mut bench = silent();
+    bench.advance(150);
+    bench.poll();
+    assert_eq!(
+        bench.shown("query event vm_failure_detected"),
+        "Event:               VM_FAILURE_DETECTED\n\
+         Severity:            Critical\n\
+         Time:                2026-11-21 08:03:00 UTC\n\
+         Resource:            VM : vmraix1 UUID 61BE20F0-09A8-4753-B5E5-564F8A545ED5\n\
+         Description:         0000-187 VM: vmraix1 failure detected. Silent on all its paths for 200 seconds, \
+         VMFDT 190.\n"
+    );
+    let newest: serde_json::Value = serde_json::from_str(&bench.shown("q event count=1 -o json")).unwrap();
+    assert_eq!(newest.as_array().unwrap().len(), 1);
+    assert_eq!(newest[0]["event"], "VM_FAILURE_DETECTED");
+    assert_eq!(newest[0]["time"], "2026-11-21T08:03:00Z");
+    assert_eq!(refused(&mut bench, "q event count=0").0, Exit::Failed);
+    assert_eq!(refused(&mut bench, "q event number=1").0, Exit::Usage);
+}
+
+#[test]
+fn an_empty_answer_is_remarked_upon() {
+    let mut bench = Bench::new();
+    let answer = bench.hamgr("query vm").unwrap();
+    assert_eq!((answer.data.as_str(), answer.note.as_deref()), ("", Some("No VM is registered.")));
+    let answer = bench.hamgr("query vm -o json").unwrap();
+    assert_eq!(answer.data, "[]\n");
+}
+
+#[test]
+fn modify_system() {
+    let mut bench = silent();
+    let said = bench.shown("mod sys host_failure_detection_time=120 vm_failure_detection_speed=Slow");
+    assert_eq!(said, "System: host_failure_detection_time=120, vm_failure_detection_speed=Slow changed.\n");
+    bench.poll();
+    assert!(bench.phase().ends_with("VMFDT 270"), "{}", bench.phase());
+    for wrong in ["89", "601", "-1", "ninety", ""] {
+        let (exit, text) = refused(&mut bench, &format!("mod sys host_failure_detection_time={wrong}"));
+        assert_eq!(exit, Exit::Failed);
+        assert!(text.ends_with("it must be 90 to 600 seconds, or none"), "{text}");
+    }
+    bench.shown("mod sys host_failure_detection_time=none vm_failure_detection_speed=none");
+    assert_eq!(bench.monitors.system_settings().unwrap(), SystemSettings::default());
+}
+
+#[test]
+fn modify_vm_by_name_and_uuid_and_back() {
+    let mut bench = Bench::with_vm();
+    bench.add(OTHER, "vm2");
+    let line = format!("-t mod vm vmraix1,{} vm_failure_detection_speed=fast", OTHER.to_uppercase());
+    assert_eq!(
+        bench.shown(&line),
+        "2026-11-21 08:00:00 UTC VM vmraix1: vm_failure_detection_speed=fast changed.\n\
+         2026-11-21 08:00:00 UTC VM vm2: vm_failure_detection_speed=fast changed.\n\
+         2026-11-21 08:00:00 UTC 2 out of 2 VMs have been changed.\n"
+    );
+    let speeds = |bench: &mut Bench| {
+        let vms = bench.monitors.vms().unwrap();
+        vms.into_iter().map(|vm| vm.settings.vm_failure_detection_speed).collect::<Vec<_>>()
+    };
+    assert_eq!(speeds(&mut bench), [Some(DetectionSpeed::Fast); 2]);
+    bench.shown("mod vm vm2,vm2 vm_failure_detection_speed=none");
+    assert!(speeds(&mut bench).contains(&None));
+}
+
+#[test]
+fn modify_vm_changes_all_or_none() {
+    let mut bench = Bench::with_vm();
+    bench.add(OTHER, "vm2");
+    bench.shown("mod vm vm2 vm_failure_detection_time=30");
+    let before = bench.monitors.vms().unwrap();
+    for (line, expected) in [
+        ("mod vm vmraix1,nobody heartbeat_interval=1000", "there is no VM \"nobody\""),
+        ("mod vm vmraix1,vm2 heartbeat_interval=20000", "vm_failure_detection_time=30 is refused for VM vm2"),
+        ("mod vm vmraix1 heartbeat_interval=99", "heartbeat_interval=99 is refused for VM vmraix1"),
+        ("mod vm vmraix1 heartbeat_interval=60001", "heartbeat_interval=60001 is refused"),
+        (
+            "mod vm vmraix1 vm_failure_detection_time=0.2 heartbeat_interval=100",
+            "vm_failure_detection_time=0.2 is",
+        ),
+        ("mod vm vmraix1 vm_failure_detection_time=29.9", "vm_failure_detection_time=29.9 is refused"),
+        ("mod vm vmraix1 vm_failure_detection_time=3601", "vm_failure_detection_time=3601 is refused"),
+        ("mod vm vmraix1 vm_failure_detection_speed=faster", "vm_failure_detection_speed=faster is refused"),
+    ] {
+        let (exit, text) = refused(&mut bench, line);
+        assert_eq!(exit, Exit::Failed, "{line}");
+        assert!(text.starts_with(expected), "{line}: {text}");
+    }
+    assert_eq!(bench.monitors.vms().unwrap(), before);
+    for line in
+        ["mod vm vmraix1", "mod vm heartbeat_interval=1000", "mod vm vmraix1 priority=high", "mod sys a x=1"]
+    {
+        assert_eq!(refused(&mut bench, line).0, Exit::Usage, "{line}");
+    }
+}
+
+#[test]
+fn a_name_of_several_vms_is_refused() {
+    let mut bench = Bench::with_vm();
+    bench.add(OTHER, "vmraix1");
+    let (exit, text) = refused(&mut bench, "mod vm vmraix1 heartbeat_interval=1000");
+    assert_eq!(exit, Exit::Failed);
+    assert!(text.contains(&OTHER.to_uppercase()) && text.contains("61BE20F0"), "{text}");
+    bench.shown(&format!("mod vm {OTHER} heartbeat_interval=1000"));
+    assert_eq!(bench.shown("q vm vmraix1").matches("Name:").count(), 2, "a query shows both");
+}
+
+#[test]
+fn what_is_not_there_yet_says_so() {
+    let mut bench = Bench::new();
+    for line in ["recover vm a", "lpm", "query host_group", "modify host_group a b=c", "query system status"]
+    {
+        let (exit, text) = refused(&mut bench, line);
+        assert_eq!(exit, Exit::Failed);
+        assert!(text.ends_with("is not available yet in this version"), "{text}");
+    }
+}
