@@ -1,0 +1,41 @@
+//! The daemons and commands under test, started in a world as an operator would start them.
+
+mod agent;
+mod application;
+mod chain;
+mod controller;
+mod host_monitor;
+pub(crate) mod requests;
+
+use std::path::PathBuf;
+
+use crate::error::Lab;
+use crate::workspace::{make_dir, write};
+
+pub(crate) use agent::Agent;
+pub(crate) use application::Application;
+pub(crate) use chain::{Chain, Plan, records, text_of};
+pub(crate) use controller::Controller;
+pub(crate) use host_monitor::{AS_SHIPPED, HostMonitor, MonitorSettings, PathStatus};
+
+/// Where settings are in a world and in a guest: a private folder there.
+const SETTINGS_DIR: &str = "/etc/vmpulse";
+
+/// The URL of the world's health store.
+pub(crate) fn store_url() -> String {
+    format!("sqlite://{}", store_file().display())
+}
+
+/// The file of the world's health store.
+pub(crate) fn store_file() -> PathBuf {
+    crate::world::dir("store").join("health.db")
+}
+
+/// Writes a settings file; a copy is kept with the evidence of a failure.
+fn write_settings(name: &str, text: &str) -> Lab<PathBuf> {
+    let folder = make_dir(PathBuf::from(SETTINGS_DIR))?;
+    write(&crate::world::dir("settings").join(name), text)?;
+    let path = folder.join(name);
+    write(&path, text)?;
+    Ok(path)
+}

@@ -1,0 +1,51 @@
+//! The agent in a guest made of namespaces, with its command.
+
+use crate::error::Lab;
+use crate::kit::Kit;
+use crate::process::{Daemon, Said, run};
+use crate::world::{self, PseudoGuest};
+
+/// The agent of one guest. The guest's end is its end too.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    kit: Kit,
+    daemon: Option<Daemon>,
+    name: String,
+}
+
+impl Agent {
+    /// Writes its settings in the guest and starts it there.
+    pub(crate) fn start(kit: &Kit, guest: &PseudoGuest) -> Lab<Agent> {
+        guest.write("/etc/vmpulse/agent.toml", &format!("vm_uuid = \"{}\"\n", guest.uuid()))?;
+        let mut agent = Agent { kit: kit.clone(), daemon: None, name: format!("{}.agent", guest.name()) };
+        agent.restart(guest)?;
+        Ok(agent)
+    }
+
+    /// Starts it, again if it was stopped or crashed.
+    pub(crate) fn restart(&mut self, guest: &PseudoGuest) -> Lab<()> {
+        self.daemon = None;
+        let command = guest.place().command(self.kit.program("vmpulse-agentd"));
+        self.daemon = Some(Daemon::start(&self.name, command, &world::log_file(&self.name))?);
+        Ok(())
+    }
+
+    /// Fails if it has ended.
+    pub(crate) fn still_runs(&mut self) -> Lab<()> {
+        self.daemon.as_mut().map_or(Ok(()), Daemon::still_runs)
+    }
+
+    /// SIGKILL.
+    pub(crate) fn crash(&mut self, guest: &PseudoGuest) -> Lab<()> {
+        guest.crash("vmpulse-agentd")?;
+        self.daemon = None;
+        Ok(())
+    }
+
+    /// Runs `vmmgr` in the guest.
+    pub(crate) fn vmmgr(&self, guest: &PseudoGuest, line: &str) -> Lab<Said> {
+        let mut command = guest.place().command(self.kit.program("vmmgr"));
+        command.args(line.split_whitespace());
+        run(command)
+    }
+}

@@ -1,0 +1,272 @@
+//! The whole chain in one world: two trunks with a host monitor each, store, controller, guests with agents.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::host_monitor::AS_SHIPPED;
+use super::{Agent, Controller, HostMonitor, MonitorSettings, PathStatus, requests};
+use crate::error::{Lab, LabError};
+use crate::process::Said;
+use crate::wait;
+use crate::world::{PseudoGuest, RealGuest, Trunk, World};
+
+/// From START_VM to STARTED: a handshake and a heartbeat on each path, on loaded cores.
+const STARTED_LIMIT: Duration = Duration::from_secs(40);
+
+/// What a chain is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) pseudo_guests: u8,
+    pub(crate) real_guest: bool,
+    pub(crate) monitors: MonitorSettings,
+    pub(crate) poll_interval_ms: u32,
+}
+
+impl Default for Plan {
+    /// One guest made of namespaces, a heartbeat a second, a quick controller: what most scenarios want.
+    fn default() -> Self {
+        let monitors = MonitorSettings { heartbeat_interval_ms: 1000, ..AS_SHIPPED };
+        Plan { pseudo_guests: 1, real_guest: false, monitors, poll_interval_ms: 200 }
+    }
+}
+
+/// A running chain; all of it ends with this value.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) monitors: Vec<HostMonitor>,
+    pub(crate) controller: Controller,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) guests: Vec<PseudoGuest>,
+    pub(crate) real: Option<RealGuest>,
+    pub(crate) world: World,
+}
+
+impl Chain {
+    /// Builds and starts everything; nothing is registered yet.
+    pub(crate) fn start(mut world: World, plan: Plan) -> Lab<Chain> {
+        let trunks = [world.add_trunk('A')?, world.add_trunk('B')?];
+        let kit = world.kit().clone();
+        // The slow one first: it boots while the others start.
+        let real =
+            if plan.real_guest { Some(world.start_real_guest(plan.pseudo_guests + 1, &[])?) } else { None };
+        let monitors: Lab<Vec<_>> =
+            trunks.iter().map(|trunk| HostMonitor::start(&kit, trunk, plan.monitors)).collect();
+        let controller = Controller::start(&kit, plan.poll_interval_ms)?;
+        let guests: Lab<Vec<_>> = (1..=plan.pseudo_guests).map(|n| world.start_pseudo_guest(n)).collect();
+        let guests = guests?;
+        let agents: Lab<Vec<_>> = guests.iter().map(|guest| Agent::start(&kit, guest)).collect();
+        Ok(Chain { monitors: monitors?, controller, agents: agents?, guests, real, world })
+    }
+
+    /// UUID and name of every guest.
+    pub(crate) fn vms(&self) -> Vec<(String, String)> {
+        let pseudo = self.guests.iter().map(|guest| (guest.uuid().to_string(), guest.name().to_string()));
+        let real = self.real.iter().map(|guest| (guest.uuid().to_string(), guest.name()));
+        pseudo.chain(real).collect()
+    }
+
+    /// Registers the host and all guests and starts monitoring them; returns the requests with their answers.
+    pub(crate) fn register(&self) -> Lab<Vec<(String, Said)>> {
+        let monitors: Vec<(String, String)> = self
+            .monitors
+            .iter()
+            .map(|monitor| (monitor.uuid().to_string(), monitor.trunk().monitor_mac()))
+            .collect();
+        let vms = self.vms();
+        let uuids: Vec<String> = vms.iter().map(|(uuid, _)| uuid.clone()).collect();
+        let wanted = [requests::add_host(&monitors), requests::add_vms(&vms), requests::start_vms(&uuids)];
+        let first = self.monitor(0)?;
+        // A monitor that is still starting has perhaps not yet made the store.
+        wait::until(STARTED_LIMIT, "the health store to answer", || {
+            Ok(first.passthru(&requests::quick_query())?.status.success().then_some(()))
+        })?;
+        let mut told = Vec::new();
+        for xml in wanted {
+            let said = first.passthru(&xml)?;
+            if !said.status.success() {
+                return Err(said.error());
+            }
+            told.push((xml, said));
+        }
+        Ok(told)
+    }
+
+    /// Registers everything and waits until every guest is STARTED.
+    pub(crate) fn register_and_wait(&mut self) -> Lab<()> {
+        self.register()?;
+        self.wait_until_started()
+    }
+
+    /// Waits until every guest is STARTED, which is: every path of it has heartbeats.
+    pub(crate) fn wait_until_started(&mut self) -> Lab<()> {
+        self.still_runs()?;
+        for (_, name) in self.vms() {
+            self.wait_for_vm(&name, STARTED_LIMIT, "to be STARTED", |vm| {
+                text_of(vm, "HA_monitor_state") == "STARTED"
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `hamgr query vm NAME` has a property; the last answer goes into the error.
+    pub(crate) fn wait_for_vm(
+        &self,
+        name: &str,
+        limit: Duration,
+        what: &str,
+        good: impl Fn(&Value) -> bool,
+    ) -> Lab<Value> {
+        let mut last = Value::Null;
+        let found = wait::until(limit, &format!("VM {name} {what}"), || {
+            last = self.vm(name)?;
+            Ok(good(&last).then(|| last.clone()))
+        });
+        found.map_err(|error| match error {
+            LabError::Deadline { seconds, what, .. } => {
+                LabError::Deadline { seconds, what, last: format!("; hamgr says last: {last:#}") }
+            }
+            other => other,
+        })
+    }
+
+    /// Waits until `hamgr query app` shows an application in a colour.
+    pub(crate) fn wait_for_application(&self, name: &str, colour: &str, limit: Duration) -> Lab<()> {
+        let what = format!("application {name} to be {colour} at hamgr query app");
+        let read = || self.controller.query("app").map(|answer| format!("{answer:#}"));
+        let is_so = |text: &str| {
+            serde_json::from_str::<Value>(text).is_ok_and(|answer| {
+                records(&answer).iter().any(|app| {
+                    text_of(app, "name") == name && text_of(app, "colour").eq_ignore_ascii_case(colour)
+                })
+            })
+        };
+        wait::until_text(limit, &what, read, is_so).map(drop)
+    }
+
+    /// What `hamgr query vm NAME` says.
+    pub(crate) fn vm(&self, name: &str) -> Lab<Value> {
+        first_record(self.controller.query(&format!("vm {name}"))?)
+    }
+
+    /// Waits until every path of every guest beats: heartbeats arrive after this call began.
+    pub(crate) fn wait_until_beating(&self, limit: Duration) -> Lab<()> {
+        for monitor in &self.monitors {
+            let before = monitor.paths()?;
+            wait::until(limit, &format!("every path over {} to beat", monitor.trunk().device()), || {
+                let now = monitor.paths()?;
+                let all = self.vms().iter().all(|(uuid, _)| beats(&now, &before, uuid));
+                Ok(all.then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The events of a name.
+    pub(crate) fn events(&self, name: &str) -> Lab<Vec<Value>> {
+        let answer = self.controller.query("event count=1000")?;
+        Ok(records(&answer).into_iter().filter(|event| text_of(event, "event") == name).cloned().collect())
+    }
+
+    /// Gives a request to the first monitor's `hmmgr passthru`; fails unless it is answered.
+    pub(crate) fn passthru(&self, xml: &str) -> Lab<String> {
+        self.monitor(0)?.passthru(xml)?.ok()
+    }
+
+    /// SIGKILL to every host monitor.
+    pub(crate) fn crash_monitors(&mut self) -> Lab<()> {
+        self.monitors.iter_mut().try_for_each(HostMonitor::crash)
+    }
+
+    /// Starts every host monitor again.
+    pub(crate) fn restart_monitors(&mut self) -> Lab<()> {
+        self.monitors.iter_mut().try_for_each(HostMonitor::restart)
+    }
+
+    /// SIGKILL to the agent of a guest.
+    pub(crate) fn crash_agent(&mut self, index: usize) -> Lab<()> {
+        let guest = self.guests.get(index).ok_or_else(|| none("guest", index))?;
+        self.agents.get_mut(index).ok_or_else(|| none("agent", index))?.crash(guest)
+    }
+
+    /// Starts the agent of a guest again.
+    pub(crate) fn restart_agent(&mut self, index: usize) -> Lab<()> {
+        let guest = self.guests.get(index).ok_or_else(|| none("guest", index))?;
+        self.agents.get_mut(index).ok_or_else(|| none("agent", index))?.restart(guest)
+    }
+
+    /// A trunk, counted from 0.
+    pub(crate) fn trunk(&self, index: usize) -> Lab<Trunk> {
+        self.world.trunks().get(index).cloned().ok_or_else(|| none("trunk", index))
+    }
+
+    /// A guest made of namespaces, counted from 0.
+    pub(crate) fn guest(&self, index: usize) -> Lab<&PseudoGuest> {
+        self.guests.get(index).ok_or_else(|| none("guest", index))
+    }
+
+    /// The agent of a guest made of namespaces, counted from 0.
+    pub(crate) fn agent(&self, index: usize) -> Lab<&Agent> {
+        self.agents.get(index).ok_or_else(|| none("agent", index))
+    }
+
+    /// The real guest.
+    pub(crate) fn real(&self) -> Lab<&RealGuest> {
+        self.real.as_ref().ok_or_else(|| LabError::Unexpected("this chain has no real guest".into()))
+    }
+
+    /// A host monitor, counted from 0.
+    pub(crate) fn monitor(&self, index: usize) -> Lab<&HostMonitor> {
+        self.monitors.get(index).ok_or_else(|| none("host monitor", index))
+    }
+
+    /// A host monitor to be stopped or started.
+    pub(crate) fn monitor_mut(&mut self, index: usize) -> Lab<&mut HostMonitor> {
+        self.monitors.get_mut(index).ok_or_else(|| none("host monitor", index))
+    }
+
+    /// Fails if any daemon has ended by itself.
+    pub(crate) fn still_runs(&mut self) -> Lab<()> {
+        self.monitors.iter_mut().try_for_each(HostMonitor::still_runs)?;
+        self.agents.iter_mut().try_for_each(Agent::still_runs)?;
+        self.controller.still_runs()
+    }
+}
+
+/// A field of an answer as text, whatever its JSON type; empty if it is not there.
+pub(crate) fn text_of(record: &Value, field: &str) -> String {
+    match record.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The records of an answer, be it a list or a single one.
+pub(crate) fn records(answer: &Value) -> Vec<&Value> {
+    answer.as_array().map_or_else(|| vec![answer], |list| list.iter().collect())
+}
+
+fn beats(now: &[PathStatus], before: &[PathStatus], uuid: &str) -> bool {
+    let of = |paths: &[PathStatus]| paths.iter().find(|path| path.vm.eq_ignore_ascii_case(uuid)).cloned();
+    let old = of(before).map_or(0, |path| path.heartbeats);
+    // A new session counts from the beginning.
+    of(now).is_some_and(|path| path.state == "BEATING" && path.heartbeats > 0 && path.heartbeats != old)
+}
+
+fn none(what: &str, index: usize) -> LabError {
+    LabError::Unexpected(format!("this chain has no {what} number {index}"))
+}
+
+fn first_record(answer: Value) -> Lab<Value> {
+    match answer {
+        Value::Array(records) => records
+            .into_iter()
+            .next()
+            .ok_or_else(|| LabError::Unexpected("hamgr answered with an empty list".into())),
+        Value::Object(_) => Ok(answer),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            Err(LabError::Unexpected(format!("hamgr answered {answer}")))
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! One host monitor on its trunk, with its command.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{store_url, write_settings};
+use crate::error::{Lab, LabError};
+use crate::kit::Kit;
+use crate::process::{Daemon, Place, Said, run, run_with_input};
+use crate::world::{self, Trunk};
+
+/// How long an orderly end may take.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// `hmmgr`'s exit code when its daemon does not answer.
+const NOT_RUNNING: i32 = 69;
+
+/// One path as `hmmgr status -o json` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct PathStatus {
+    /// The VM's UUID.
+    pub(crate) vm: String,
+    /// `BEATING`, `MISSING`, ...
+    pub(crate) state: String,
+    /// Age of the last heartbeat, none before the first.
+    pub(crate) last_heartbeat_age_ms: Option<u64>,
+    /// Heartbeats counted.
+    pub(crate) heartbeats: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct PathsAnswer {
+    paths: Vec<PathStatus>,
+}
+
+/// What scenarios set differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MonitorSettings {
+    /// Interval of guests' heartbeats.
+    pub(crate) heartbeat_interval_ms: u32,
+    /// Interval of the monitor's own heartbeat to the store.
+    pub(crate) store_heartbeat_interval_ms: u32,
+}
+
+/// The intervals as shipped.
+pub(crate) const AS_SHIPPED: MonitorSettings =
+    MonitorSettings { heartbeat_interval_ms: 10_000, store_heartbeat_interval_ms: 30_000 };
+
+/// A host monitor; it ends with this value.
+#[derive(Debug)]
+pub(crate) struct HostMonitor {
+    kit: Kit,
+    trunk: Trunk,
+    uuid: String,
+    settings: PathBuf,
+    daemon: Option<Daemon>,
+}
+
+impl HostMonitor {
+    /// Writes its settings and starts it.
+    pub(crate) fn start(kit: &Kit, trunk: &Trunk, settings: MonitorSettings) -> Lab<HostMonitor> {
+        let uuid = world::uuid(2, u8::try_from(u32::from(trunk.letter())).unwrap_or(0));
+        let text = format!(
+            "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nrun_dir = \"{}\"\nstate_dir = \"{}\"\n\
+             heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nlog = \"debug\"\n",
+            trunk.device(),
+            store_url(),
+            world::dir("run").display(),
+            world::dir("state").display(),
+            settings.heartbeat_interval_ms,
+            settings.store_heartbeat_interval_ms,
+        );
+        let settings = write_settings(&format!("hostmon-{}.toml", trunk.letter()), &text)?;
+        let mut monitor =
+            HostMonitor { kit: kit.clone(), trunk: trunk.clone(), uuid, settings, daemon: None };
+        monitor.restart()?;
+        Ok(monitor)
+    }
+
+    /// Starts it, again if it was stopped or crashed.
+    pub(crate) fn restart(&mut self) -> Lab<()> {
+        self.daemon = None;
+        let mut command = self.trunk.place().command(self.kit.program("vmpulse-hostmond"));
+        command.arg("--settings").arg(&self.settings);
+        self.daemon = Some(Daemon::start(&self.name(), command, &world::log_file(&self.name()))?);
+        Ok(())
+    }
+
+    /// Its UUID.
+    pub(crate) fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// Its trunk.
+    pub(crate) fn trunk(&self) -> &Trunk {
+        &self.trunk
+    }
+
+    /// Its settings file.
+    pub(crate) fn settings(&self) -> &PathBuf {
+        &self.settings
+    }
+
+    /// Everything it has logged, over all its starts.
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(world::log_file(&self.name())).unwrap_or_default()
+    }
+
+    /// Fails if it has ended.
+    pub(crate) fn still_runs(&mut self) -> Lab<()> {
+        self.daemon.as_mut().map_or(Ok(()), Daemon::still_runs)
+    }
+
+    /// SIGKILL.
+    pub(crate) fn crash(&mut self) -> Lab<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.crash())
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub(crate) fn stop(&mut self) -> Lab<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.terminate(STOP_LIMIT).map(drop))
+    }
+
+    /// Runs `hmmgr` for this monitor.
+    pub(crate) fn hmmgr(&self, words: &[&str]) -> Lab<Said> {
+        run(self.command(words))
+    }
+
+    /// Gives a request to `hmmgr passthru`.
+    pub(crate) fn passthru(&self, xml: &str) -> Lab<Said> {
+        run_with_input(self.command(&["passthru"]), xml.as_bytes())
+    }
+
+    /// What `hmmgr status` says.
+    pub(crate) fn status(&self) -> Lab<Value> {
+        let text = self.hmmgr(&["status", "-o", "json"])?.ok()?;
+        serde_json::from_str(&text).map_err(|error| {
+            LabError::Unexpected(format!("`hmmgr status -o json` is no JSON ({error}):\n{text}"))
+        })
+    }
+
+    /// Every path it knows; none while it is starting.
+    pub(crate) fn paths(&self) -> Lab<Vec<PathStatus>> {
+        let said = self.hmmgr(&["status", "-o", "json"])?;
+        if said.code() == Some(NOT_RUNNING) {
+            return Ok(Vec::new());
+        }
+        let text = said.ok()?;
+        let answer: PathsAnswer = serde_json::from_str(&text).map_err(|error| {
+            LabError::Unexpected(format!("`hmmgr status -o json` has no paths ({error}):\n{text}"))
+        })?;
+        Ok(answer.paths)
+    }
+
+    fn command(&self, words: &[&str]) -> std::process::Command {
+        let mut command = Place::Here.command(self.kit.program("hmmgr"));
+        command.arg("--settings").arg(&self.settings).args(words);
+        command
+    }
+
+    fn name(&self) -> String {
+        format!("hostmond-{}", self.trunk.letter())
+    }
+}

@@ -1,0 +1,82 @@
+//! Healthy guests cost the store nothing: while hundreds of heartbeats arrive, its files do not change.
+
+use std::time::{Duration, SystemTime};
+
+use super::Scenario;
+use crate::daemons::{Chain, MonitorSettings, Plan, store_file};
+use crate::error::{Lab, LabError, expect};
+use crate::frames::{Capture, Frame};
+use crate::outcome::Report;
+use crate::wait;
+use crate::world::World;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "steady-writes-nothing",
+    about: "steady heartbeats write nothing to the store but the monitors' own heartbeat",
+    run,
+};
+
+/// Ten heartbeats a second on each of four paths.
+const HEARTBEAT_MS: u32 = 100;
+/// Far beyond the scenario: within it no write is due to anybody.
+const STORE_HEARTBEAT_MS: u32 = 600_000;
+/// How long nothing may be written.
+const QUIET: Duration = Duration::from_secs(10);
+/// The agents' first doorbells and reports, the last writes before it is quiet.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_secs(3);
+
+fn run(world: World, report: &mut Report) -> Lab<()> {
+    let monitors = MonitorSettings {
+        heartbeat_interval_ms: HEARTBEAT_MS,
+        store_heartbeat_interval_ms: STORE_HEARTBEAT_MS,
+    };
+    let mut chain = Chain::start(world, Plan { pseudo_guests: 2, monitors, ..Plan::default() })?;
+    let trunk = chain.trunk(0)?;
+    let mut capture = Capture::start(&trunk.place(), &trunk.device(), "monitor-a")?;
+    chain.register_and_wait()?;
+    // The controller writes a heartbeat of its own; this is about guests and host monitors.
+    chain.controller.stop()?;
+    settle()?;
+
+    let before = heartbeats(&capture.frames()?);
+    let state = files()?;
+    wait::throughout(QUIET, || {
+        let now = files()?;
+        expect(now == state, || format!("the store was written:\n  before {state:?}\n  now    {now:?}"))
+    })?;
+    let arrived = heartbeats(&capture.frames()?) - before;
+    expect(arrived >= 100, || format!("only {arrived} heartbeats arrived on trunk A meanwhile"))?;
+    report.figure(format!("{arrived} heartbeats on trunk A in {} s, no write to the store", QUIET.as_secs()));
+    chain.still_runs()
+}
+
+/// Size and time of change of the database and of its write-ahead log: every commit changes one of them.
+fn files() -> Lab<Vec<(String, u64, SystemTime)>> {
+    let database = store_file();
+    let log = database.with_extension("db-wal");
+    let mut found = Vec::new();
+    for path in [database, log] {
+        let data = std::fs::metadata(&path).map_err(LabError::file("read", &path))?;
+        let changed = data.modified().map_err(LabError::file("read", &path))?;
+        found.push((path.display().to_string(), data.len(), changed));
+    }
+    Ok(found)
+}
+
+fn settle() -> Lab<()> {
+    let mut state = files()?;
+    let mut since = wait::Stopwatch::start();
+    wait::until(SETTLE_LIMIT, "the store to come to rest", || {
+        let now = files()?;
+        if now != state {
+            state = now;
+            since = wait::Stopwatch::start();
+        }
+        Ok((since.elapsed() >= SETTLED).then_some(()))
+    })
+}
+
+fn heartbeats(frames: &[Frame]) -> usize {
+    frames.iter().filter(|frame| frame.is_heartbeat()).count()
+}

@@ -1,0 +1,46 @@
+//! The trunk's devices are deleted and made again, under running daemons: sessions come back by themselves, and
+//! nobody is accused meanwhile.
+
+use std::time::Duration;
+
+use super::Scenario;
+use crate::daemons::{Chain, Plan};
+use crate::error::{Lab, expect};
+use crate::outcome::Report;
+use crate::wait::{self, Stopwatch};
+use crate::world::World;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "trunk-returns",
+    about: "a trunk deleted and made again, at both ends: sessions return by themselves",
+    run,
+};
+
+const RETURN_LIMIT: Duration = Duration::from_secs(60);
+
+fn run(world: World, report: &mut Report) -> Lab<()> {
+    let mut chain = Chain::start(world, Plan { pseudo_guests: 2, ..Plan::default() })?;
+    chain.register_and_wait()?;
+    chain.controller.hamgr("modify vm guest1,guest2 vm_failure_detection_time=5")?.ok()?;
+
+    let trunk = chain.trunk(0)?;
+    trunk.destroy()?;
+    let uuid = chain.guest(0)?.uuid().to_string();
+    wait::until(RETURN_LIMIT, "monitor A to notice that its trunk is gone", || {
+        chain.still_runs()?;
+        let paths = chain.monitor(0)?.paths()?;
+        let beating = paths.iter().any(|path| path.vm.eq_ignore_ascii_case(&uuid) && path.state == "BEATING");
+        Ok((!beating || chain.monitor(0)?.logged().contains("adapter is down or gone")).then_some(()))
+    })?;
+
+    trunk.recreate()?;
+    for guest in &chain.guests {
+        trunk.attach_namespace(guest.name(), guest.number())?;
+    }
+    let watch = Stopwatch::start();
+    chain.wait_until_beating(RETURN_LIMIT)?;
+    report.figure(format!("all paths beat {:.1} s after the trunk was back", watch.seconds()));
+    let alarms = chain.events("VM_FAILURE_DETECTED")?;
+    expect(alarms.is_empty(), || format!("a failure was detected: {alarms:#?}"))?;
+    chain.still_runs()
+}

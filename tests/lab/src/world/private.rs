@@ -1,0 +1,38 @@
+//! Private folders: /etc/vmpulse, /run and /var/log of one world or guest, the machine's own untouched.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Lab, LabError};
+use crate::process::{Place, sh};
+use crate::workspace::make_dir;
+
+/// Gives this mount namespace its own /run, /var/log and /etc/vmpulse, all empty and gone with it.
+pub(super) fn make_folders_private() -> Lab<()> {
+    sh(&Place::Here, "mount --make-rprivate /")?;
+    for folder in ["/run", "/var/log"] {
+        sh(&Place::Here, &format!("mount -t tmpfs -o mode=755 vmpulse-lab {folder}"))?;
+    }
+    overlay_etc()
+}
+
+/// Puts an empty /etc/vmpulse into /etc without touching the machine's: a private folder whose every other entry
+/// leads to the machine's own.
+fn overlay_etc() -> Lab<()> {
+    let stage = make_dir(PathBuf::from("/run/etc"))?;
+    sh(&Place::Here, "mount -t tmpfs -o mode=755 vmpulse-lab /run/etc")?;
+    let hidden = make_dir(stage.join(".machine"))?;
+    sh(&Place::Here, &format!("mount --rbind /etc {}", hidden.display()))?;
+    for entry in fs::read_dir("/etc").map_err(LabError::file("read", Path::new("/etc")))?.flatten() {
+        let link = stage.join(entry.file_name());
+        // A link is repeated as it is: most point out of /etc and would miss from one folder deeper.
+        let target =
+            fs::read_link(entry.path()).unwrap_or_else(|_| Path::new(".machine").join(entry.file_name()));
+        if entry.file_name() != "vmpulse" && entry.file_name() != ".machine" {
+            symlink(target, &link).map_err(LabError::file("create", &link))?;
+        }
+    }
+    make_dir(stage.join("vmpulse"))?;
+    sh(&Place::Here, "mount --move /run/etc /etc").map(drop)
+}

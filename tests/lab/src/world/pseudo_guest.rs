@@ -1,0 +1,215 @@
+//! A guest made of namespaces: its own adapters, processes, host name and /etc/vmpulse, /run, /var/log, so that the
+//! agent and its command work there as in a guest with a kernel of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use signal_hook::consts::SIGCHLD;
+use signal_hook::iterator::Signals;
+
+use crate::error::{Lab, LabError};
+use crate::process::{self, Daemon, Place, Said, run};
+use crate::wait;
+use crate::workspace::{make_dir, write};
+use crate::world::{self, World, private};
+
+/// How long making the namespaces may take on a loaded machine.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// A frozen or killed process may run on for a moment on another core.
+const SIGNAL_LIMIT: Duration = Duration::from_secs(5);
+/// What the guest's init leaves when all is in place.
+const READY: &str = "run/guest-ready";
+
+/// A running guest; all its processes end with this value.
+#[derive(Debug)]
+pub(crate) struct PseudoGuest {
+    name: String,
+    uuid: String,
+    number: u8,
+    /// Holds the namespaces: its end is the guest's end.
+    keeper: Daemon,
+    init: i32,
+}
+
+impl PseudoGuest {
+    pub(super) fn start(world: &World, number: u8) -> Lab<PseudoGuest> {
+        let name = format!("guest{number}");
+        world::add_namespace(&name)?;
+        for trunk in world.trunks() {
+            trunk.attach_namespace(&name, number)?;
+        }
+        let me = std::env::current_exe()
+            .map_err(|source| LabError::System { action: "find the lab's own program".into(), source })?;
+        let mut command = Place::net(&name).command("unshare");
+        command.args(["--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "--uts", "--"]);
+        command.arg(me).args(["inside", "guest-init", &name]);
+        let mut keeper = Daemon::start(&name, command, &world::log_file(&format!("{name}.init")))?;
+        let init = wait::until(START_LIMIT, &format!("{name} to be made"), || {
+            keeper.still_runs()?;
+            Ok(host_pid_of_child(keeper.pid()).filter(|pid| root_of(*pid).join(READY).exists()))
+        })?;
+        write(&world::dir("run").join(format!("{name}.pid")), init.to_string())?;
+        Ok(PseudoGuest { name, uuid: world::uuid(1, number), number, keeper, init })
+    }
+
+    /// `guest1`, also its network namespace's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The UUID its agent is told.
+    pub(crate) fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// Its number in the world, the last byte of its adapters' addresses.
+    pub(crate) fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Where commands in it run.
+    pub(crate) fn place(&self) -> Place {
+        Place::Guest(self.init)
+    }
+
+    /// Runs a shell command line in it.
+    pub(crate) fn shell(&self, line: &str) -> Lab<Said> {
+        let mut command = self.place().command("sh");
+        command.args(["-c", line]);
+        run(command)
+    }
+
+    /// A file of the guest as the lab sees it.
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        root_of(self.init).join(inside.trim_start_matches('/'))
+    }
+
+    /// Writes a file in the guest, with its folders, executable if it is a script.
+    pub(crate) fn write(&self, inside: &str, content: &str) -> Lab<()> {
+        let path = self.path(inside);
+        if let Some(folder) = path.parent() {
+            make_dir(folder.to_path_buf())?;
+        }
+        write(&path, content)?;
+        let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(&path, permissions).map_err(LabError::file("change", &path))
+    }
+
+    /// Stops every process of the guest where it stands, as a hypervisor would freeze it.
+    pub(crate) fn freeze(&self) -> Lab<()> {
+        let what = format!("{} to stand still", self.name);
+        wait::until(SIGNAL_LIMIT, &what, || {
+            let running: Vec<i32> = self.processes().into_iter().filter(|pid| !is_stopped(*pid)).collect();
+            for pid in &running {
+                // It may have ended since it was listed.
+                let _ = process::signal(*pid, Signal::SIGSTOP);
+            }
+            Ok(running.is_empty().then_some(()))
+        })
+    }
+
+    /// Lets a frozen guest go on.
+    pub(crate) fn thaw(&self) -> Lab<()> {
+        for pid in self.processes() {
+            let _ = process::signal(pid, Signal::SIGCONT);
+        }
+        Ok(())
+    }
+
+    /// SIGKILLs every process of that name in the guest; fails if there is none.
+    pub(crate) fn crash(&self, program: &str) -> Lab<()> {
+        let victims: Vec<i32> = self.processes().into_iter().filter(|pid| comm(*pid) == program).collect();
+        if victims.is_empty() {
+            return Err(LabError::Unexpected(format!("no {program} runs in {}", self.name)));
+        }
+        for pid in &victims {
+            process::signal(*pid, Signal::SIGKILL)?;
+        }
+        wait::until(SIGNAL_LIMIT, &format!("the end of {program} in {}", self.name), || {
+            Ok(victims.iter().all(|pid| comm(*pid) != program || is_dead(*pid)).then_some(()))
+        })
+    }
+
+    /// Whether a process of that name runs in the guest.
+    pub(crate) fn runs(&self, program: &str) -> bool {
+        self.processes().into_iter().any(|pid| comm(pid) == program && !is_dead(pid))
+    }
+
+    /// Ends the guest at once, as a power cut would.
+    pub(crate) fn kill(mut self) -> Lab<()> {
+        self.keeper.crash()
+    }
+
+    fn processes(&self) -> Vec<i32> {
+        let Ok(mine) = fs::read_link(format!("/proc/{}/ns/pid", self.init)) else { return Vec::new() };
+        all_processes()
+            .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|ns| ns == mine))
+            .collect()
+    }
+}
+
+/// The process that has `parent` as its parent, if there is one.
+pub(crate) fn host_pid_of_child(parent: i32) -> Option<i32> {
+    all_processes().find(|pid| status_field(*pid, "PPid:") == Some(parent.to_string()))
+}
+
+/// The first process of a guest: private folders, a host name, then it collects orphans for ever.
+pub(crate) fn run_init(name: &str) -> Lab<()> {
+    nix::unistd::sethostname(name).map_err(LabError::system("set the host name"))?;
+    private::make_folders_private()?;
+    make_dir(PathBuf::from("/run/vmpulse"))?;
+    write(&Path::new("/").join(READY), "")?;
+    collect_orphans()
+}
+
+/// Collects ended processes that have no other parent, for ever.
+pub(crate) fn collect_orphans() -> Lab<()> {
+    let mut signals = Signals::new([SIGCHLD])
+        .map_err(|source| LabError::System { action: "listen for ended processes".into(), source })?;
+    loop {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if signals.wait().next().is_none() {
+            return Ok(());
+        }
+    }
+}
+
+fn all_processes() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn root_of(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/root"))
+}
+
+fn comm(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_string()
+}
+
+fn is_stopped(pid: i32) -> bool {
+    matches!(state(pid).as_deref(), Some("T" | "Z") | None)
+}
+
+fn is_dead(pid: i32) -> bool {
+    matches!(state(pid).as_deref(), Some("Z" | "X") | None)
+}
+
+fn state(pid: i32) -> Option<String> {
+    status_field(pid, "State:").map(|text| text.chars().take(1).collect())
+}
+
+fn status_field(pid: i32, field: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(field)).map(|value| value.trim().to_string())
+}

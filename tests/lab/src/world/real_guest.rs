@@ -1,0 +1,85 @@
+//! A guest with a kernel of its own, on every trunk of the host.
+
+use std::path::PathBuf;
+
+use crate::error::Lab;
+use crate::image;
+use crate::process::{Place, Said};
+use crate::qemu::{Machine, Qemu};
+use crate::workspace::write;
+use crate::world::{self, World};
+
+/// A running real guest; it ends with this value.
+#[derive(Debug)]
+pub(crate) struct RealGuest {
+    name: String,
+    uuid: String,
+    number: u8,
+    qemu: Qemu,
+}
+
+impl RealGuest {
+    pub(super) fn start(world: &World, number: u8, files: &[(String, Vec<u8>)]) -> Lab<RealGuest> {
+        let name = format!("vm{number}");
+        let sockets = world::dir("sockets");
+        let initrd: PathBuf = sockets.join(format!("{name}.initrd"));
+        let kit = world.kit();
+        image::build(&kit.kernel, &kit.static_agent, files, &initrd)?;
+        let adapters: Lab<Vec<_>> =
+            world.trunks().iter().map(|trunk| trunk.attach_emulator(number, &sockets)).collect();
+        let uuid = world::uuid(1, number);
+        let machine = Machine {
+            name: name.clone(),
+            uuid: uuid.clone(),
+            accel: kit.accel,
+            kernel: kit.kernel.image.clone(),
+            initrd,
+            adapters: adapters?,
+            sockets,
+            logs: world::dir("logs"),
+        };
+        let qemu = Qemu::start(&Place::net("host"), machine)?;
+        write(&world::dir("run").join(format!("{name}.shell")), qemu.shell_socket().display().to_string())?;
+        Ok(RealGuest { name, uuid, number, qemu })
+    }
+
+    /// `vm3`.
+    pub(crate) fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// The UUID its firmware tells its kernel.
+    pub(crate) fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// Its number in the world, the last byte of its adapters' addresses.
+    pub(crate) fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Waits until its /init has done its work and the agent is being started.
+    pub(crate) fn wait_until_up(&mut self) -> Lab<()> {
+        self.qemu.wait_until_up()
+    }
+
+    /// Runs a shell command line in it.
+    pub(crate) fn shell(&self, line: &str) -> Lab<Said> {
+        self.qemu.shell(line)
+    }
+
+    /// Makes its kernel panic; nothing in it runs any more, while the emulator goes on.
+    pub(crate) fn crash_kernel(&self) -> Lab<()> {
+        self.qemu.shell_and_forget("echo c > /proc/sysrq-trigger")
+    }
+
+    /// What its kernel and /init have said so far.
+    pub(crate) fn console(&self) -> String {
+        self.qemu.console()
+    }
+
+    /// Its state as the emulator sees it.
+    pub(crate) fn status(&self) -> Lab<String> {
+        self.qemu.status()
+    }
+}
