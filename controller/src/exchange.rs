@@ -149,7 +149,7 @@ impl Exchange {
         // A new process does not know what is open, so it closes what is not RED once.
         let mut close: BTreeSet<String> = match before {
             Some(before) => before.difference(&red_now).cloned().collect(),
-            None => { let _ = &well; BTreeSet::new() },
+            None => well.iter().map(|app| app.uuid.clone()).collect(),
         };
         let red_before = known.iter().filter(|app| app.colour == Colour::Red && !red_now.contains(&app.uuid));
         close.extend(red_before.map(|app| app.uuid.clone()));

@@ -313,9 +313,36 @@ fn a_doorbell_waits_for_a_path() {
     let mut bench = Bench::with_vm();
     bench.write(left(), HostMonitorWrite::Doorbell { vm: vm(), bits: 0x20 });
     bench.silence(19, false);
+    // A state change under the same tag must not take the doorbell with it.
+    bench.add(OTHER, "vm2");
+    bench.open(OTHER.parse().unwrap(), left());
+    bench.open(OTHER.parse().unwrap(), right());
     assert_eq!(bench.poll().reports_pending, Some(false));
     bench.heard(right());
     assert_eq!(bench.poll().reports_pending, Some(true));
+    assert_eq!(bench.monitors.needs_attention().unwrap().tag, None, "now both are acknowledged");
+}
+
+#[test]
+fn an_incident_of_a_report_that_was_never_applied_ends_too() {
+    let mut bench = Bench::with_vm();
+    let ring = |bench: &mut Bench| bench.write(left(), HostMonitorWrite::Doorbell { vm: vm(), bits: 0x20 });
+    ring(&mut bench);
+    bench.poll();
+    bench.report(&report("FAILURE", "RED"));
+    ring(&mut bench);
+    // It asks again and tells the failure; then it is killed, and the next report takes the place of the first.
+    let mut dying = Dying::after(2, bench.connect());
+    assert!(!bench.poll_over(&mut dying));
+    assert_eq!(bench.events("APP_"), ["APP_FAILURE_DETECTED"]);
+    bench.report(&report("NORMAL", "GREEN"));
+    bench.restart();
+    bench.poll();
+    ring(&mut bench);
+    bench.poll();
+    bench.report(&report("FAILURE", "RED"));
+    bench.poll();
+    assert_eq!(bench.events("APP_"), ["APP_FAILURE_DETECTED"; 2]);
 }
 
 #[test]
