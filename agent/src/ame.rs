@@ -166,7 +166,8 @@ impl Ame {
     pub fn handle_timeout(&mut self, now: Instant) {
         let scripts = self.machines.iter_mut().filter_map(|machine| machine.running.as_mut());
         let orphans = self.orphans.iter_mut().map(|(_, running)| running);
-        for running in scripts.chain(orphans).filter(|running| running.kill_at().is_some_and(|at| now >= at)) {
+        for running in scripts.chain(orphans).filter(|running| running.kill_at().is_some_and(|at| now >= at))
+        {
             running.killed = true;
             self.effects.outputs.push_back(AmeOutput::KillScript { run: running.id });
         }

@@ -159,7 +159,9 @@ pub enum Unfit {
     #[error("{0} must be given")]
     Missing(&'static str),
     /// A typed application.
-    #[error("type={0} is not supported yet; leave type empty and give monitor_script, start_script and stop_script")]
+    #[error(
+        "type={0} is not supported yet; leave type empty and give monitor_script, start_script and stop_script"
+    )]
     Type(String),
     /// The monitor could still run when its next run is due.
     #[error("monitor_period ({period_s} s) must be greater than monitor_timeout ({timeout_s} s)")]

@@ -62,8 +62,7 @@ pub fn load(path: &Path, max_apps: usize) -> Result<Configuration, FileError> {
 }
 
 fn parse(path: &Path, text: &str, max_apps: usize) -> Result<Configuration, FileError> {
-    Configuration::read(text, max_apps)
-        .map_err(|source| FileError::Invalid { path: path.to_owned(), source })
+    Configuration::read(text, max_apps).map_err(|source| FileError::Invalid { path: path.to_owned(), source })
 }
 
 /// The file, locked against other writers until this value is dropped.
@@ -103,7 +102,8 @@ impl LockedFile {
     /// Writes `text` with `comment` (the time of the change) in it, if the result is valid.
     pub fn save(self, text: &str, comment: &str) -> Result<(), FileError> {
         let pairs = [("comment", comment)];
-        let text = patch::set_attributes(text, Target::Root, &pairs).map_err(|error| self.patch_error(error))?;
+        let text =
+            patch::set_attributes(text, Target::Root, &pairs).map_err(|error| self.patch_error(error))?;
         parse(&self.path, &text, self.max_apps)?;
         let new = beside(&self.path, "new");
         self.write_new(&new, &text).map_err(io_error("write", &new))?;
@@ -121,7 +121,8 @@ impl LockedFile {
     }
 
     fn write_new(&self, new: &Path, text: &str) -> io::Result<()> {
-        let mode = fs::metadata(&self.path).map_or(NEW_FILE_MODE, |metadata| metadata.permissions().mode() & 0o777);
+        let mode =
+            fs::metadata(&self.path).map_or(NEW_FILE_MODE, |metadata| metadata.permissions().mode() & 0o777);
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(new)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())?;

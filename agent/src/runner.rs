@@ -40,11 +40,7 @@ pub struct Grace {
 
 impl Default for Grace {
     fn default() -> Self {
-        Self {
-            term: Duration::from_secs(2),
-            kill: Duration::from_secs(2),
-            drain: Duration::from_millis(100),
-        }
+        Self { term: Duration::from_secs(2), kill: Duration::from_secs(2), drain: Duration::from_millis(100) }
     }
 }
 
@@ -90,7 +86,14 @@ impl Runner {
     #[must_use]
     pub fn new(directory: PathBuf, grace: Grace) -> Self {
         let (ended_sender, ended) = mpsc::channel(ENDED_QUEUE);
-        Self { runs: HashMap::new(), ended_sender, ended, left_behind: LeftBehind::default(), grace, directory }
+        Self {
+            runs: HashMap::new(),
+            ended_sender,
+            ended,
+            left_behind: LeftBehind::default(),
+            grace,
+            directory,
+        }
     }
 
     /// Starts a script; [`ended`](Self::ended) will tell its end, also if it could not be started.

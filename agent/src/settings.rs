@@ -135,7 +135,8 @@ impl Settings {
 
     fn check(&self) -> Result<(), (&'static str, String)> {
         if self.ethertype < MIN_ETHERTYPE || RESERVED_ETHERTYPES.contains(&self.ethertype) {
-            let problem = format!("{:#06x} is taken; use one of 0x88B5 and 0x88B6 (local experiments)", self.ethertype);
+            let problem =
+                format!("{:#06x} is taken; use one of 0x88B5 and 0x88B6 (local experiments)", self.ethertype);
             return Err(("ethertype", problem));
         }
         if self.vlan > MAX_VLAN {
@@ -151,7 +152,9 @@ impl Settings {
     }
 
     fn check_paths(&self) -> Result<(), (&'static str, String)> {
-        for (key, path) in [("config", &self.config), ("run_dir", &self.run_dir), ("log_file", &self.log_file)] {
+        for (key, path) in
+            [("config", &self.config), ("run_dir", &self.run_dir), ("log_file", &self.log_file)]
+        {
             let unused = key == "log_file" && path.as_os_str().is_empty();
             if !unused && !path.is_absolute() {
                 return Err((key, format!("\"{}\" is not an absolute path", path.display())));
@@ -209,7 +212,15 @@ mod tests {
         let table: toml::Table = SAMPLE.parse().unwrap();
         let keys: Vec<&str> = table.keys().map(String::as_str).collect();
         let mut expected = vec![
-            "adapters", "ethertype", "vlan", "vm_uuid", "config", "run_dir", "query_group", "log_file", "max_apps",
+            "adapters",
+            "ethertype",
+            "vlan",
+            "vm_uuid",
+            "config",
+            "run_dir",
+            "query_group",
+            "log_file",
+            "max_apps",
         ];
         let mut found = keys.clone();
         expected.sort_unstable();

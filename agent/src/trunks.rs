@@ -268,7 +268,9 @@ impl Trunks {
     }
 
     fn on_report(&mut self, now: Instant, tag: i64, xml: &[u8]) {
-        let Some(key) = self.asked.iter().rev().find(|(asked, _)| *asked == tag).map(|(_, key)| *key) else { return };
+        let Some(key) = self.asked.iter().rev().find(|(asked, _)| *asked == tag).map(|(_, key)| *key) else {
+            return;
+        };
         self.bell.on_reported(tag);
         self.send(now, key, Purpose::Report, &Message::Report { tag, xml });
     }
@@ -297,7 +299,8 @@ impl Trunks {
 
     /// The shutdown is done when no host monitor is left that has not acknowledged it.
     fn on_fewer_paths(&mut self) {
-        let unheard = self.under_way.values().any(|(_, purpose)| *purpose == Purpose::Shutdown) && self.any_open();
+        let unheard =
+            self.under_way.values().any(|(_, purpose)| *purpose == Purpose::Shutdown) && self.any_open();
         if self.shutting_down && !unheard {
             self.shutting_down = false;
             self.outputs.push_back(TrunkOutput::ShutdownDone);
@@ -306,7 +309,8 @@ impl Trunks {
 
     /// Rings if that is due and anybody may hear it.
     fn settle(&mut self, now: Instant) {
-        let ears: Vec<PathKey> = self.path_keys().into_iter().filter(|key| self.path(*key).is_some_and(HmPath::hears)).collect();
+        let ears: Vec<PathKey> =
+            self.path_keys().into_iter().filter(|key| self.path(*key).is_some_and(HmPath::hears)).collect();
         if ears.is_empty() {
             return;
         }
@@ -328,7 +332,10 @@ impl Trunks {
 
     /// Calls a path, and carries away what comes of it.
     fn with_path(&mut self, now: Instant, key: PathKey, call: impl FnOnce(&mut HmPath, &mut Outputs)) {
-        let Some(path) = self.adapters.get_mut(&key.0).and_then(|adapter| adapter.paths.get_mut(&key.1)) else { return };
+        let Some(path) = self.adapters.get_mut(&key.0).and_then(|adapter| adapter.paths.get_mut(&key.1))
+        else {
+            return;
+        };
         call(path, &mut self.scratch);
         self.carry(now, key);
     }
@@ -346,7 +353,10 @@ impl Trunks {
     }
 
     fn open_paths(&self) -> Vec<PathKey> {
-        self.path_keys().into_iter().filter(|key| self.path(*key).is_some_and(|path| path.initiator.is_open())).collect()
+        self.path_keys()
+            .into_iter()
+            .filter(|key| self.path(*key).is_some_and(|path| path.initiator.is_open()))
+            .collect()
     }
 
     fn any_open(&self) -> bool {

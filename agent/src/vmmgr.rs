@@ -93,7 +93,8 @@ pub fn run(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Exit {
-    let connect = |settings: &Settings| -> Box<dyn Daemon> { Box::new(SocketDaemon { socket: settings.socket() }) };
+    let connect =
+        |settings: &Settings| -> Box<dyn Daemon> { Box::new(SocketDaemon { socket: settings.socket() }) };
     run_with(arguments, environment, &connect, stdout, stderr)
 }
 
@@ -128,7 +129,8 @@ fn dispatch(context: &Context<'_>) -> Result<Outcome, Fault> {
         (Action::Help, _) => Ok(Outcome::shown(help::text(prefix(&context.environment.program)))),
         (Action::Status, _) => query::status(context),
         (Action::Sync, _) => change::sync(context),
-        (Action::Start | Action::Stop | Action::Suspend | Action::Resume, _) | (_, Some(Class::Dependency)) => {
+        (Action::Start | Action::Stop | Action::Suspend | Action::Resume, _)
+        | (_, Some(Class::Dependency)) => {
             let class = line.class.map_or("", Class::name);
             Err(Fault::NotYet(format!("{} {class}", line.action.name())))
         }

@@ -1,7 +1,9 @@
 //! The real daemon and the real command, without a network: settings that name an adapter that is not there.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test that cannot be set up has failed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -160,7 +162,8 @@ async fn a_broken_file_stops_nothing_and_is_shown() {
     let good = fs::read(guest.path("HAMonitoring.xml")).unwrap();
     fs::write(guest.path("HAMonitoring.xml"), "<Monitoring>\n </Application>").unwrap();
     daemon.signal(Signal::SIGHUP);
-    let problem = || guest.json(&["status"])["daemon"]["config_problem"].as_str().unwrap_or_default().to_owned();
+    let problem =
+        || guest.json(&["status"])["daemon"]["config_problem"].as_str().unwrap_or_default().to_owned();
     guest.until("the problem is shown", || problem().contains("line 2, column ")).await;
     assert_eq!(guest.json(&["status"])["daemon"]["applications"], 1);
     let refused = guest.vmmgr(&["sync"]);
@@ -179,12 +182,45 @@ async fn a_second_daemon_is_refused_and_a_killed_one_leaves_nothing_in_the_way()
     let second = guest.command(env!("CARGO_BIN_EXE_vmpulse-agentd")).output().unwrap();
     assert_eq!(second.status.code(), Some(75));
     let text = String::from_utf8_lossy(&second.stderr).into_owned();
-    assert!(text.contains("already running") && text.contains(&first.child.id().unwrap().to_string()), "{text}");
+    assert!(
+        text.contains("already running") && text.contains(&first.child.id().unwrap().to_string()),
+        "{text}"
+    );
     first.child.kill().await.unwrap();
     assert_eq!(guest.vmmgr(&["status"]).status.code(), Some(1));
     let daemon = guest.daemon().await;
     let status = guest.json(&["status"]);
     assert!(status["daemon"]["adapter_problems"][0].as_str().unwrap().contains("absent0"), "{status}");
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[tokio::test]
+async fn the_group_may_query_and_only_root_may_change() {
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let guest = Guest::new();
+    let settings = fs::read_to_string(guest.path("agent.toml")).unwrap();
+    fs::write(guest.path("agent.toml"), settings.replace("query_group = \"\"", "query_group = \"65534\""))
+        .unwrap();
+    fs::set_permissions(guest.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let daemon = guest.daemon().await;
+    // The build's directory may not be open to others.
+    let vmmgr = guest.path("vmmgr");
+    fs::copy(env!("CARGO_BIN_EXE_vmmgr"), &vmmgr).unwrap();
+    let as_nobody = |words: &[&str]| {
+        let mut command = guest.command(&vmmgr.display().to_string());
+        command.uid(65534).gid(65534).args(words).output().unwrap()
+    };
+    assert!(as_nobody(&["status"]).status.success());
+    let refusals: [&[&str]; 2] = [&["sync"], &["modify", "log=3"]];
+    for words in refusals {
+        let output = as_nobody(words);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.starts_with("VMMGR-023(ERROR)"), "{stderr}");
+    }
     assert_eq!(daemon.stop().await, 0);
 }
 

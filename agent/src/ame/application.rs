@@ -33,8 +33,7 @@ use vmpulse_protocol::message::Doorbell;
 use vmpulse_protocol::time::Instant;
 
 use super::{
-    AmeOutput, ApplicationStatus, Effects, Outcome, RunId, RunResult, ScriptKind,
-    StartScript, Status,
+    AmeOutput, ApplicationStatus, Effects, Outcome, RunId, RunResult, ScriptKind, StartScript, Status,
 };
 use crate::config::Application;
 
@@ -172,7 +171,8 @@ impl Machine {
             user: self.spec.user.clone(),
             time_limit,
         }));
-        self.running = Some(Running { id: run, kind, deadline: now + time_limit, killed: false, ended: None });
+        self.running =
+            Some(Running { id: run, kind, deadline: now + time_limit, killed: false, ended: None });
     }
 
     /// Notes the end of a script for the next round.
@@ -223,7 +223,9 @@ impl Machine {
         if outcome.result() == RunResult::Normal {
             self.counts.failures = 0;
             self.counts.successes = self.counts.successes.saturating_add(1);
-            if self.spec.restart_window.is_zero() && self.counts.successes >= self.spec.monitor_failure_threshold {
+            if self.spec.restart_window.is_zero()
+                && self.counts.successes >= self.spec.monitor_failure_threshold
+            {
                 self.forget_restarts(effects);
             }
             return self.change(now, Status::Normal, effects);

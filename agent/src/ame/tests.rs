@@ -72,7 +72,9 @@ impl World {
         loop {
             let script = self.alive.iter().filter_map(|(_, end, ..)| *end).min();
             let timer = self.ame.poll_timeout().map(|at| (at.as_nanos() / 1_000_000).max(self.now_ms));
-            let Some(next) = script.into_iter().chain(timer).min().filter(|next| *next <= until_ms) else { break };
+            let Some(next) = script.into_iter().chain(timer).min().filter(|next| *next <= until_ms) else {
+                break;
+            };
             self.now_ms = next;
             self.end_scripts();
             self.ame.handle_timeout(self.now());
@@ -83,7 +85,8 @@ impl World {
 
     fn end_scripts(&mut self) {
         let now_ms = self.now_ms;
-        let (ended, alive) = self.alive.drain(..).partition(|(_, end, ..)| end.is_some_and(|end| end <= now_ms));
+        let (ended, alive) =
+            self.alive.drain(..).partition(|(_, end, ..)| end.is_some_and(|end| end <= now_ms));
         self.alive = alive;
         let ended: Vec<(RunId, Option<u64>, Outcome, u64)> = ended;
         for (run, _, outcome, _) in ended {
@@ -141,8 +144,10 @@ impl World {
 
 #[test]
 fn numbers_and_colours_are_those_of_the_reference() {
-    let shown: Vec<String> =
-        Status::ALL.iter().map(|status| format!("{status} {} {}", status.number(), status.colour())).collect();
+    let shown: Vec<String> = Status::ALL
+        .iter()
+        .map(|status| format!("{status} {} {}", status.number(), status.colour()))
+        .collect();
     assert_eq!(
         shown,
         [

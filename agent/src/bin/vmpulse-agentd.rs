@@ -36,7 +36,11 @@ fn main() -> ExitCode {
 fn check(settings: &Settings) -> Exit {
     match config_file::load(&settings.config, settings.max_apps) {
         Ok(configuration) => {
-            println!("{}: good, {} applications", settings.config.display(), configuration.applications.len());
+            println!(
+                "{}: good, {} applications",
+                settings.config.display(),
+                configuration.applications.len()
+            );
             Exit::Done
         }
         Err(error) => fail(&error, Exit::Config),

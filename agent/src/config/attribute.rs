@@ -64,7 +64,12 @@ pub const APPLICATION: &[Attribute] = &[
     attribute("start_stabilization_time", seconds(1, DAY), "25", "time allowed to the start script"),
     attribute("start_max_failures", count(1), "3", "successive failures before NOT_STARTABLE"),
     attribute("max_restart", count(0), "3", "restart cycles before FAILURE"),
-    attribute("restart_window", seconds(0, 365 * DAY), "0", "older cycles do not count; 0: until it works again"),
+    attribute(
+        "restart_window",
+        seconds(0, 365 * DAY),
+        "0",
+        "older cycles do not count; 0: until it works again",
+    ),
     attribute("nooftimes_restarted", Kind::ReadOnly, "0", "restart cycles that count"),
     attribute("user", Kind::User, "root", "runs the scripts"),
     attribute("critical", Kind::OneOf(&["yes", "no"]), "no", "yes: the controller acts when it is RED"),
@@ -167,7 +172,11 @@ mod tests {
     #[test]
     fn every_default_is_allowed_or_means_not_given() {
         for attribute in VMM.iter().chain(APPLICATION) {
-            assert!(attribute.kind.allows(attribute.default) || attribute.default.is_empty(), "{}", attribute.name);
+            assert!(
+                attribute.kind.allows(attribute.default) || attribute.default.is_empty(),
+                "{}",
+                attribute.name
+            );
             assert!(!attribute.help.is_empty());
         }
     }

@@ -47,9 +47,8 @@ fn without_position(error: &roxmltree::Error) -> String {
 fn application(node: Node<'_, '_>) -> Result<Application, ConfigError> {
     let values = values(node, Values::new(APPLICATION))?;
     let name = node.attribute("name").unwrap_or_default();
-    Application::new(name, values).map_err(|unfit| {
-        error_at(node, node.range().start, Problem::Unfit { name: name.to_owned(), unfit })
-    })
+    Application::new(name, values)
+        .map_err(|unfit| error_at(node, node.range().start, Problem::Unfit { name: name.to_owned(), unfit }))
 }
 
 fn values(node: Node<'_, '_>, mut values: Values) -> Result<Values, ConfigError> {
@@ -63,9 +62,11 @@ fn values(node: Node<'_, '_>, mut values: Values) -> Result<Values, ConfigError>
 
 fn check_unique(node: Node<'_, '_>, new: &Application, others: &[Application]) -> Result<(), ConfigError> {
     for other in others {
-        for (attribute, mine, theirs) in [("name", &new.name, &other.name), ("uuid", &new.uuid, &other.uuid)] {
+        for (attribute, mine, theirs) in [("name", &new.name, &other.name), ("uuid", &new.uuid, &other.uuid)]
+        {
             if mine == theirs {
-                let offset = node.attribute_node(attribute).map_or(node.range().start, |found| found.range().start);
+                let offset =
+                    node.attribute_node(attribute).map_or(node.range().start, |found| found.range().start);
                 return Err(error_at(node, offset, Problem::Duplicate { attribute, text: mine.clone() }));
             }
         }
@@ -117,7 +118,12 @@ mod tests {
             ("<Monitoring>\n <Application\n</Monitoring>".to_owned(), 3, 1, ""),
             ("<Monitoring log=\"7\"/>".to_owned(), 1, 13, "log=\"7\": expected a whole number from 0 to 3"),
             (one("monitor_period=\"x\""), 2, 107, "monitor_period"),
-            (one("monitor_timeout=\"30\""), 2, 3, "monitor_period (30 s) must be greater than monitor_timeout (30 s)"),
+            (
+                one("monitor_timeout=\"30\""),
+                2,
+                3,
+                "monitor_period (30 s) must be greater than monitor_timeout (30 s)",
+            ),
             (one("type=\"OCF\""), 2, 3, "type=OCF is not supported yet"),
             (one("critical=\"maybe\""), 2, 107, "expected yes or no"),
             (one("").replace("/m", ""), 2, 3, "monitor_script must be given"),

@@ -128,7 +128,8 @@ fn is_printable(text: &str) -> bool {
 fn is_script(text: &str) -> bool {
     text.len() <= MAX_SCRIPT_BYTES
         && is_printable(text)
-        && command_line::split(text).is_ok_and(|words| words.first().is_some_and(|path| path.starts_with('/')))
+        && command_line::split(text)
+            .is_ok_and(|words| words.first().is_some_and(|path| path.starts_with('/')))
 }
 
 /// Digits only: no sign, no blanks.

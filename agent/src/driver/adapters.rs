@@ -10,11 +10,14 @@ pub(super) struct Choice {
 }
 
 /// With names: those. Without: every Ethernet adapter that has no IP address, or that carries a path already
-/// (`in_use`): an address given to a trunk by mistake must not look like a dead guest.
-pub(super) fn choose(names: &[String], interfaces: Vec<Interface>, in_use: &[u32]) -> Choice {
+/// (`in_use`): an address given to a trunk by mistake must not look like a dead guest. One that is `open` stays so
+/// while it is down, because it works again by itself.
+pub(super) fn choose(names: &[String], interfaces: Vec<Interface>, open: &[u32], in_use: &[u32]) -> Choice {
     let mut choice = Choice::default();
     for name in names.iter().filter(|name| interfaces.iter().all(|interface| interface.name != **name)) {
-        choice.problems.push(format!("{name} (named in agent.toml) is not there; `ip link` lists those that are"));
+        choice
+            .problems
+            .push(format!("{name} (named in agent.toml) is not there; `ip link` lists those that are"));
     }
     for interface in interfaces {
         let named = names.contains(&interface.name);
@@ -25,9 +28,12 @@ pub(super) fn choose(names: &[String], interfaces: Vec<Interface>, in_use: &[u32
         };
         if wanted && !interface.ethernet {
             choice.problems.push(format!("{} is not an Ethernet adapter", interface.name));
-        } else if wanted && !interface.up && !in_use.contains(&interface.index) {
+            continue;
+        }
+        if wanted && !interface.up {
             choice.problems.push(format!("{0} is down; `ip link set {0} up` switches it on", interface.name));
-        } else if wanted {
+        }
+        if wanted && (interface.up || open.contains(&interface.index)) {
             choice.usable.push(interface);
         }
     }
@@ -69,7 +75,7 @@ mod tests {
 
     #[test]
     fn by_itself_every_ethernet_adapter_without_ip() {
-        let choice = choose(&[], guest(), &[]);
+        let choice = choose(&[], guest(), &[], &[]);
         assert_eq!(usable(&choice), ["eth1", "eth3"]);
         assert_eq!(choice.problems, ["eth2 is down; `ip link set eth2 up` switches it on"]);
     }
@@ -79,13 +85,20 @@ mod tests {
         let mut interfaces = guest();
         interfaces[2].has_ip = true;
         interfaces[3].has_ip = true;
-        assert_eq!(usable(&choose(&[], interfaces, &[3, 4])), ["eth1", "eth2", "eth3"]);
+        assert_eq!(usable(&choose(&[], interfaces, &[3, 4], &[3, 4])), ["eth1", "eth2", "eth3"]);
+    }
+
+    #[test]
+    fn one_that_went_down_stays_open() {
+        let choice = choose(&[], guest(), &[4], &[]);
+        assert_eq!(usable(&choice), ["eth1", "eth2", "eth3"]);
+        assert_eq!(choice.problems.len(), 1, "and is shown all the same");
     }
 
     #[test]
     fn those_named_and_no_others() {
         let names = ["eth0", "lo", "eth9"].map(str::to_owned);
-        let choice = choose(&names, guest(), &[]);
+        let choice = choose(&names, guest(), &[], &[]);
         assert_eq!(usable(&choice), ["eth0"], "a name overrides the address");
         assert_eq!(choice.problems.len(), 2, "{:?}", choice.problems);
     }

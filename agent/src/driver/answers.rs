@@ -30,9 +30,9 @@ impl Daemon {
         let now = self.clock.now();
         match request {
             Request::Status => Reply::Status(self.status(now)),
-            Request::Applications => {
-                Reply::Applications { applications: self.ame.applications().map(|app| live(now, app)).collect() }
-            }
+            Request::Applications => Reply::Applications {
+                applications: self.ame.applications().map(|app| live(now, app)).collect(),
+            },
             Request::Sync => match self.load_configuration() {
                 Ok(()) => Reply::Synced { applications: self.ame.applications().count() },
                 Err(problem) => Reply::NotLoaded { problem },
@@ -78,7 +78,8 @@ fn may_change(uid: u32) -> bool {
 }
 
 fn path(path: PathStatus) -> LivePath {
-    let milliseconds = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let milliseconds =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     LivePath {
         adapter: path.adapter,
         host_monitor: path.host_monitor.map(|id| id.to_string()),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use vmpulse_link::{Interface, Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer, interfaces};
+use vmpulse_link::{
+    Interface, Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer, interfaces,
+};
 use vmpulse_protocol::time::Instant;
 
 use super::adapters;
@@ -109,15 +111,19 @@ impl Links {
     }
 
     /// Sends; what cannot be sent is lost, as on any wire.
-    pub(super) fn send(&mut self, adapter: AdapterId, destination: MacAddr, vlan: Option<u16>, payload: &[u8]) {
+    pub(super) fn send(
+        &mut self,
+        adapter: AdapterId,
+        destination: MacAddr,
+        vlan: Option<u16>,
+        payload: &[u8],
+    ) {
         let Some(open) = self.open.get(&adapter) else { return };
         match open.socket.send(destination, vlan, payload) {
             Ok(()) => {}
-            // A transient state, or one that the reader and the next scan find out as well.
-            Err(err @ (LinkError::InterfaceDown { .. } | LinkError::InterfaceGone { .. })) => {
-                tracing::debug!(%err, "a frame was not sent");
-                self.next_scan = Instant::ZERO;
-            }
+            // The next turn finds it gone.
+            Err(LinkError::InterfaceGone { .. }) => self.next_scan = Instant::ZERO,
+            // A transient state; the protocol sends again what matters.
             Err(err) => tracing::debug!(%err, "a frame was not sent"),
         }
     }
@@ -140,7 +146,8 @@ impl Links {
     fn scan(&mut self, now: Instant, trunks: &mut Trunks) -> Result<(), LinkError> {
         self.next_scan = now + SCAN_INTERVAL;
         let in_use = self.in_use(now, trunks);
-        let mut choice = adapters::choose(&self.names, interfaces()?, &in_use);
+        let open: Vec<u32> = self.open.keys().map(|id| id.0).collect();
+        let mut choice = adapters::choose(&self.names, interfaces()?, &open, &in_use);
         self.close_others(now, &choice.usable, trunks);
         let mut refused = None;
         for interface in &choice.usable {
@@ -156,9 +163,14 @@ impl Links {
 
     /// Interfaces that carry a path to a host monitor.
     fn in_use(&self, now: Instant, trunks: &Trunks) -> Vec<u32> {
-        let names: Vec<String> =
-            trunks.paths(now).into_iter().filter(|path| path.state != WAITING).map(|path| path.adapter).collect();
-        let used = self.open.iter().filter(|(_, open)| names.iter().any(|name| name == open.socket.interface()));
+        let names: Vec<String> = trunks
+            .paths(now)
+            .into_iter()
+            .filter(|path| path.state != WAITING)
+            .map(|path| path.adapter)
+            .collect();
+        let used =
+            self.open.iter().filter(|(_, open)| names.iter().any(|name| name == open.socket.interface()));
         used.map(|(id, _)| id.0).collect()
     }
 
@@ -213,7 +225,11 @@ async fn read(adapter: AdapterId, socket: Arc<PacketSocket>, sender: mpsc::Sende
         };
         let sent = match news {
             Ok(Some(news)) => sender.send(news).await,
-            Ok(None) => continue,
+            // Woken for nothing: even if that repeats, the others have their turn.
+            Ok(None) => {
+                tokio::task::yield_now().await;
+                continue;
+            }
             Err(LinkError::InterfaceGone { .. }) => {
                 // Nobody listens only when the daemon is ending.
                 let _ = sender.send(LinkNews::Gone { adapter }).await;

@@ -1,6 +1,7 @@
 //! Everything before the first turn of the loop, and what can go wrong there.
 
 use std::fs::OpenOptions;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ pub enum StartError {
     /// Raw sockets.
     #[error("the trunk adapters cannot be opened")]
     Link(#[from] LinkError),
-    /// Signals or random numbers.
+    /// Signals.
     #[error("the operating system refused {what}")]
     System {
         /// What was asked for.
@@ -70,7 +71,9 @@ impl StartError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::LogFile { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::NoPermission,
+            Self::LogFile { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::NoPermission
+            }
             Self::LogFile { .. } | Self::Logging(_) => Exit::Config,
             Self::Lock(error) => error.exit(),
             Self::Command(error) => error.exit(),
@@ -89,7 +92,7 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
     let lock = RunLock::acquire(&settings.lock())?;
     let clock = MonotonicClock::start();
     let now = clock.now();
-    let incarnation = random()?;
+    let incarnation = incarnation(clock);
     let vm_uuid = identity::vm_uuid(&settings.vm_uuid);
     warn_about_uuid(&vm_uuid);
     let mut trunks = Trunks::new(TrunksConfig { vm: vm_uuid.clone(), incarnation_seed: incarnation }, now);
@@ -146,16 +149,14 @@ fn redirect_log(path: &Path) -> Result<(), StartError> {
         return Ok(());
     }
     let failed = |source| StartError::LogFile { path: path.to_owned(), source };
-    let file =
-        OpenOptions::new().create(true).append(true).mode(LOG_FILE_MODE).open(path).map_err(failed)?;
+    let file = OpenOptions::new().create(true).append(true).mode(LOG_FILE_MODE).open(path).map_err(failed)?;
     nix::unistd::dup2_stderr(&file).map_err(|errno| failed(errno.into()))
 }
 
-fn random() -> Result<u64, StartError> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| StartError::System { what: "random numbers", source: io::Error::other(error) })?;
-    Ok(u64::from_ne_bytes(bytes))
+/// Different at each start. The standard library's keys come from the kernel's own call, which also works where there
+/// is no `/dev`; the clock makes a difference even if they did not.
+fn incarnation(clock: MonotonicClock) -> u64 {
+    RandomState::new().hash_one((clock.realtime(), std::process::id()))
 }
 
 fn warn_about_uuid(vm_uuid: &str) {
@@ -173,10 +174,16 @@ fn listen(settings: &Settings) -> Result<CommandListener, StartError> {
     if let Some(group) = settings.group() {
         match CommandListener::bind(&path, GROUP_SOCKET_MODE, Some(group)) {
             Ok(listener) => return Ok(listener),
-            Err(CommandError::NoSuchGroup { .. }) => tracing::debug!(group, "no such group: only root may query"),
+            Err(CommandError::NoSuchGroup { .. }) => {
+                tracing::debug!(group, "no such group: only root may query")
+            }
             // Only root may give the socket to a group.
-            Err(CommandError::Io { .. }) => tracing::info!(group, "the group cannot be let in: only root may query"),
-            Err(error @ (CommandError::InUse { .. } | CommandError::NotASocket { .. })) => return Err(error.into()),
+            Err(CommandError::Io { .. }) => {
+                tracing::info!(group, "the group cannot be let in: only root may query")
+            }
+            Err(error @ (CommandError::InUse { .. } | CommandError::NotASocket { .. })) => {
+                return Err(error.into());
+            }
         }
     }
     Ok(CommandListener::bind(&path, ROOT_SOCKET_MODE, None)?)

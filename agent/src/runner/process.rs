@@ -101,7 +101,11 @@ impl Task {
             self.end_group(group, &mut child, output).await;
         }
         if child.try_wait().ok().flatten().is_none() {
-            tracing::error!(app = order.app, process = child.id(), "a script cannot be killed and is left behind");
+            tracing::error!(
+                app = order.app,
+                process = child.id(),
+                "a script cannot be killed and is left behind"
+            );
             lock(&self.left_behind).insert(order.uuid.clone(), child);
         }
         Outcome::Timeout
@@ -154,14 +158,17 @@ fn outcome(status: ExitStatus) -> Outcome {
 /// A lack of processes, memory or descriptors says nothing about the script.
 fn start_outcome(error: &io::Error) -> Outcome {
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ETXTBSY) => Outcome::NoResources,
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ETXTBSY) => {
+            Outcome::NoResources
+        }
         Some(_) | None => Outcome::CouldNotStart,
     }
 }
 
 async fn spawn(order: &StartScript, output: &mut Output) -> io::Result<Child> {
     let words = command_line::split(&order.command).map_err(|error| invalid(error.to_string()))?;
-    let user = Users::system().lookup(&order.user).ok_or_else(|| invalid(format!("no user {}", order.user)))?;
+    let user =
+        Users::system().lookup(&order.user).ok_or_else(|| invalid(format!("no user {}", order.user)))?;
     let mut through_shell = false;
     let mut tries = 0;
     loop {
@@ -193,13 +200,19 @@ fn command(order: &StartScript, words: &[String], user: &User, through_shell: bo
     if through_shell {
         command.arg(path);
     }
-    command.args(arguments).current_dir("/").stdin(Stdio::null()).process_group(0);
+    command.args(arguments).current_dir("/").stdin(empty_input()?).process_group(0);
     command.env_clear().envs(environment(order, user));
     if user.uid != geteuid().as_raw() {
         // The standard library drops supplementary groups with this.
         command.gid(user.gid).uid(user.uid);
     }
     Ok(command)
+}
+
+/// A pipe whose other end is closed: there may be no `/dev/null`.
+fn empty_input() -> io::Result<Stdio> {
+    let (reader, _) = io::pipe()?;
+    Ok(Stdio::from(reader))
 }
 
 /// All that a script finds in its environment; `docs/reference/applications.md` lists it.

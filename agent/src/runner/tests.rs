@@ -107,7 +107,8 @@ async fn exit_code_signal_and_last_lines() {
 #[tokio::test]
 async fn arguments_directory_and_environment_are_as_documented() {
     let mut bench = Bench::new();
-    let script = bench.script("a", "#!/bin/sh\necho \"$# $2 $(pwd)\"\nenv | cut -d= -f1 | sort | tr '\\n' ' '\n");
+    let script =
+        bench.script("a", "#!/bin/sh\necho \"$# $2 $(pwd)\"\nenv | cut -d= -f1 | sort | tr '\\n' ' '\n");
     let (outcome, output) = bench.monitor(&format!("{script} x 'a  b'")).await;
     assert_eq!(outcome, Outcome::Exit(0));
     let documented = "HOME LANG LOGNAME PATH PWD SHELL USER VMPULSE_ACTION VMPULSE_APPLICATION VMPULSE_TIME_LIMIT_S \
@@ -165,7 +166,9 @@ async fn a_hanging_script_is_killed_with_its_group_and_others_go_on() {
 async fn one_that_ignores_term_is_killed() {
     let mut bench = Bench::new();
     let pids = bench.path("pids");
-    let body = format!("#!/bin/sh\ntrap '' TERM\nsleep 1000 &\necho $! > {pids}\nwhile :; do wait; sleep 1000; done\n");
+    let body = format!(
+        "#!/bin/sh\ntrap '' TERM\nsleep 1000 &\necho $! > {pids}\nwhile :; do wait; sleep 1000; done\n"
+    );
     let stubborn = bench.script("stubborn", &body);
     let run = bench.start(ScriptKind::Stop, &stubborn);
     let child = written(&pids).await;
@@ -204,7 +207,9 @@ async fn a_flood_is_read_slowly_and_only_its_end_is_kept() {
     let mut bench = Bench::new();
     let flowing = bench.path("flowing");
     // More than a pipe holds: when the file is there, some of it has been read.
-    let body = format!("#!/bin/sh\nhead -c 200000 /dev/zero | tr '\\0' a\necho yes > {flowing}\nexec yes 0123456789\n");
+    let body = format!(
+        "#!/bin/sh\nhead -c 200000 /dev/zero | tr '\\0' a\necho yes > {flowing}\nexec yes 0123456789\n"
+    );
     let flood = bench.script("flood", &body);
     let run = bench.start(ScriptKind::Monitor, &flood);
     written(&flowing).await;
@@ -229,5 +234,8 @@ async fn what_a_start_script_leaves_behind_may_print_for_ever() {
     drop(bench.runner);
     fs::write(&go, "").unwrap();
     assert_eq!(written(&after).await, "alive");
-    assert_eq!(written(&format!("{}/start-app1.log", bench.directory.path().display())).await, "starting\nstill here");
+    assert_eq!(
+        written(&format!("{}/start-app1.log", bench.directory.path().display())).await,
+        "starting\nstill here"
+    );
 }

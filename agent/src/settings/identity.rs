@@ -14,7 +14,11 @@ const DEVICE_TREE_VM_UUID: &str = "device-tree/vm,uuid";
 /// is where its administrator looks.
 #[must_use]
 pub fn vm_uuid(configured: &str) -> String {
-    if configured.is_empty() { firmware_uuid(Path::new("/sys"), Path::new("/proc")) } else { normal(configured) }
+    if configured.is_empty() {
+        firmware_uuid(Path::new("/sys"), Path::new("/proc"))
+    } else {
+        normal(configured)
+    }
 }
 
 fn firmware_uuid(sys: &Path, proc: &Path) -> String {

@@ -96,7 +96,14 @@ impl fmt::Display for TrunkEvent {
 }
 
 impl Trunks {
-    pub(super) fn on_frame(&mut self, now: Instant, key: PathKey, destination: MacAddr, vlan: Option<u16>, payload: &[u8]) {
+    pub(super) fn on_frame(
+        &mut self,
+        now: Instant,
+        key: PathKey,
+        destination: MacAddr,
+        vlan: Option<u16>,
+        payload: &[u8],
+    ) {
         let packet = match Packet::decode(payload) {
             Ok(packet) => packet,
             Err(malformed) => return self.discard(key, malformed.into()),
@@ -110,7 +117,14 @@ impl Trunks {
         self.with_path(now, key, |path, out| path.initiator.handle_packet(now, &packet, out));
     }
 
-    fn on_hello(&mut self, now: Instant, key: PathKey, destination: MacAddr, vlan: Option<u16>, payload: &[u8]) {
+    fn on_hello(
+        &mut self,
+        now: Instant,
+        key: PathKey,
+        destination: MacAddr,
+        vlan: Option<u16>,
+        payload: &[u8],
+    ) {
         let Some(incarnation) = Incarnation::from_payload(payload) else {
             return self.discard(key, Discard::Message);
         };

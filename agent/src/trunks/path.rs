@@ -38,7 +38,12 @@ struct Beat {
 }
 
 impl HmPath {
-    pub(super) fn new(now: Instant, initiator: Initiator, incarnation: Incarnation, vlan: Option<u16>) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        initiator: Initiator,
+        incarnation: Incarnation,
+        vlan: Option<u16>,
+    ) -> Self {
         Self {
             initiator,
             vlan,
@@ -53,14 +58,20 @@ impl HmPath {
     }
 
     /// A Hello. A new incarnation, or one addressed to us alone, asks for a handshake; any asks a closed path.
-    pub(super) fn handle_hello(&mut self, now: Instant, incarnation: Incarnation, unicast: bool, out: &mut Outputs) {
+    pub(super) fn handle_hello(
+        &mut self,
+        now: Instant,
+        incarnation: Incarnation,
+        unicast: bool,
+        out: &mut Outputs,
+    ) {
         self.last_hello = now;
         let restarted = incarnation != self.incarnation;
         let closed = !self.initiator.is_open() && !self.initiator.is_connecting();
         let conflict = self.conflict_until.is_some_and(|until| now < until);
         if restarted || unicast || closed {
             let too_soon = self.last_connect.is_some_and(|last| now.since(last) < CONNECT_PERIOD);
-            if (too_soon && !restarted) || (conflict && !restarted) {
+            if !restarted && (too_soon || conflict) {
                 return;
             }
             self.incarnation = incarnation;

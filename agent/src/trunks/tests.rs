@@ -31,7 +31,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Instant::from_millis(500_000);
-        let config = TrunksConfig { vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(), incarnation_seed: 1 };
+        let config =
+            TrunksConfig { vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(), incarnation_seed: 1 };
         let uuid = HostMonitorId::from_bytes([9; 16]);
         let mut world = Self {
             now,
@@ -53,7 +54,8 @@ impl World {
 
     fn hello(&mut self, identifier: &str, to: MacAddr) {
         let flags = Flags::HEL;
-        let payload = Packet { version: Version::V2_0, number: 0, flags, payload: identifier.as_bytes() }.encode();
+        let payload =
+            Packet { version: Version::V2_0, number: 0, flags, payload: identifier.as_bytes() }.encode();
         self.frame(to, &payload);
         self.carry();
     }
@@ -130,7 +132,12 @@ impl World {
         match event {
             Event::Opened { .. } => {
                 if let Some(interval_ms) = self.starts {
-                    self.hm.send(self.now, Token(0), &Message::StartHeartbeat { interval_ms }, &mut self.hm_out);
+                    self.hm.send(
+                        self.now,
+                        Token(0),
+                        &Message::StartHeartbeat { interval_ms },
+                        &mut self.hm_out,
+                    );
                 }
             }
             Event::Heartbeat { .. } => self.heartbeats.push(self.now),
@@ -207,7 +214,9 @@ fn a_repeated_hello_does_nothing_and_a_changed_one_shakes_hands_beside_the_beati
     world.run(5);
     world.hello(FIRST, MacAddr::broadcast());
     world.run(1);
-    let opened = |world: &World| world.logs().iter().filter(|(text, _)| text.contains("is open")).map(|(_, n)| n).sum::<usize>();
+    let opened = |world: &World| {
+        world.logs().iter().filter(|(text, _)| text.contains("is open")).map(|(_, n)| n).sum::<usize>()
+    };
     assert_eq!(opened(&world), 1);
     world.connected = false;
     world.hello(SECOND, MacAddr::broadcast());
@@ -227,9 +236,11 @@ fn a_forged_hello_disturbs_nothing() {
     let before = world.heartbeats.len();
     for forger in 0..100u8 {
         let flags = Flags::HEL;
-        let payload = Packet { version: Version::V2_0, number: 0, flags, payload: SECOND.as_bytes() }.encode();
+        let payload =
+            Packet { version: Version::V2_0, number: 0, flags, payload: SECOND.as_bytes() }.encode();
         let source = MacAddr(2, 0, 0, 0, 0, forger);
-        let input = TrunkInput::Frame { adapter: ADAPTER, source, destination: VMM, vlan: None, payload: &payload };
+        let input =
+            TrunkInput::Frame { adapter: ADAPTER, source, destination: VMM, vlan: None, payload: &payload };
         world.trunks.handle_input(world.now, input);
         // Whatever is sent to the forger gets lost.
         while world.trunks.poll_output().is_some() {}
@@ -247,7 +258,8 @@ fn the_doorbell_follows_the_fourth_heartbeat_and_rings_until_the_report_is_taken
     world.hello(FIRST, MacAddr::broadcast());
     world.trunks.handle_input(world.now, TrunkInput::Ring(Doorbell::STATUS));
     world.run(40);
-    let rung: Vec<_> = world.messages.iter().map(|(at, text)| (at.since(start).as_secs(), text.as_str())).collect();
+    let rung: Vec<_> =
+        world.messages.iter().map(|(at, text)| (at.since(start).as_secs(), text.as_str())).collect();
     assert_eq!(rung, [(3, "DBELL:0x22"), (33, "DBELL:0x22")]);
     world.say(&Message::ReportRequest { tag: 7, what: "apps" });
     assert!(world.others.contains(&TrunkOutput::ReportWanted { tag: 7 }));

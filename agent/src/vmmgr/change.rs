@@ -131,7 +131,9 @@ fn save(
 
 fn file_fault(error: FileError) -> Fault {
     match error {
-        FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Fault::NotAllowed,
+        FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Fault::NotAllowed
+        }
         FileError::Io { .. } | FileError::Invalid { .. } | FileError::NoApplication(_) => Fault::File(error),
     }
 }
@@ -158,7 +160,12 @@ fn check_application(context: &Context<'_>, name: &str, values: Values) -> Resul
         match attribute.kind {
             Kind::Script => check_script(attribute.name, text)?,
             Kind::User => check_user(&application.user)?,
-            Kind::ReadOnly | Kind::Uuid | Kind::OneOf(_) | Kind::Number { .. } | Kind::Seconds { .. } | Kind::Text => {}
+            Kind::ReadOnly
+            | Kind::Uuid
+            | Kind::OneOf(_)
+            | Kind::Number { .. }
+            | Kind::Seconds { .. }
+            | Kind::Text => {}
         }
     }
     Ok(())

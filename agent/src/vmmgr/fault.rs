@@ -95,7 +95,9 @@ pub enum Fault {
     #[error("vmpulse-agentd gave an answer of another kind; are vmmgr and the daemon of one version?")]
     OtherReply,
     /// 027.
-    #[error("the change is in the file, but vmpulse-agentd did not load it: {0}. It does at its next start, or run `vmmgr sync`")]
+    #[error(
+        "the change is in the file, but vmpulse-agentd did not load it: {0}. It does at its next start, or run `vmmgr sync`"
+    )]
     NotApplied(Box<Fault>),
     /// 028.
     #[error("cannot write the answer: {0}")]
@@ -159,5 +161,9 @@ fn actions() -> String {
 
 fn classes(action: Action) -> String {
     let names: Vec<&str> = action.classes().iter().map(|class| class.name()).collect();
-    if names.is_empty() { "nothing does".to_owned() } else { format!("its classes are: {}", names.join(", ")) }
+    if names.is_empty() {
+        "nothing does".to_owned()
+    } else {
+        format!("its classes are: {}", names.join(", "))
+    }
 }

@@ -173,7 +173,8 @@ fn take_flags<'a>(arguments: &'a [String], line: &mut CommandLine) -> Result<(Ve
             Some((flag, value)) if flag.starts_with("--") => (flag, Some(value)),
             Some(_) | None => (argument, None),
         };
-        let mut value = || joined.or_else(|| arguments.next()).ok_or_else(|| Fault::FlagValue(flag.to_owned()));
+        let mut value =
+            || joined.or_else(|| arguments.next()).ok_or_else(|| Fault::FlagValue(flag.to_owned()));
         match flag {
             "-s" | "--sync" => line.apply = true,
             "-h" | "--help" => help = true,
@@ -263,7 +264,10 @@ mod tests {
     fn flags_class_name_and_attributes() {
         let line = good("-s modify app app1 desc=a=b critical=yes -o json --settings=/x.toml");
         assert!(line.apply);
-        assert_eq!((line.action, line.class, line.name.as_deref()), (Action::Modify, Some(Class::App), Some("app1")));
+        assert_eq!(
+            (line.action, line.class, line.name.as_deref()),
+            (Action::Modify, Some(Class::App), Some("app1"))
+        );
         assert_eq!(line.attributes, [("desc".into(), "a=b".into()), ("critical".into(), "yes".into())]);
         assert_eq!((line.format, line.settings), (Format::Json, Some(PathBuf::from("/x.toml"))));
 

@@ -18,7 +18,8 @@ pub(super) fn applications(context: &Context<'_>) -> Result<Outcome, Fault> {
     let configuration = load(context)?;
     let wanted = wanted(context, &configuration)?;
     let live = live_applications(context)?;
-    let shown: Vec<Shown> = wanted.into_iter().map(|application| Shown::new(application, live.as_deref())).collect();
+    let shown: Vec<Shown> =
+        wanted.into_iter().map(|application| Shown::new(application, live.as_deref())).collect();
     let text = match context.line.format {
         Format::Text => shown.iter().map(|shown| block(context, shown)).collect::<Vec<_>>().join("\n"),
         Format::Json => {
@@ -89,7 +90,10 @@ fn load(context: &Context<'_>) -> Result<Configuration, Fault> {
     config_file::load(&context.settings.config, context.settings.max_apps).map_err(Fault::File)
 }
 
-fn wanted<'a>(context: &Context<'_>, configuration: &'a Configuration) -> Result<Vec<&'a Application>, Fault> {
+fn wanted<'a>(
+    context: &Context<'_>,
+    configuration: &'a Configuration,
+) -> Result<Vec<&'a Application>, Fault> {
     let Some(name) = context.line.name.as_deref() else {
         return Ok(configuration.applications.iter().collect());
     };
@@ -135,7 +139,11 @@ impl<'a> Shown<'a> {
                 application,
                 status: "NOT_MONITORED".to_owned(),
                 colour: "GRAY".to_owned(),
-                remark: if live.is_some() { "not loaded, run `vmmgr sync`" } else { "vmpulse-agentd is not running" },
+                remark: if live.is_some() {
+                    "not loaded, run `vmmgr sync`"
+                } else {
+                    "vmpulse-agentd is not running"
+                },
                 restarts: 0,
             },
         }
@@ -170,9 +178,9 @@ fn pairs<'a>(
     extra: &'a [(&'static str, &'a str)],
 ) -> impl Iterator<Item = (&'static str, Kind, &'a str)> {
     let replaced = |name: &str| extra.iter().find(|(given, _)| *given == name).map(|(_, text)| *text);
-    let own = values
-        .iter()
-        .map(move |(attribute, text)| (attribute.name, attribute.kind, replaced(attribute.name).unwrap_or(text)));
+    let own = values.iter().map(move |(attribute, text)| {
+        (attribute.name, attribute.kind, replaced(attribute.name).unwrap_or(text))
+    });
     let others = extra
         .iter()
         .filter(|(name, _)| values.iter().all(|(attribute, _)| attribute.name != *name))
@@ -187,7 +195,8 @@ fn lines(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)])
 fn members(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> Map<String, Value> {
     pairs(context, values, extra)
         .map(|(name, kind, text)| {
-            let is_number = matches!(kind, Kind::Number { .. } | Kind::Seconds { .. }) || name == "nooftimes_restarted";
+            let is_number =
+                matches!(kind, Kind::Number { .. } | Kind::Seconds { .. }) || name == "nooftimes_restarted";
             let number = text.parse::<u32>().ok().filter(|_| is_number);
             (name.to_owned(), number.map_or_else(|| json!(text), |number| json!(number)))
         })

@@ -34,7 +34,8 @@ pub(super) fn status(status: Option<&DaemonStatus>, group: &str) -> String {
 
 fn paths(paths: &[LivePath]) -> String {
     if paths.is_empty() {
-        return "No adapter: add an Ethernet adapter without an IP address, or name one in agent.toml.\n".to_owned();
+        return "No adapter: add an Ethernet adapter without an IP address, or name one in agent.toml.\n"
+            .to_owned();
     }
     let mut rows = vec![["Adapter", "HM", "State", "Last_hello", "Heartbeats"].map(str::to_owned).to_vec()];
     for path in paths {
@@ -53,11 +54,13 @@ fn paths(paths: &[LivePath]) -> String {
 /// Columns as wide as their widest cell, two blanks apart.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }

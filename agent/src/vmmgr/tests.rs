@@ -206,7 +206,10 @@ fn a_broken_file_is_named_with_line_and_column_and_not_touched() {
     fs::write(guest.path("HA.xml"), "<Monitoring log=\"2\"\n  period=\"9\"/>").unwrap();
     for words in ["q app", "modify log=3", "add app a"] {
         let text = guest.refused(words, Exit::Failed, "VMMGR-020");
-        assert!(text.contains("line 2, column 3: period=\"9\": expected whole seconds from 0 to 6"), "{text}");
+        assert!(
+            text.contains("line 2, column 3: period=\"9\": expected whole seconds from 0 to 6"),
+            "{text}"
+        );
     }
 }
 
@@ -221,7 +224,8 @@ fn apply_asks_the_daemon_and_says_when_it_did_not_load() {
     let (exit, _, stderr) = guest.run("-s modify log=1");
     assert_eq!((exit, stderr.as_str()), (Exit::Done, "VMMGR-100(INFO): VMM modified.\n"));
     assert_eq!(guest.daemon.asked.borrow().last(), Some(&Request::Sync));
-    guest.daemon.answers = Some(Rc::new(|_| Reply::NotLoaded { problem: "line 1, column 2: bad".to_owned() }));
+    guest.daemon.answers =
+        Some(Rc::new(|_| Reply::NotLoaded { problem: "line 1, column 2: bad".to_owned() }));
     let text = guest.refused("sync", Exit::Failed, "VMMGR-024");
     assert!(text.contains("line 1, column 2"), "{text}");
     guest.daemon.answers = Some(Rc::new(|_| Reply::NotAllowed));

@@ -143,10 +143,7 @@ fn not_stoppable_and_not_startable() {
     world.monitor = FAILS;
     world.stop = FAILS;
     world.run(60_000);
-    assert_eq!(
-        world.trace(),
-        "0.0 UNSET, 0.0 monitor, 1.0 TO_STOP, 2.0 stop, 4.0 stop, 5.0 NOT_STOPPABLE",
-    );
+    assert_eq!(world.trace(), "0.0 UNSET, 0.0 monitor, 1.0 TO_STOP, 2.0 stop, 4.0 stop, 5.0 NOT_STOPPABLE",);
     let mut world = World::new("", "monitor_failure_threshold=\"1\" start_stabilization_time=\"4\"");
     world.monitor = FAILS;
     world.start = Play::Hangs(0);

@@ -23,7 +23,8 @@ fn read(text: &str) -> Configuration {
 
 #[test]
 fn only_the_value_changes() {
-    let changed = set_attributes(FILE, Target::Application("app1"), &[("monitor_script", "/x 'a b'")]).unwrap();
+    let changed =
+        set_attributes(FILE, Target::Application("app1"), &[("monitor_script", "/x 'a b'")]).unwrap();
     assert_eq!(changed, FILE.replace("monitor_script='/m'", "monitor_script='/x &apos;a b&apos;'"));
     assert_eq!(read(&changed).application("app1").unwrap().monitor_script, "/x 'a b'");
 }
