@@ -174,7 +174,8 @@ pub struct Trunks {
     asked: VecDeque<(i64, PathKey)>,
     /// `SUSPEND` (true) or `RESUME` (false) that no host monitor has acknowledged yet.
     suspension: Option<bool>,
-    shutting_down: bool,
+    /// What is being stopped, until every host monitor was told.
+    shutting_down: Option<Shutdown>,
     scratch: Outputs,
     outputs: VecDeque<TrunkOutput>,
 }
@@ -201,7 +202,7 @@ impl Trunks {
             next_token: 0,
             asked: VecDeque::new(),
             suspension: None,
-            shutting_down: false,
+            shutting_down: None,
             scratch: Outputs::new(),
             outputs: VecDeque::new(),
         }
@@ -276,7 +277,7 @@ impl Trunks {
     }
 
     fn on_shutdown(&mut self, now: Instant, kind: Shutdown) {
-        self.shutting_down = true;
+        self.shutting_down = Some(kind);
         for key in self.open_paths() {
             self.send(now, key, Purpose::Shutdown, &Message::Shutdown(kind));
         }
@@ -299,12 +300,23 @@ impl Trunks {
 
     /// The shutdown is done when no host monitor is left that has not acknowledged it.
     fn on_fewer_paths(&mut self) {
-        let unheard =
-            self.under_way.values().any(|(_, purpose)| *purpose == Purpose::Shutdown) && self.any_open();
-        if self.shutting_down && !unheard {
-            self.shutting_down = false;
+        // A host monitor that was restarted is told when the new handshake is through.
+        let connecting = |key| self.path(key).is_some_and(|path| path.initiator.is_connecting());
+        let unheard = self.is_under_way(Purpose::Shutdown) || self.path_keys().into_iter().any(connecting);
+        if self.shutting_down.is_some() && !unheard {
+            self.shutting_down = None;
             self.outputs.push_back(TrunkOutput::ShutdownDone);
         }
+    }
+
+    fn tell_shutdown(&mut self, now: Instant, key: PathKey) {
+        if let Some(kind) = self.shutting_down {
+            self.send(now, key, Purpose::Shutdown, &Message::Shutdown(kind));
+        }
+    }
+
+    fn is_under_way(&self, wanted: Purpose) -> bool {
+        self.under_way.values().any(|(_, purpose)| *purpose == wanted)
     }
 
     /// Rings if that is due and anybody may hear it.
@@ -313,6 +325,9 @@ impl Trunks {
             self.path_keys().into_iter().filter(|key| self.path(*key).is_some_and(HmPath::hears)).collect();
         if ears.is_empty() {
             return;
+        }
+        if self.is_under_way(Purpose::Doorbell) {
+            return self.bell.on_under_way(now);
         }
         let Some(bits) = self.bell.poll(now) else { return };
         for key in ears {
@@ -357,10 +372,6 @@ impl Trunks {
             .into_iter()
             .filter(|key| self.path(*key).is_some_and(|path| path.initiator.is_open()))
             .collect()
-    }
-
-    fn any_open(&self) -> bool {
-        !self.open_paths().is_empty()
     }
 
     fn may_ring(&self) -> bool {

@@ -28,6 +28,8 @@ use trunk::Trunk;
 
 /// Between looks at the trunk adapter.
 const ADAPTER_PERIOD: Duration = Duration::from_secs(1);
+/// The store thread says little; more waits for the next turn.
+const REPLIES_PER_TURN: usize = 64;
 /// What an orderly stop waits for the store to take its last word.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -60,6 +62,7 @@ impl Driver {
             let woken = self.wait(&mut signals).await;
             let now = self.clock.now();
             self.read_trunk(now);
+            self.take_replies(now);
             match woken {
                 Woken::Trunk | Woken::Timer => {}
                 Woken::Store(reply) => self.on_reply(now, reply),
@@ -83,7 +86,6 @@ impl Driver {
         let due = own.into_iter().chain([self.monitor.poll_timeout()]).flatten().min();
         let deadline = self.clock.std_instant(due.unwrap_or(self.next_adapter_look));
         tokio::select! {
-            biased;
             () = signals.stop() => Woken::Stop,
             () = self.trunk.readable() => Woken::Trunk,
             () = sleep_until(deadline.into()) => Woken::Timer,
@@ -113,6 +115,14 @@ impl Driver {
         }
     }
 
+    /// Replies have their turn however busy the trunk is.
+    fn take_replies(&mut self, now: Instant) {
+        for _ in 0..REPLIES_PER_TURN {
+            let Some(reply) = self.store.reply_now() else { return };
+            self.on_reply(now, Some(reply));
+        }
+    }
+
     fn tell_drops(&mut self, now: Instant) {
         let frames = self.trunk.new_drops();
         if frames > 0 {
@@ -126,6 +136,9 @@ impl Driver {
         }
         self.next_adapter_look = now + ADAPTER_PERIOD;
         let up = self.trunk.look(now);
+        if let Some((mac, mtu)) = self.trunk.mac_and_mtu() {
+            self.monitor.handle_input(now, Input::Readdressed { mac, mtu });
+        }
         self.monitor.handle_input(now, Input::Adapter(up));
     }
 

@@ -34,6 +34,8 @@ use roster::Asked;
 const HELLOS: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
 const HELLO_PERIOD: Duration = Duration::from_secs(30);
+/// Messages of a VM that wait for the store, over all its handshakes.
+const UNDECIDED_MAXIMUM: usize = 8;
 /// Lateness of the loop below this is not even noted.
 const LATENESS_NOTED: Duration = Duration::from_millis(1);
 
@@ -87,6 +89,13 @@ pub enum Input<'a> {
     Behind,
     /// The trunk adapter went down or away (false), or came back (true).
     Adapter(bool),
+    /// The trunk adapter came back with another address or MTU.
+    Readdressed {
+        /// Its address now.
+        mac: MacAddr,
+        /// Its MTU now.
+        mtu: usize,
+    },
     /// It is being stopped on purpose.
     Shutdown,
 }
@@ -124,7 +133,12 @@ pub struct Monitor {
     next_token: u64,
     next_write: u64,
     /// Messages of guests to be acknowledged when the write of this number is committed.
-    to_accept: BTreeMap<u64, Receipt>,
+    to_accept: BTreeMap<u64, (VmUuid, Receipt)>,
+    /// How many of them each VM has.
+    undecided: HashMap<VmUuid, usize>,
+    /// The report that each VM was asked for, and the one it was told is taken.
+    asked_reports: HashMap<VmUuid, i64>,
+    taken_reports: HashMap<VmUuid, i64>,
     reported: Reported,
     hellos: usize,
     next_hello: Instant,
@@ -155,6 +169,9 @@ impl Monitor {
             next_token: 0,
             next_write: 0,
             to_accept: BTreeMap::new(),
+            undecided: HashMap::new(),
+            asked_reports: HashMap::new(),
+            taken_reports: HashMap::new(),
             reported: Reported::default(),
             hellos: 0,
             next_hello: now,
@@ -185,6 +202,7 @@ impl Monitor {
             Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
             Input::Behind => self.tracker.handle_doubt(now, Doubt::Behind),
             Input::Adapter(up) => self.on_adapter(now, up),
+            Input::Readdressed { mac, mtu } => self.on_readdressed(mac, mtu),
             Input::Shutdown => self.write(HostMonitorWrite::NodeChanged {
                 state: NodeState::Down,
                 reason: REASON_NODE_SHUTDOWN,
@@ -291,8 +309,12 @@ impl Monitor {
     fn on_stored(&mut self, now: Instant, up_to: u64) {
         let later = self.to_accept.split_off(&up_to.saturating_add(1));
         let committed = std::mem::replace(&mut self.to_accept, later);
-        for receipt in committed.into_values() {
+        for (vm, receipt) in committed.into_values() {
             self.sessions.accept(now, receipt);
+            if let Some(undecided) = self.undecided.get_mut(&vm) {
+                *undecided = undecided.saturating_sub(1);
+            }
+            self.undecided.retain(|_, undecided| *undecided > 0);
         }
         self.on_session_events(now, now);
     }
@@ -325,6 +347,17 @@ impl Monitor {
         }
     }
 
+    fn on_readdressed(&mut self, mac: MacAddr, mtu: usize) {
+        if (mac, mtu) == (self.config.mac, self.config.identity.mtu) {
+            return;
+        }
+        self.config.mac = mac;
+        self.config.identity.mtu = mtu;
+        self.sessions.handle_readdressed(self.config.identity);
+        let start = self.start_record();
+        self.write(HostMonitorWrite::Started(start));
+    }
+
     /// Findings of the tracker become writes.
     fn settle(&mut self, now: Instant) {
         self.on_session_events(now, now);
@@ -348,10 +381,12 @@ impl Monitor {
                 });
             }
             Edge::Blind => {
+                self.write(HostMonitorWrite::TrunkHeard { heard: false });
                 let text = "the monitor cannot hear its trunk reliably; its paths are unknown".to_owned();
                 self.write(HostMonitorWrite::NodeEvent { kind: "BLIND".to_owned(), text });
             }
             Edge::Sighted => {
+                self.write(HostMonitorWrite::TrunkHeard { heard: true });
                 let text = "the monitor hears its trunk again".to_owned();
                 self.write(HostMonitorWrite::NodeEvent { kind: "SIGHTED".to_owned(), text });
             }
@@ -363,10 +398,16 @@ impl Monitor {
         self.outputs.push_back(Output::Store { number: self.next_write, write });
     }
 
-    /// Writes what a guest said; its message is acknowledged when the write is committed.
-    fn write_for(&mut self, receipt: Receipt, write: HostMonitorWrite) {
+    /// Writes what a guest said; its message is acknowledged when the write is committed. A guest that says more
+    /// than can be taken must say it again later: it cannot make the queue to the store grow.
+    fn write_for(&mut self, vm: VmUuid, receipt: Receipt, write: HostMonitorWrite) {
+        let undecided = self.undecided.entry(vm).or_default();
+        if *undecided >= UNDECIDED_MAXIMUM {
+            return self.sessions.refuse(receipt);
+        }
+        *undecided = undecided.saturating_add(1);
         self.write(write);
-        self.to_accept.insert(self.next_write, receipt);
+        self.to_accept.insert(self.next_write, (vm, receipt));
     }
 
     fn note(&mut self, note: Note) {

@@ -39,9 +39,10 @@ pub struct Pending {
 
 impl Pending {
     /// Appends a write.
-    pub fn push(&mut self, waiting: Waiting) {
+    pub fn push(&mut self, mut waiting: Waiting) {
         if self.writes.len() > self.in_flight {
             self.make_room(&waiting.write);
+            self.merge_doorbells(&mut waiting.write);
         }
         self.writes.push_back(waiting);
     }
@@ -91,6 +92,11 @@ impl Pending {
             self.remove(from, |other| *other == HostMonitorWrite::Heartbeat);
         } else if let Some(vm) = edge_of(write) {
             self.remove(from, |other| edge_of(other) == Some(vm));
+        } else if let HostMonitorWrite::PathOpened { vm, .. } = write {
+            self.remove(
+                from,
+                |other| matches!(other, HostMonitorWrite::PathOpened { vm: opened, .. } if opened == vm),
+            );
         } else if is_remark(write) {
             let remarks = self.writes.iter().skip(from).filter(|waiting| is_remark(&waiting.write)).count();
             if remarks >= REMARKS_MAXIMUM {
@@ -99,6 +105,19 @@ impl Pending {
                 self.remove(from, |other| is_remark(other) && std::mem::take(&mut first));
             }
         }
+    }
+
+    /// A doorbell that waits is rung by the newer one: its bits are added.
+    fn merge_doorbells(&mut self, write: &mut HostMonitorWrite) {
+        let HostMonitorWrite::Doorbell { vm, bits } = write else { return };
+        self.remove(self.in_flight, |other| {
+            let HostMonitorWrite::Doorbell { vm: rung, bits: older } = other else { return false };
+            let same = rung == vm;
+            if same {
+                *bits |= older;
+            }
+            same
+        });
     }
 
     fn remove(&mut self, from: usize, mut unwanted: impl FnMut(&HostMonitorWrite) -> bool) {
@@ -119,6 +138,7 @@ fn edge_of(write: &HostMonitorWrite) -> Option<VmUuid> {
         | HostMonitorWrite::Heartbeat
         | HostMonitorWrite::NodeChanged { .. }
         | HostMonitorWrite::NodeEvent { .. }
+        | HostMonitorWrite::TrunkHeard { .. }
         | HostMonitorWrite::PathOpened { .. }
         | HostMonitorWrite::PathForgotten { .. }
         | HostMonitorWrite::Suspended { .. }
@@ -197,10 +217,26 @@ mod tests {
     }
 
     #[test]
+    fn doorbells_and_openings_of_a_vm_become_one_each() {
+        let mut pending = Pending::default();
+        let opened = |version: &str| HostMonitorWrite::PathOpened {
+            vm: vm(1),
+            mac: String::new(),
+            version: version.to_owned(),
+        };
+        for (number, bits) in [2, 8, 32].into_iter().enumerate() {
+            push(&mut pending, number as u64, HostMonitorWrite::Doorbell { vm: vm(1), bits });
+            push(&mut pending, number as u64, opened(&number.to_string()));
+        }
+        let (_, batch) = pending.batch(Instant::ZERO).unwrap();
+        assert_eq!(batch, [HostMonitorWrite::Doorbell { vm: vm(1), bits: 42 }, opened("2")]);
+    }
+
+    #[test]
     fn what_was_said_by_guests_is_never_dropped_and_remarks_are_bounded() {
         let mut pending = Pending::default();
         for number in 0..3000 {
-            push(&mut pending, number, HostMonitorWrite::Doorbell { vm: vm(1), bits: 2 });
+            push(&mut pending, number, HostMonitorWrite::Resumed { vm: vm(1) });
             let remark = HostMonitorWrite::NodeEvent { kind: "X".to_owned(), text: number.to_string() };
             push(&mut pending, number, remark);
         }

@@ -5,7 +5,8 @@
 mod counters;
 mod hellos;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::VmUuid;
@@ -22,6 +23,11 @@ use hellos::HelloLimit;
 
 /// Guests per host monitor: a trunk's ports, with room for an evacuated neighbour. More are refused and counted.
 pub const SESSIONS_MAXIMUM: usize = 16_384;
+/// Guests that are no registered VM with an open path: strangers, and handshakes under way. The oldest gives way, so a
+/// flood of forged addresses displaces forged addresses.
+pub const STRANGERS_MAXIMUM: usize = 2048;
+/// Between two handshakes that one address may begin; repetitions of a SYN are no new handshake.
+const HANDSHAKE_PERIOD: Duration = Duration::from_secs(1);
 /// Bytes of incomplete messages per host monitor. A path that needs more is closed.
 pub const REASSEMBLY_MAXIMUM: usize = 64 * 1024 * 1024;
 
@@ -136,6 +142,8 @@ struct Session {
     vm: Option<VmUuid>,
     vlan: Option<u16>,
     heartbeats: u64,
+    /// When the latest handshake was begun.
+    begun: Option<Instant>,
     /// What the responder holds of [`REASSEMBLY_MAXIMUM`].
     partial_bytes: usize,
     /// When the schedule looks here next.
@@ -162,13 +170,17 @@ pub struct Sessions {
     hello: Vec<u8>,
     sessions: HashMap<MacAddr, Session>,
     by_vm: HashMap<VmUuid, MacAddr>,
+    /// Addresses in the order in which they appeared, of which some are strangers.
+    newcomers: VecDeque<MacAddr>,
+    registered: HashSet<VmUuid>,
+    known_addresses: HashSet<MacAddr>,
     schedule: Schedule<MacKey>,
     limit: HelloLimit,
     random: fastrand::Rng,
     partial_bytes: usize,
     scratch: Outputs,
-    transmits: std::collections::VecDeque<Transmit>,
-    events: std::collections::VecDeque<SessionEvent>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<SessionEvent>,
     counters: Counters,
 }
 
@@ -186,15 +198,30 @@ impl Sessions {
             hello: hello.encode(),
             sessions: HashMap::new(),
             by_vm: HashMap::new(),
+            newcomers: VecDeque::new(),
+            registered: HashSet::new(),
+            known_addresses: HashSet::new(),
             schedule: Schedule::new(),
             limit: HelloLimit::default(),
             random: fastrand::Rng::with_seed(seed),
             partial_bytes: 0,
             scratch: Outputs::new(),
-            transmits: std::collections::VecDeque::new(),
-            events: std::collections::VecDeque::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// The trunk adapter changed: paths opened from now on use its new MTU.
+    pub fn handle_readdressed(&mut self, identity: HmIdentity) {
+        self.identity = identity;
+    }
+
+    /// Which VMs are registered, and addresses at which some of them were heard before: they do not share the
+    /// bounds of strangers.
+    pub fn handle_registered(&mut self, vms: HashSet<VmUuid>, addresses: HashSet<MacAddr>) {
+        self.registered = vms;
+        self.known_addresses = addresses;
     }
 
     /// Takes a frame. Allocates nothing for a heartbeat.
@@ -296,9 +323,9 @@ impl Sessions {
 
     /// Begins the handshake that [`SessionEvent::AnotherAddress`] asked about: the old address is given up.
     pub fn give_up(&mut self, now: Instant, vm: VmUuid) {
-        self.close(now, vm, CloseReason::Unanswered);
-        if let Some(mac) = self.by_vm.remove(&vm) {
-            self.sessions.remove(&mac);
+        if let Some(mac) = self.by_vm.get(&vm).copied() {
+            self.close(now, vm, CloseReason::Unanswered);
+            self.remove(mac);
         }
     }
 
@@ -339,7 +366,9 @@ impl Sessions {
     }
 
     fn say_hello(&mut self, now: Instant, destination: MacAddr, vlan: Option<u16>) {
-        if self.limit.may_say(now, destination) {
+        let known = self.known_addresses.contains(&destination)
+            || self.sessions.get(&destination).is_some_and(|session| session.vm.is_some());
+        if self.limit.may_say(now, destination, known) {
             self.counters.hellos = self.counters.hellos.saturating_add(1);
             self.transmits.push_back(Transmit { destination, vlan, payload: self.hello.clone() });
         } else {
@@ -355,12 +384,19 @@ impl Sessions {
         if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != source) {
             return self.events.push_back(SessionEvent::AnotherAddress { vm, open_at, mac: source });
         }
-        if !self.has_room_for(source) {
+        if !self.make_room_for(source) {
             return self.counters.discard(Discard::Paths);
         }
         let (identity, seed) = (self.identity, self.random.u64(..));
         let mut outcome = SynOutcome::Repeated;
-        self.sessions.entry(source).or_default();
+        let session = self.sessions.entry(source).or_default();
+        let too_soon = session.begun.is_some_and(|begun| now.since(begun) < HANDSHAKE_PERIOD);
+        if !session.responder.is_repetition(now, packet) {
+            if too_soon {
+                return self.counters.discard(Discard::Handshaking);
+            }
+            session.begun = Some(now);
+        }
         self.with(now, source, |session, out| {
             session.vlan = vlan;
             outcome = session.responder.handle_syn(now, packet, &syn, &identity, seed, out);
@@ -371,18 +407,44 @@ impl Sessions {
         }
     }
 
-    /// A known address, a free place, or the place of somebody whose handshake came to nothing.
-    fn has_room_for(&mut self, source: MacAddr) -> bool {
-        if self.sessions.contains_key(&source) || self.sessions.len() < SESSIONS_MAXIMUM {
+    /// True for a known address or a free place; the oldest stranger gives way to a newcomer.
+    fn make_room_for(&mut self, source: MacAddr) -> bool {
+        if self.sessions.contains_key(&source) {
             return true;
         }
-        self.sessions.retain(|_, session| !session.responder.is_closed());
-        self.sessions.len() < SESSIONS_MAXIMUM
+        if self.newcomers.len() >= STRANGERS_MAXIMUM
+            && let Some(oldest) = self.newcomers.pop_front()
+            && self.is_stranger(oldest)
+        {
+            self.remove(oldest);
+        }
+        let room = self.sessions.len() < SESSIONS_MAXIMUM;
+        if room {
+            self.newcomers.push_back(source);
+        }
+        room
+    }
+
+    fn is_stranger(&self, mac: MacAddr) -> bool {
+        let vm = self.sessions.get(&mac).and_then(|session| session.vm);
+        vm.is_none_or(|vm| !self.registered.contains(&vm))
+    }
+
+    fn remove(&mut self, mac: MacAddr) {
+        let Some(session) = self.sessions.remove(&mac) else { return };
+        self.partial_bytes = self.partial_bytes.saturating_sub(session.partial_bytes);
+        if let Some(vm) = session.vm.filter(|vm| self.by_vm.get(vm) == Some(&mac)) {
+            self.by_vm.remove(&vm);
+        }
     }
 
     fn look(&mut self, now: Instant, mac: MacAddr) {
         let mut unanswered = false;
         if let Some(session) = self.sessions.get_mut(&mac) {
+            if session.looked_at.is_none_or(|looked_at| looked_at > now) {
+                // An entry that an earlier one has replaced.
+                return;
+            }
             session.looked_at = None;
         }
         self.with(now, mac, |session, out| unanswered = session.responder.handle_timeout(now, out));
@@ -396,7 +458,7 @@ impl Sessions {
     fn with(&mut self, now: Instant, mac: MacAddr, call: impl FnOnce(&mut Session, &mut Outputs)) {
         let Some(session) = self.sessions.get_mut(&mac) else { return };
         call(session, &mut self.scratch);
-        self.carry(mac);
+        self.carry(now, mac);
         self.settle(now, mac);
     }
 
@@ -410,11 +472,10 @@ impl Sessions {
             session.partial_bytes = 0;
             self.counters.discard(Discard::Bound);
             session.responder.close(CloseReason::Incomplete, &mut self.scratch);
-            return self.carry(mac);
+            return self.carry(now, mac);
         }
         if session.responder.is_closed() {
-            self.sessions.remove(&mac);
-            return;
+            return self.remove(mac);
         }
         let next = session.responder.poll_timeout();
         if let Some(next) = next.filter(|next| session.looked_at.is_none_or(|looked_at| *next < looked_at)) {
@@ -423,23 +484,25 @@ impl Sessions {
         }
     }
 
-    fn carry(&mut self, mac: MacAddr) {
+    fn carry(&mut self, now: Instant, mac: MacAddr) {
         let vlan = self.sessions.get(&mac).and_then(|session| session.vlan);
         while let Some(payload) = self.scratch.poll_packet() {
             self.transmits.push_back(Transmit { destination: mac, vlan, payload });
         }
         while let Some(event) = self.scratch.poll_event() {
-            self.on_event(mac, event);
+            self.on_event(now, mac, event);
         }
     }
 
-    fn on_event(&mut self, mac: MacAddr, event: Event) {
+    fn on_event(&mut self, now: Instant, mac: MacAddr, event: Event) {
         let Some(session) = self.sessions.get_mut(&mac) else { return };
         match event {
-            Event::Opened { .. } => self.on_opened(mac),
+            Event::Opened { .. } => self.on_opened(now, mac),
             Event::Closed(reason) => {
                 if let Some(vm) = session.vm.take() {
-                    self.by_vm.remove(&vm);
+                    if self.by_vm.get(&vm) == Some(&mac) {
+                        self.by_vm.remove(&vm);
+                    }
                     self.events.push_back(SessionEvent::Closed { vm, mac, reason });
                 }
             }
@@ -467,20 +530,33 @@ impl Sessions {
     }
 
     /// The UUID is the one of the SYN that opened the path: a guest may change it only by a new handshake.
-    fn on_opened(&mut self, mac: MacAddr) {
+    fn on_opened(&mut self, now: Instant, mac: MacAddr) {
         let Some(session) = self.sessions.get_mut(&mac) else { return };
         let syn = session.responder.opened_by().and_then(|payload| VmmSyn::parse(payload).ok());
         let vm = syn.and_then(|syn| syn.uuid.parse::<VmUuid>().ok());
         let (Some(vm), Some(version)) = (vm, session.responder.version()) else { return };
+        if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != mac) {
+            return self.on_opened_twice(now, mac, vm, open_at);
+        }
         if let Some(old) = session.vm.replace(vm).filter(|old| *old != vm) {
             self.by_vm.remove(&old);
         }
-        if let Some(other) = self.by_vm.insert(vm, mac).filter(|other| *other != mac) {
-            // Two addresses shook hands for one UUID at the same time; the later one has it.
-            if let Some(loser) = self.sessions.get_mut(&other) {
-                loser.vm = None;
-            }
-        }
+        self.by_vm.insert(vm, mac);
         self.events.push_back(SessionEvent::Opened { vm, mac, version });
+    }
+
+    /// A handshake that was begun while nobody had the UUID is complete when somebody else has it: it comes too late,
+    /// and is told to shake hands anew, in case the other one is dead.
+    fn on_opened_twice(&mut self, now: Instant, mac: MacAddr, vm: VmUuid, open_at: MacAddr) {
+        let Some(session) = self.sessions.get_mut(&mac) else { return };
+        let (vlan, old) = (session.vlan, session.vm.take());
+        session.responder.close(CloseReason::Unanswered, &mut self.scratch);
+        if let Some(old) = old {
+            // The address had another VM's path open before, which this handshake has ended.
+            self.by_vm.remove(&old);
+            self.events.push_back(SessionEvent::Closed { vm: old, mac, reason: CloseReason::Unanswered });
+        }
+        self.events.push_back(SessionEvent::AnotherAddress { vm, open_at, mac });
+        self.say_hello(now, mac, vlan);
     }
 }

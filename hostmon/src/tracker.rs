@@ -160,6 +160,26 @@ impl Tracker {
         }
     }
 
+    /// The VM is being told to beat less often: from now on it may.
+    pub fn handle_telling(&mut self, vm: VmUuid, interval: Duration) {
+        if let Some(watch) = self.watches.get_mut(&vm) {
+            watch.interval = watch.interval.max(interval);
+        }
+    }
+
+    /// Says the VM's present state once more, for a store that was told to forget it.
+    pub fn repeat(&mut self, now: Instant, vm: VmUuid) {
+        let Some(watch) = self.watches.get(&vm) else { return };
+        match watch.state {
+            State::Beating => self.edges.push_back(Edge::Detected { vm }),
+            State::Missing => {
+                let age = now.since(watch.silent_from);
+                self.edges.push_back(Edge::Missing { vm, age, common: false });
+            }
+            State::Expected | State::Waiting => {}
+        }
+    }
+
     /// A new path to the VM was opened: its first heartbeat is an edge for whoever must know that it works.
     pub fn handle_opened(&mut self, vm: VmUuid) {
         if let Some(watch) = self.watches.get_mut(&vm) {

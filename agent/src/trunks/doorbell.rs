@@ -14,6 +14,10 @@ use vmpulse_protocol::message::Doorbell;
 use vmpulse_protocol::time::Instant;
 
 const RING_PERIOD: Duration = Duration::from_secs(30);
+/// Between two rings in any case: changes meanwhile are told by one ring.
+const RING_REST: Duration = Duration::from_secs(1);
+/// While a doorbell is on its way, the next one waits this long for its acknowledgement.
+const UNDER_WAY_REST: Duration = Duration::from_millis(100);
 /// Reports remembered until GMSG comes: more are never under way at once.
 const REPORTS_REMEMBERED: usize = 8;
 
@@ -37,10 +41,17 @@ impl Bell {
         self.next_ring = Some(now);
     }
 
-    /// A doorbell came back: ring again.
+    /// A doorbell came back: ring again, but not at once.
     pub(super) fn on_handed_back(&mut self, now: Instant) {
         if !self.unreported.is_empty() {
-            self.next_ring = Some(now);
+            self.next_ring = Some(now + RING_REST);
+        }
+    }
+
+    /// The doorbell before is still on its way.
+    pub(super) fn on_under_way(&mut self, now: Instant) {
+        if let Some(next) = self.next_ring.filter(|next| *next <= now) {
+            self.next_ring = Some(next.max(now) + UNDER_WAY_REST);
         }
     }
 

@@ -170,6 +170,8 @@ impl Trunks {
                     path.on_conflict(now);
                 }
                 self.log_closed(key, reason);
+                self.on_not_known(now, key);
+                self.on_fewer_paths();
             }
             Event::Message { delivery, payload } => self.on_message(now, key, delivery, &payload),
             Event::Delivered(token) => self.on_delivered(token),
@@ -189,6 +191,15 @@ impl Trunks {
         }
         self.bell.ring(now, Doorbell::CONNECTED);
         self.tell_suspension(now, key);
+        self.tell_shutdown(now, key);
+    }
+
+    /// A host monitor that did not answer a handshake does not know this path (another address has our UUID). If it
+    /// asked for no heartbeats either, the path is of no use: it is closed, and a Hello asked for from time to time.
+    fn on_not_known(&mut self, now: Instant, key: PathKey) {
+        if self.path(key).is_some_and(HmPath::is_useless) {
+            self.with_path(now, key, |path, out| path.initiator.close(CloseReason::Unanswered, out));
+        }
     }
 
     fn on_lost(&mut self, now: Instant, key: PathKey, reason: CloseReason) {

@@ -134,6 +134,11 @@ impl HmPath {
         self.initiator.is_open() && self.heartbeats_since_open >= HEARTBEATS_BEFORE_DOORBELL
     }
 
+    /// Open, but no heartbeats were asked for.
+    pub(super) fn is_useless(&self) -> bool {
+        self.initiator.is_open() && self.beat.is_none()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         !self.initiator.is_open() && !self.initiator.is_connecting()
     }

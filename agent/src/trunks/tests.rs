@@ -351,3 +351,52 @@ fn nonsense_is_dropped_with_its_reason() {
         assert_eq!(world.others, [dropped]);
     }
 }
+
+#[test]
+fn a_stop_that_meets_a_restarted_host_monitor_is_said_to_the_new_one() {
+    let mut world = World::new();
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    // Restarted: it knows no path, and its first word is the Hello that the shutdown message provokes.
+    world.hm = Responder::new();
+    world.trunks.handle_input(world.now, TrunkInput::Shutdown(Shutdown::Daemon));
+    world.run(0);
+    world.hello(SECOND, VMM);
+    world.run(1);
+    assert_eq!(world.texts(), ["SHDN:DAEMON"]);
+    assert!(world.others.contains(&TrunkOutput::ShutdownDone));
+}
+
+#[test]
+fn many_changes_ring_one_doorbell_at_a_time() {
+    let mut world = World::new();
+    world.starts = Some(1_000);
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(10);
+    world.connected = false;
+    for _ in 0..200 {
+        world.trunks.handle_input(world.now, TrunkInput::Ring(Doorbell::STATUS));
+    }
+    world.run(3);
+    world.connected = true;
+    world.messages.clear();
+    world.run(5);
+    assert!(world.messages.len() <= 3, "{:?}", world.messages);
+    assert!(world.texts().contains(&"DBELL:0x22"));
+}
+
+#[test]
+fn a_path_without_heartbeats_that_is_not_known_any_more_is_given_up() {
+    let mut world = World::new();
+    world.starts = None;
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    world.connected = false;
+    world.hello(FIRST, VMM);
+    world.run(16);
+    assert_eq!(world.trunks.paths(world.now)[0].state, "WAITING");
+    world.connected = true;
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    assert_eq!(world.trunks.paths(world.now)[0].state, "OPEN");
+}

@@ -15,6 +15,9 @@ use crate::pending::{Pending, Waiting};
 const LOOK_PERIOD: Duration = Duration::from_millis(40);
 /// The roster is read this often even if nothing seems to have changed.
 const ROSTER_PERIOD: Duration = Duration::from_secs(5);
+/// Between two commits: what guests say meanwhile is committed together, so that one that talks without end does not
+/// keep the disk busy. Far below the retransmission timeout.
+const COMMIT_PERIOD: Duration = Duration::from_millis(20);
 /// After a failure the store is tried again this late.
 const RETRY_PERIOD: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,10 @@ impl StoreThread {
         let _ = self.writes.send(waiting);
     }
 
+    pub(super) fn reply_now(&mut self) -> Option<Reply> {
+        self.replies.try_recv().ok()
+    }
+
     pub(super) async fn reply(&mut self) -> Option<Reply> {
         self.replies.recv().await
     }
@@ -84,7 +91,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         loop {
-            match self.waiting.recv_timeout(LOOK_PERIOD) {
+            match self.waiting.recv_timeout(self.patience()) {
                 Ok(waiting) => self.pending.push(waiting),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -96,12 +103,19 @@ impl Worker {
             if now < self.next_try {
                 continue;
             }
+            self.next_try = now + COMMIT_PERIOD;
             if let Err(error) = self.turn(now) {
                 self.next_try = now + RETRY_PERIOD;
                 self.pending.failed();
                 self.tell(Reply::Unreachable { error: with_sources(&error) });
             }
         }
+    }
+
+    /// Not longer than until what waits may be committed.
+    fn patience(&self) -> Duration {
+        let until = self.next_try.since(self.clock.now());
+        if self.pending.is_empty() { LOOK_PERIOD } else { until.clamp(Duration::from_millis(1), LOOK_PERIOD) }
     }
 
     fn turn(&mut self, now: Instant) -> Result<(), StoreError> {

@@ -138,17 +138,22 @@ impl Trunk {
         }
         if !self.up || now >= self.next_carrier_look {
             self.next_carrier_look = now + CARRIER_PERIOD;
-            self.up = self.has_carrier();
+            self.up = self.is_well();
         }
         self.up
     }
 
-    fn has_carrier(&self) -> bool {
-        match interfaces() {
-            Ok(all) => all.iter().any(|one| one.name == self.config.interface && one.up && one.running),
-            // Not knowing is no reason to stop judging.
-            Err(_) => true,
+    /// Up, with a carrier, and with the address that the socket listens for.
+    fn is_well(&mut self) -> bool {
+        // Not knowing is no reason to stop judging.
+        let Ok(all) = interfaces() else { return true };
+        let Some(adapter) = all.iter().find(|one| one.name == self.config.interface) else { return false };
+        if self.socket.as_ref().is_some_and(|socket| socket.mac() != adapter.mac) {
+            tracing::warn!(mac = %adapter.mac, "the trunk adapter has another address now");
+            self.close();
+            return false;
         }
+        adapter.up && adapter.running
     }
 
     fn on_error(&mut self, error: &LinkError) -> Outcome {

@@ -14,7 +14,7 @@ use vmpulse_protocol::wire::Version;
 use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite};
 
 use super::Monitor;
-use super::notes::Note;
+use super::notes::{Note, Stranger};
 use super::roster::Asked;
 use crate::sessions::SessionEvent;
 
@@ -53,12 +53,12 @@ impl Monitor {
             SessionEvent::Delivered { token } => self.on_delivered(now, token),
             SessionEvent::HandedBack { token } => self.on_handed_back(token),
             SessionEvent::Unanswered { vm } => self.on_unanswered(now, vm),
-            SessionEvent::CannotManage { mac, uuid } => self.on_cannot_manage(mac, uuid),
+            SessionEvent::CannotManage { mac, uuid } => self.on_cannot_manage(now, mac, uuid),
             SessionEvent::AnotherAddress { vm, open_at, mac } => {
                 self.on_another_address(now, vm, open_at, mac)
             }
             SessionEvent::VersionConflict { mac, uuid, versions } => {
-                self.on_version_conflict(mac, uuid, &versions)
+                self.on_version_conflict(now, mac, uuid, &versions)
             }
         }
     }
@@ -87,7 +87,13 @@ impl Monitor {
         if registered {
             self.write_opened(vm, mac, version);
             self.reconcile(now, vm);
-        } else if self.roster_known && self.reported.is_new(mac, "unmanaged") {
+        } else if self.roster_known {
+            self.report_unmanaged(now, vm, mac);
+        }
+    }
+
+    pub(super) fn report_unmanaged(&mut self, now: Instant, vm: VmUuid, mac: MacAddr) {
+        if self.reported.is_new(now, mac, Stranger::Unmanaged) {
             let (uuid, mac) = (vm.to_string(), mac.to_string());
             self.write(HostMonitorWrite::Discovered { uuid, mac, kind: Discovery::Unmanaged });
         }
@@ -116,7 +122,11 @@ impl Monitor {
         watched.telling = true;
         let interval_ms = watched.wanted;
         let message = match interval_ms {
-            Some(interval_ms) => Message::StartHeartbeat { interval_ms },
+            Some(interval_ms) => {
+                // It may beat by the new interval long before its acknowledgement comes.
+                self.tracker.handle_telling(vm, interval(interval_ms));
+                Message::StartHeartbeat { interval_ms }
+            }
             None => Message::StopHeartbeat,
         };
         self.send(now, vm, Asked::Heartbeats { vm, interval_ms }, &message);
@@ -141,8 +151,8 @@ impl Monitor {
         }
     }
 
-    fn on_cannot_manage(&mut self, mac: MacAddr, uuid: String) {
-        if self.reported.is_new(mac, "cannot manage") {
+    fn on_cannot_manage(&mut self, now: Instant, mac: MacAddr, uuid: String) {
+        if self.reported.is_new(now, mac, Stranger::CannotManage) {
             let text = format!("its UUID {uuid:?} is none; give the VM a UUID, or the agent a vm_uuid");
             self.note(Note::Stranger { mac, text });
             let mac = mac.to_string();
@@ -156,7 +166,7 @@ impl Monitor {
         if self.tracker.is_missing(vm) {
             return self.sessions.give_up(now, vm);
         }
-        if self.reported.is_new(mac, "uuid conflict") {
+        if self.reported.is_new(now, mac, Stranger::UuidConflict) {
             let text = format!("{mac} claims the UUID of VM {vm}, whose path is open at {open_at}");
             self.note(Note::Stranger { mac, text: text.clone() });
             let (uuid, mac) = (vm.to_string(), mac.to_string());
@@ -164,8 +174,8 @@ impl Monitor {
         }
     }
 
-    fn on_version_conflict(&mut self, mac: MacAddr, uuid: String, versions: &str) {
-        if self.reported.is_new(mac, "version conflict") {
+    fn on_version_conflict(&mut self, now: Instant, mac: MacAddr, uuid: String, versions: &str) {
+        if self.reported.is_new(now, mac, Stranger::VersionConflict) {
             let (lower, upper) = (self.config.identity.lower, self.config.identity.upper);
             let text = format!("it speaks HVNCP {versions}, this monitor {lower}-{upper}");
             self.note(Note::Stranger { mac, text: text.clone() });

@@ -1,17 +1,22 @@
 //! What is worth a line in the log, each transition once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::path::CloseReason;
+use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 
 use crate::tracker::Edge;
 
-/// Strangers reported once each, until this many were; a flood of forged addresses grows nothing.
-const REPORTED_MAXIMUM: usize = 4096;
+/// Strangers of a kind that are remembered as reported; the oldest is forgotten, and may be reported again.
+const REPORTED_MAXIMUM: usize = 1024;
+/// Reports of a kind in a [`WINDOW`]: a flood of forged addresses must not become a flood of writes.
+const REPORTS_PER_WINDOW: usize = 32;
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// A transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,13 +116,67 @@ impl fmt::Display for Note {
     }
 }
 
-/// Which strangers were reported already.
+/// What is strange about a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Stranger {
+    Unmanaged,
+    CannotManage,
+    UuidConflict,
+    VersionConflict,
+}
+
+/// Which strangers were reported already, by kind.
 #[derive(Debug, Default)]
-pub(super) struct Reported(HashSet<(MacAddr, String)>);
+pub(super) struct Reported(HashMap<Stranger, Kind>);
+
+#[derive(Debug, Default)]
+struct Kind {
+    known: HashSet<MacAddr>,
+    order: VecDeque<MacAddr>,
+    since: Option<Instant>,
+    in_window: usize,
+}
 
 impl Reported {
-    /// Whether this is to be reported: new, and there is room to remember it.
-    pub(super) fn is_new(&mut self, mac: MacAddr, what: &str) -> bool {
-        self.0.len() < REPORTED_MAXIMUM && self.0.insert((mac, what.to_owned()))
+    /// Whether this is to be reported: it was not, and not too much is at once.
+    pub(super) fn is_new(&mut self, now: Instant, mac: MacAddr, kind: Stranger) -> bool {
+        let kind = self.0.entry(kind).or_default();
+        if kind.known.contains(&mac) {
+            return false;
+        }
+        if kind.since.is_none_or(|since| now.since(since) >= WINDOW) {
+            kind.since = Some(now);
+            kind.in_window = 0;
+        }
+        if kind.in_window >= REPORTS_PER_WINDOW {
+            return false;
+        }
+        kind.in_window = kind.in_window.saturating_add(1);
+        if kind.order.len() >= REPORTED_MAXIMUM
+            && let Some(oldest) = kind.order.pop_front()
+        {
+            kind.known.remove(&oldest);
+        }
+        kind.order.push_back(mac);
+        kind.known.insert(mac)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_kind_hides_no_other_and_is_slowed_down() {
+        let mut reported = Reported::default();
+        let mac = |number: u16| MacAddr(2, 0, 0, 0, number.to_be_bytes()[0], number.to_be_bytes()[1]);
+        let now = Instant::from_millis(0);
+        let flood =
+            (0..5000).filter(|number| reported.is_new(now, mac(*number), Stranger::VersionConflict)).count();
+        assert_eq!(flood, REPORTS_PER_WINDOW);
+        assert!(reported.is_new(now, mac(1), Stranger::Unmanaged));
+        assert!(!reported.is_new(now, mac(1), Stranger::Unmanaged));
+        let later = Instant::from_millis(1000);
+        assert!(reported.is_new(later, mac(4999), Stranger::VersionConflict));
     }
 }

@@ -12,6 +12,10 @@ use crate::sessions::Receipt;
 impl Monitor {
     pub(super) fn on_message(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, payload: &[u8]) {
         let Some(message) = Message::parse(payload) else { return self.take_and_drop(now, receipt) };
+        if !self.roster_known {
+            // Who this is will be known when the store was read; until then nothing is taken.
+            return self.sessions.refuse(receipt);
+        }
         if !self.watched.contains_key(&vm) {
             // What a guest says that nobody manages is of no consequence, and must not fill the store.
             return self.take_and_drop(now, receipt);
@@ -21,25 +25,30 @@ impl Monitor {
             Message::Suspend => {
                 self.note(Note::Announced { vm, what: "monitoring suspended by its administrator" });
                 let reason = SuspendReason::Administrator;
-                self.write_for(receipt, HostMonitorWrite::Suspended { vm, reason });
+                self.write_for(vm, receipt, HostMonitorWrite::Suspended { vm, reason });
             }
             Message::Resume => {
                 self.note(Note::Announced { vm, what: "monitoring resumed by its administrator" });
-                self.write_for(receipt, HostMonitorWrite::Resumed { vm });
+                self.write_for(vm, receipt, HostMonitorWrite::Resumed { vm });
             }
             Message::Doorbell(bits) => {
-                self.write_for(receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 })
+                self.write_for(vm, receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 })
             }
-            Message::Report { tag, xml } => {
+            // Only what was asked for: a guest cannot fill the store with reports.
+            Message::Report { tag, xml } if self.asked_reports.get(&vm) == Some(&tag) => {
+                self.asked_reports.remove(&vm);
                 let payload = xml.to_vec();
-                self.write_for(receipt, HostMonitorWrite::Report { vm, message: tag, payload });
+                self.write_for(vm, receipt, HostMonitorWrite::Report { vm, message: tag, payload });
             }
-            Message::ReportClear { tag } => {
-                self.write_for(receipt, HostMonitorWrite::ReportCleared { vm, message: tag });
+            Message::ReportClear { tag } if self.taken_reports.get(&vm) == Some(&tag) => {
+                self.taken_reports.remove(&vm);
+                self.write_for(vm, receipt, HostMonitorWrite::ReportCleared { vm, message: tag });
             }
             Message::Heartbeat { .. }
             | Message::StartHeartbeat { .. }
             | Message::StopHeartbeat
+            | Message::Report { .. }
+            | Message::ReportClear { .. }
             | Message::ReportRequest { .. }
             | Message::ReportTaken { .. } => self.take_and_drop(now, receipt),
         }
@@ -51,7 +60,7 @@ impl Monitor {
             Shutdown::Os => ("the guest is shutting down", SuspendReason::Os),
         };
         self.note(Note::Announced { vm, what });
-        self.write_for(receipt, HostMonitorWrite::Suspended { vm, reason });
+        self.write_for(vm, receipt, HostMonitorWrite::Suspended { vm, reason });
     }
 
     /// Not acknowledging it would make the guest repeat it and give up its path.

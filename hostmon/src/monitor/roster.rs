@@ -9,6 +9,7 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_store::{HostMonitorRequest, HostMonitorWrite, RequestKind, Roster, RosterVm, VmState};
 
 use super::Monitor;
+use crate::sessions::SessionView;
 
 /// What a message to a guest is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +28,20 @@ impl Monitor {
             gone.remove(&vm.uuid);
             self.on_roster_vm(now, vm);
         }
+        for vm in &roster.visiting {
+            gone.remove(&vm.uuid);
+            self.on_visiting(now, vm);
+        }
         for vm in gone {
             // Of another host, but heard here: it stays watched.
             if !(self.elsewhere.contains(&vm) && self.sessions.is_open(vm)) {
                 self.on_roster_vm_gone(now, vm);
             }
         }
-        self.roster_known = true;
+        self.tell_registered(&roster.vms, &roster.visiting);
+        if !std::mem::replace(&mut self.roster_known, true) {
+            self.on_first_roster(now);
+        }
         let open: BTreeSet<i64> = roster.requests.iter().map(|request| request.tag).collect();
         self.requests.retain(|tag| open.contains(tag));
         for request in roster.requests {
@@ -41,15 +49,20 @@ impl Monitor {
         }
     }
 
-    fn on_roster_vm(&mut self, now: Instant, vm: &RosterVm) {
-        let wanted = match vm.state {
+    /// At which interval the VM is to beat, if it is.
+    fn wanted(&self, vm: &RosterVm) -> Option<u32> {
+        match vm.state {
             VmState::Starting | VmState::Started | VmState::Suspended => {
                 Some(vm.heartbeat_interval_ms.unwrap_or(self.config.heartbeat_interval_ms))
             }
             VmState::Added | VmState::Stopping | VmState::Stopped | VmState::Removing | VmState::Unknown => {
                 None
             }
-        };
+        }
+    }
+
+    fn on_roster_vm(&mut self, now: Instant, vm: &RosterVm) {
+        let wanted = self.wanted(vm);
         let new = !self.watched.contains_key(&vm.uuid);
         self.watched.entry(vm.uuid).or_default().wanted = wanted;
         if let Some(session) = self.sessions.view(vm.uuid).filter(|_| new) {
@@ -67,6 +80,40 @@ impl Monitor {
         self.reconcile(now, vm.uuid);
     }
 
+    /// A VM of another host that was heard here: it is watched here, also after a restart. Alive is alive.
+    fn on_visiting(&mut self, now: Instant, vm: &RosterVm) {
+        let wanted = self.wanted(vm);
+        self.watched.entry(vm.uuid).or_default().wanted = wanted;
+        match (wanted, vm.path.as_ref().filter(|_| !self.roster_known)) {
+            (Some(interval_ms), Some(path)) => {
+                self.tracker.expect(now, vm.uuid, super::guests::interval(interval_ms), path.missed);
+            }
+            (Some(_), None) => {}
+            (None, _) => self.unwatch(vm.uuid),
+        }
+        self.reconcile(now, vm.uuid);
+    }
+
+    /// Guests that shook hands before anything was known of them are looked at now.
+    fn on_first_roster(&mut self, now: Instant) {
+        let open: Vec<SessionView> = self.sessions.views().collect();
+        for session in open {
+            if self.elsewhere.contains(&session.vm) && !self.watched.contains_key(&session.vm) {
+                self.watched.entry(session.vm).or_default().wanted = Some(self.config.heartbeat_interval_ms);
+                self.write_opened(session.vm, session.mac, session.version);
+                self.reconcile(now, session.vm);
+            } else if !self.watched.contains_key(&session.vm) {
+                self.report_unmanaged(now, session.vm, session.mac);
+            }
+        }
+    }
+
+    fn tell_registered(&mut self, vms: &[RosterVm], visiting: &[RosterVm]) {
+        let all = vms.iter().chain(visiting);
+        let addresses = all.clone().filter_map(|vm| vm.path.as_ref()?.mac.parse().ok()).collect();
+        self.sessions.handle_registered(all.map(|vm| vm.uuid).collect(), addresses);
+    }
+
     /// Removed from the store, or registered on another host now.
     fn on_roster_vm_gone(&mut self, now: Instant, vm: VmUuid) {
         if let Some(watched) = self.watched.get_mut(&vm) {
@@ -75,6 +122,8 @@ impl Monitor {
         self.unwatch(vm);
         self.reconcile(now, vm);
         self.watched.remove(&vm);
+        self.asked_reports.remove(&vm);
+        self.taken_reports.remove(&vm);
     }
 
     fn unwatch(&mut self, vm: VmUuid) {
@@ -91,14 +140,18 @@ impl Monitor {
         }
         match request.what {
             // The roster that brought the request was applied already.
-            RequestKind::Reconsider(_) => {
+            RequestKind::Reconsider(vm) => {
+                // The store may have begun anew with it: what was said before is said again.
+                self.tracker.repeat(now, vm);
                 self.requests.insert(tag);
                 self.write(HostMonitorWrite::RequestDone { tag });
             }
             RequestKind::AskReport { vm, message } => {
+                self.asked_reports.insert(vm, message);
                 self.ask(now, vm, tag, &Message::ReportRequest { tag: message, what: "apps" });
             }
             RequestKind::ReportTaken { vm, message } => {
+                self.taken_reports.insert(vm, message);
                 self.ask(now, vm, tag, &Message::ReportTaken { tag: message });
             }
         }

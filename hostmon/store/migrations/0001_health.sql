@@ -44,7 +44,9 @@ CREATE TABLE host_monitor (
     heartbeat_at INTEGER,
     state TEXT NOT NULL DEFAULT 'DOWN' CHECK (state IN ('UP', 'DOWN', 'REMOVED')),
     reason INTEGER NOT NULL DEFAULT 0,
-    mode TEXT NOT NULL DEFAULT 'DOWN' CHECK (mode IN ('GLOBAL', 'LOCAL', 'DOWN'))
+    mode TEXT NOT NULL DEFAULT 'DOWN' CHECK (mode IN ('GLOBAL', 'LOCAL', 'DOWN')),
+    -- It cannot hear its trunk reliably, so its paths are unknown.
+    blind INTEGER NOT NULL DEFAULT 0 CHECK (blind IN (0, 1))
 ) STRICT;
 
 CREATE INDEX host_monitor_by_host ON host_monitor (host_id, uuid);
@@ -97,7 +99,8 @@ CREATE TABLE path (
     host_monitor_id INTEGER NOT NULL REFERENCES host_monitor (id) ON DELETE CASCADE,
     mac TEXT NOT NULL,
     version TEXT NOT NULL,
-    -- Open at some time since monitoring of the VM was started. Others say nothing about the VM.
+    -- Heard beating or missing at some time since monitoring of the VM was started. Others, though opened, say
+    -- nothing about the VM.
     counted INTEGER NOT NULL CHECK (counted IN (0, 1)),
     -- Heartbeats came since it was opened, and come.
     beating INTEGER NOT NULL CHECK (beating IN (0, 1)),

@@ -109,7 +109,8 @@ pub trait Store: Send {
 
     /// Asks for the VM's report (PUT_MSG), and acknowledges its doorbell as reported under `acknowledge`, in
     /// one transaction. A request of the VM not answered yet is replaced. The request goes to the host
-    /// monitor of its most recently heard path. Returns the request's tag; `None` if no path is open.
+    /// monitor of its most recently heard path. Returns the request's tag; `None` if no counted and known path is
+    /// without a silence.
     fn report_request(
         &mut self,
         vm: VmUuid,
@@ -163,6 +164,7 @@ pub trait Store: Send {
 
     /// What this host monitor is to do: the VMs of its host, its paths as the store knows them, and open
     /// requests to it of the last 10 minutes. Also every VM of other hosts (a guest of another host is MOVED, not
-    /// unknown).
+    /// unknown), and those of them with a counted path here in full, so that a restarted host monitor expects
+    /// them.
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError>;
 }

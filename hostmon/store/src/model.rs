@@ -284,8 +284,9 @@ pub struct VmAttention {
     pub discovery: Option<Discovery>,
 }
 
-/// Silence of a VM. Only when every counted path misses: every path once open since START_VM whose host monitor
-/// is responsive and GLOBAL, and at least one.
+/// Silence of a VM. Only when every counted path misses that is known, and at least one is. A path counts from its
+/// first heartbeats or its first silence since START_VM, not from its handshake. It is known while its host monitor
+/// is responsive, GLOBAL and hears its trunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissedHeartbeats {
     /// Age of the *youngest* silence: how long the VM has been silent altogether.
@@ -315,9 +316,9 @@ pub struct VmView {
     pub agent_seen_at: Option<StoreTime>,
     /// Whether a version conflict of its agent is on record.
     pub version_conflict: bool,
-    /// Every path that was ever open since START_VM.
+    /// Every path that counts: heard beating or missing since START_VM.
     pub paths: Vec<PathView>,
-    /// See [`MissedHeartbeats`]; `None` while any counted path beats, or none counts.
+    /// See [`MissedHeartbeats`]; `None` while any known path beats, or none is known.
     pub missed: Option<MissedHeartbeats>,
     /// Its own settings.
     pub settings: VmSettings,
@@ -337,7 +338,7 @@ pub struct PathView {
     pub mac: String,
     /// `None` while heartbeats come; else how long none came.
     pub missed: Option<Duration>,
-    /// Whether its host monitor is responsive and GLOBAL; else the path is *unknown*.
+    /// Whether its host monitor is responsive, GLOBAL and hears its trunk; else the path is *unknown*.
     pub known: bool,
     /// Running protocol version.
     pub version: String,
@@ -495,6 +496,9 @@ pub struct Roster {
     pub vms: Vec<RosterVm>,
     /// VMs registered on other hosts.
     pub elsewhere: Vec<VmUuid>,
+    /// Those of them whose path here counts: they were heard here and must be watched here, also by a monitor
+    /// that was restarted since. `path` is always there.
+    pub visiting: Vec<RosterVm>,
     /// Requests to it, oldest first.
     pub requests: Vec<HostMonitorRequest>,
 }
@@ -510,7 +514,7 @@ pub struct RosterVm {
     pub suspended: Option<SuspendReason>,
     /// `None`: the host monitor's default.
     pub heartbeat_interval_ms: Option<u32>,
-    /// This host monitor's path to it, if one was ever open since START_VM: its open silence.
+    /// This host monitor's path to it, if it counts ([`MissedHeartbeats`]): its open silence.
     pub path: Option<RosterPath>,
 }
 

@@ -35,9 +35,16 @@ pub enum HostMonitorWrite {
         /// A sentence.
         text: String,
     },
+    /// Whether it can hear its trunk reliably. While it cannot, its paths are *unknown*: neither silent nor
+    /// proof of life, nor awaited by a STARTING VM. A start ([`HostMonitorWrite::Started`]) hears again.
+    TrunkHeard {
+        /// False: blind.
+        heard: bool,
+    },
     /// A handshake completed. A suspension by SHDN ends with it; a VM of another host or an unregistered one is
-    /// recorded as discovered. Every registered VM gets or keeps its path row, an open silence with it; the path
-    /// counts from the moment the VM is monitored and it is heard of (opened, detected or missing).
+    /// recorded as discovered. Proves no heartbeat: a new path does not count, and one that counts keeps its open
+    /// silence. It counts from its first [`HostMonitorWrite::PathDetected`] or [`HostMonitorWrite::PathMissing`]
+    /// since START_VM.
     PathOpened {
         /// Which VM.
         vm: VmUuid,
@@ -46,13 +53,14 @@ pub enum HostMonitorWrite {
         /// Running version, as `2.1`.
         version: String,
     },
-    /// Heartbeats arrive: the path beats. Ends an open silence. STARTING becomes STARTED when a path beats and
-    /// every host monitor of the host that is UP and responsive has one that does.
+    /// Heartbeats arrive: the path counts and beats. Ends an open silence. STARTING becomes STARTED when a path
+    /// beats and every host monitor of the host that is UP and whose paths are known has one that does.
+    /// Ignored unless the VM is monitored.
     PathDetected {
         /// Which VM.
         vm: VmUuid,
     },
-    /// The path fell silent.
+    /// The path counts and is silent. Ignored unless the VM is monitored.
     PathMissing {
         /// Which VM.
         vm: VmUuid,

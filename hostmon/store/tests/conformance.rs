@@ -61,6 +61,8 @@ macro_rules! cases {
                 states {
                     started_when_every_responsive_monitor_has_a_beating_path
                     a_silent_monitor_does_not_hold_a_vm_back
+                    a_blind_monitor_neither_starts_a_vm_nor_holds_it_back
+                    a_visitor_starts_when_its_only_monitor_hears_again
                     a_shutdown_ends_with_the_next_handshake
                     an_administrators_suspension_ends_with_resume_only
                     both_suspensions_must_end
@@ -71,13 +73,18 @@ macro_rules! cases {
                     a_vm_is_silent_when_every_path_is
                     the_age_is_that_of_the_missing_edge
                     unknown_is_never_silence
+                    a_blind_monitor_neither_vetoes_nor_is_silent
+                    hearing_again_or_starting_ends_blindness
                     unmonitored_vms_are_not_silent
                     common_only_if_all_are
                     paths_of_an_earlier_monitoring_do_not_count
                     a_forgotten_path_does_not_count
                     a_moved_vm_counts_wherever_it_is_heard
                     a_reopened_path_keeps_its_silence
+                    a_handshake_elsewhere_hides_no_silence
+                    a_path_counts_from_its_first_edge
                     the_roster_keeps_open_silences
+                    the_roster_expects_visitors
                 }
                 attention {
                     healthy_vms_need_none
@@ -101,6 +108,7 @@ macro_rules! cases {
                     an_exchange_from_doorbell_to_clear
                     only_the_open_request_is_answered
                     a_request_needs_an_open_path
+                    a_request_needs_a_path_that_counts
                     an_older_report_changes_nothing
                     a_guest_clears_its_own_exchange_only
                     nothing_piles_up

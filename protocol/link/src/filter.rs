@@ -10,7 +10,7 @@
 
 use libc::{
     BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SKF_AD_OFF,
-    SKF_AD_VLAN_TAG, SKF_AD_VLAN_TAG_PRESENT,
+    SKF_AD_VLAN_TAG, SKF_AD_VLAN_TAG_PRESENT, SKF_AD_VLAN_TPID,
 };
 
 use crate::MacAddr;
@@ -71,12 +71,12 @@ impl Filter {
             && self.vlan.is_none_or(|vlan| tag.is_some_and(|tag| tag.tci & VLAN_MASK == vlan))
     }
 
-    /// The rule as a program for the kernel, but for the kind of the tag.
+    /// The rule as a program for the kernel.
     pub(crate) fn program(&self) -> Vec<Instruction> {
         let addresses = self.address_steps();
-        let vlan = self.vlan.map(vlan_steps);
+        let vlan = TAG_STEPS.into_iter().chain(self.vlan.map(vlan_steps).into_iter().flatten());
         let vlan_at = addresses.len();
-        let steps: Vec<Step> = addresses.into_iter().chain(vlan.into_iter().flatten()).collect();
+        let steps: Vec<Step> = addresses.into_iter().chain(vlan).collect();
         let take_at = steps.len();
         let assemble = |(at, step): (usize, &Step)| step.assemble(at, vlan_at, take_at + 1);
         let mut program: Vec<Instruction> = steps.iter().enumerate().map(assemble).collect();
@@ -108,6 +108,14 @@ impl Filter {
         ]
     }
 }
+
+/// No tag, or an 802.1Q one: a flood of frames with another tag must not reach the daemon either.
+const TAG_STEPS: [Step; 4] = [
+    Step::Do(LOAD_BYTE, ancillary(SKF_AD_VLAN_TAG_PRESENT)),
+    Step::IfEqual(0, To::Skip(2), To::Next),
+    Step::Do(LOAD_HALF, ancillary(SKF_AD_VLAN_TPID)),
+    Step::IfEqual(TPID as u32, To::Next, To::Drop),
+];
 
 fn vlan_steps(vlan: u16) -> [Step; 5] {
     [

@@ -220,7 +220,8 @@ impl Initiator {
         }
     }
 
-    fn close(&mut self, reason: CloseReason, out: &mut Outputs) {
+    /// Closes the channel; everything queued is handed back. A candidate goes on.
+    pub fn close(&mut self, reason: CloseReason, out: &mut Outputs) {
         if let Some(mut open) = self.open.take() {
             open.channel.hand_back(out);
             out.event(Event::Closed(reason));

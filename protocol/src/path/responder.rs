@@ -106,13 +106,7 @@ impl Responder {
         out: &mut Outputs,
     ) -> SynOutcome {
         acknowledge_syn(packet.number, out);
-        let repeated = |request: &Request| {
-            request.number == packet.number
-                && request.payload == packet.payload
-                && now.since(request.at) < HISTORY_AGE
-        };
-        let known = self.candidate.iter().map(|candidate| &candidate.request);
-        if known.chain(self.open.iter().map(|open| &open.request)).any(repeated) {
+        if self.is_repetition(now, packet) {
             return SynOutcome::Repeated;
         }
         let mut random = fastrand::Rng::with_seed(seed);
@@ -127,6 +121,18 @@ impl Responder {
         let request = Request { number: packet.number, payload: packet.payload.to_vec(), at: now };
         self.candidate = Some(Candidate { request, syn, running });
         if running.is_some() { SynOutcome::Begun } else { SynOutcome::VersionConflict }
+    }
+
+    /// Whether this SYN|BEG is the one by which the channel or the candidate was begun.
+    #[must_use]
+    pub fn is_repetition(&self, now: Instant, packet: &Packet<'_>) -> bool {
+        let repeated = |request: &Request| {
+            request.number == packet.number
+                && request.payload == packet.payload
+                && now.since(request.at) < HISTORY_AGE
+        };
+        let candidate = self.candidate.as_ref().map(|candidate| &candidate.request);
+        candidate.into_iter().chain(self.open.as_ref().map(|open| &open.request)).any(repeated)
     }
 
     /// Takes any packet but Hello and SYN|BEG.

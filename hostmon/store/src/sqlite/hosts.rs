@@ -14,10 +14,11 @@ macro_rules! responsive {
     };
 }
 
-/// SQL: whether what the host monitor `m` says of its paths counts at `?1`; else they are *unknown*.
+/// SQL: whether what the host monitor `m` says of its paths counts at `?1`; else they are *unknown*. It must live,
+/// reach the store and hear its trunk.
 macro_rules! known {
     () => {
-        concat!("(m.mode = 'GLOBAL' AND ", super::hosts::responsive!(), ")")
+        concat!("(m.mode = 'GLOBAL' AND m.blind = 0 AND ", $crate::sqlite::hosts::responsive!(), ")")
     };
 }
 

@@ -59,6 +59,7 @@ impl Turn<'_> {
             Write::Heartbeat => self.on_heartbeat(from),
             Write::NodeChanged { state, reason, mode } => self.on_node(from, *state, *reason, *mode),
             Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
+            Write::TrunkHeard { heard } => self.on_trunk_heard(from, *heard),
             Write::PathOpened { vm, mac, version } => self.on_opened(from, *vm, mac, version),
             Write::PathDetected { vm } => self.on_detected(from, *vm),
             Write::PathMissing { vm, age, common } => self.on_missing(from, *vm, *age, *common),
@@ -80,11 +81,11 @@ impl Turn<'_> {
         }
     }
 
-    /// It runs and its writes reach the store: UP and GLOBAL.
+    /// It runs, hears its trunk, and its writes reach the store: UP and GLOBAL.
     fn on_started(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
         let sql = "UPDATE host_monitor SET trunk = ?2, mac = ?3, vlan = ?4, incarnation = ?5, versions = ?6,
-                   heartbeat_interval_us = ?7, heartbeat_at = ?8, state = 'UP', reason = 0, mode = 'GLOBAL'
-                   WHERE id = ?1";
+                   heartbeat_interval_us = ?7, heartbeat_at = ?8, state = 'UP', reason = 0, mode = 'GLOBAL',
+                   blind = 0 WHERE id = ?1";
         let interval_us = i64::try_from(start.heartbeat_interval.as_micros()).unwrap_or(i64::MAX / 8).max(1);
         let HostMonitorStart { trunk, mac, vlan, incarnation, versions, heartbeat_interval: _ } = start;
         run(self.db, sql, params![from, trunk, mac, vlan, incarnation, versions, interval_us, self.now.0])?;
@@ -104,6 +105,11 @@ impl Turn<'_> {
             self.starting_vms_check(from)?;
         }
         Ok(())
+    }
+
+    fn on_trunk_heard(self, from: i64, heard: bool) -> Result<(), StoreError> {
+        let sql = "UPDATE host_monitor SET blind = ?2 WHERE id = ?1 AND blind <> ?2";
+        if run(self.db, sql, params![from, !heard])? > 0 { self.starting_vms_check(from) } else { Ok(()) }
     }
 
     fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {

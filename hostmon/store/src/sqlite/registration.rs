@@ -104,7 +104,7 @@ impl Turn<'_> {
         found.ok_or(StoreError::UnknownVm(vm))
     }
 
-    /// Paths opened earlier count again when they are heard of again.
+    /// Paths known from before count again when they are detected or missing again.
     fn vm_start(self, vm: i64) -> Result<(), StoreError> {
         let sql = "UPDATE vm SET silence_from = ?2, shutdown = NULL, suspended_at = NULL,
                    state_before_suspension = NULL WHERE id = ?1";

@@ -18,7 +18,7 @@ use super::requests::Opcode;
 use super::rows::{age, all, first, run, typed};
 use crate::*;
 
-/// The open path that was heard last.
+/// The counted path without a silence that was heard last.
 const BEST_PATH: &str = concat!(
     "SELECT p.host_monitor_id FROM path p JOIN host_monitor m ON m.id = p.host_monitor_id
      WHERE p.vm_id = ?2 AND p.counted = 1 AND p.missing_since IS NULL AND ",

@@ -7,11 +7,27 @@ use super::Turn;
 use super::rows::{age, all, first, typed, typed_option};
 use crate::*;
 
-const VMS: &str = "
-    SELECT v.uuid, v.state, CASE WHEN v.suspended_by_administrator THEN 'ADMINISTRATOR' ELSE v.shutdown END,
-           v.heartbeat_interval_ms, p.mac, max(p.missing_since, v.silence_from)
-    FROM vm v LEFT JOIN path p ON p.vm_id = v.id AND p.host_monitor_id = ?1 AND p.counted = 1
-    WHERE v.host_id = ?2 ORDER BY v.uuid";
+macro_rules! vm_columns {
+    () => {
+        "v.uuid, v.state, CASE WHEN v.suspended_by_administrator THEN 'ADMINISTRATOR' ELSE v.shutdown END,
+           v.heartbeat_interval_ms, p.mac, max(p.missing_since, v.silence_from)"
+    };
+}
+
+const VMS: &str = concat!(
+    "SELECT ",
+    vm_columns!(),
+    " FROM vm v LEFT JOIN path p ON p.vm_id = v.id AND p.host_monitor_id = ?1 AND p.counted = 1
+    WHERE v.host_id = ?2 ORDER BY v.uuid"
+);
+
+/// VMs of others that were heard here.
+const VISITING: &str = concat!(
+    "SELECT ",
+    vm_columns!(),
+    " FROM path p JOIN vm v ON v.id = p.vm_id
+    WHERE p.host_monitor_id = ?1 AND p.counted = 1 AND v.host_id IS NOT ?2 ORDER BY v.uuid"
+);
 
 const ELSEWHERE: &str = "SELECT uuid FROM vm WHERE host_id IS NOT ?1 ORDER BY uuid";
 
@@ -29,6 +45,7 @@ impl Turn<'_> {
         Ok(Roster {
             vms: all(self.db, VMS, params![id, host], |row| self.roster_vm(row))?,
             elsewhere: all(self.db, ELSEWHERE, [host], |row| typed(row, 0))?,
+            visiting: all(self.db, VISITING, params![id, host], |row| self.roster_vm(row))?,
             requests: all(self.db, REQUESTS, [id, oldest], request)?,
         })
     }

@@ -7,7 +7,7 @@ use crate::MissedHeartbeats;
 /// What one path says of its VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PathHealth {
-    /// Its host monitor is responsive and GLOBAL; else it says nothing.
+    /// Its host monitor is responsive, GLOBAL and not blind; else it says nothing.
     pub(super) known: bool,
     /// Age of its open silence.
     pub(super) missed: Option<Duration>,

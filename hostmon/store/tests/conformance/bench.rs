@@ -53,6 +53,10 @@ pub(crate) fn missing(number: u32, age_s: u64) -> HostMonitorWrite {
     HostMonitorWrite::PathMissing { vm: vm(number), age: seconds(age_s), common: false }
 }
 
+pub(crate) fn heard(heard: bool) -> HostMonitorWrite {
+    HostMonitorWrite::TrunkHeard { heard }
+}
+
 pub(crate) fn doorbell(number: u32, bits: u32) -> HostMonitorWrite {
     HostMonitorWrite::Doorbell { vm: vm(number), bits }
 }

@@ -102,6 +102,18 @@ pub(crate) fn a_request_needs_an_open_path(bench: &mut Bench) {
     assert!(matches!(bench.store.report_request(vm(9), None), Err(StoreError::UnknownVm(_))));
 }
 
+pub(crate) fn a_request_needs_a_path_that_counts(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.add_vm(1, 1);
+    bench.store.vms_start(&[vm(1)]).unwrap();
+    bench.write(11, &[opened(1)]);
+    assert_eq!(bench.store.report_request(vm(1), None).unwrap(), None, "a handshake proves no heartbeat");
+    bench.write(11, &[detected(1), heard(false)]);
+    assert_eq!(bench.store.report_request(vm(1), None).unwrap(), None, "a blind monitor hears no answer");
+    bench.write(11, &[heard(true)]);
+    assert!(bench.store.report_request(vm(1), None).unwrap().is_some());
+}
+
 pub(crate) fn an_older_report_changes_nothing(bench: &mut Bench) {
     bench.started();
     let tag = ask(bench);

@@ -36,6 +36,29 @@ pub(crate) fn a_silent_monitor_does_not_hold_a_vm_back(bench: &mut Bench) {
     assert_eq!(bench.vm(1).state, VmState::Started, "host monitor 12 is silent for 75 s");
 }
 
+pub(crate) fn a_blind_monitor_neither_starts_a_vm_nor_holds_it_back(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.add_vm(1, 1);
+    bench.store.vms_start(&[vm(1)]).unwrap();
+    bench.write(11, &[heard(false), opened(1), detected(1)]);
+    bench.write(12, &[heard(false)]);
+    assert_eq!(bench.vm(1).state, VmState::Starting, "nobody knows whether it beats");
+    bench.write(11, &[heard(true)]);
+    assert_eq!(bench.vm(1).state, VmState::Started, "host monitor 12 does not hear it, nor anything else");
+}
+
+pub(crate) fn a_visitor_starts_when_its_only_monitor_hears_again(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.add_host(2);
+    bench.add_vm(1, 1);
+    bench.store.vms_start(&[vm(1)]).unwrap();
+    bench.pass(75);
+    bench.write(21, &[HostMonitorWrite::Heartbeat, heard(false), detected(1)]);
+    assert_eq!(bench.vm(1).state, VmState::Starting);
+    bench.write(21, &[heard(true)]);
+    assert_eq!(bench.vm(1).state, VmState::Started, "its own host monitors are silent");
+}
+
 pub(crate) fn a_shutdown_ends_with_the_next_handshake(bench: &mut Bench) {
     bench.started();
     bench.write(11, &[suspended(1, OS)]);

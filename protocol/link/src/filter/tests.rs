@@ -18,6 +18,9 @@ fn run(program: &[Instruction], frame: &[u8], tag: Option<Tag>) -> Option<u32> {
         at += 1;
         match u32::from(code) {
             LOAD_BYTE if operand == ancillary(SKF_AD_VLAN_TAG_PRESENT) => accumulator = tag.is_some().into(),
+            LOAD_HALF if operand == ancillary(SKF_AD_VLAN_TPID) => {
+                accumulator = tag.map_or(0, |tag| tag.tpid.into())
+            }
             LOAD_HALF if operand == ancillary(SKF_AD_VLAN_TAG) => {
                 accumulator = tag.map_or(0, |tag| tag.tci.into())
             }
@@ -79,10 +82,10 @@ fn kernel_and_user_space_follow_the_same_rule() {
 }
 
 #[test]
-fn a_provider_tag_is_not_ours_even_where_the_kernel_lets_it_through() {
+fn a_provider_tag_is_not_ours() {
     let filter = Filter { mac: OWN, ethertype: 0x88B5, vlan: None };
     let header = Header { destination: OWN, source: NEAR, ethertype: 0x88B5 };
-    assert_eq!(verdicts(filter, header, Some(Tag { tpid: 0x88A8, tci: 100 })), (true, false));
+    assert_eq!(verdicts(filter, header, Some(Tag { tpid: 0x88A8, tci: 100 })), (false, false));
 }
 
 #[test]
@@ -92,18 +95,22 @@ fn the_program_is_what_it_was_when_last_read_by_a_person() {
         filter.program().iter().map(|i| (i.code, i.jump_true, i.jump_false, i.operand)).collect();
     let expected = [
         (0x28, 0, 0, 12),
-        (0x15, 0, 17, 0x88B5),
+        (0x15, 0, 21, 0x88B5),
         (0x20, 0, 0, 6),
         (0x15, 0, 2, 0x5254_0000),
         (0x28, 0, 0, 10),
-        (0x15, 13, 0, 0x0001),
+        (0x15, 17, 0, 0x0001),
         (0x20, 0, 0, 0),
         (0x15, 0, 2, 0x5254_0000),
         (0x28, 0, 0, 4),
-        (0x15, 3, 9, 0x0001),
-        (0x15, 0, 8, 0xFFFF_FFFF),
+        (0x15, 3, 13, 0x0001),
+        (0x15, 0, 12, 0xFFFF_FFFF),
         (0x28, 0, 0, 4),
-        (0x15, 0, 6, 0xFFFF),
+        (0x15, 0, 10, 0xFFFF),
+        (0x30, 0, 0, 0xFFFF_F030),
+        (0x15, 2, 0, 0),
+        (0x28, 0, 0, 0xFFFF_F03C),
+        (0x15, 0, 6, 0x8100),
         (0x30, 0, 0, 0xFFFF_F030),
         (0x15, 4, 0, 0),
         (0x28, 0, 0, 0xFFFF_F02C),

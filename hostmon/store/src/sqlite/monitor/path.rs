@@ -7,21 +7,31 @@ use vmpulse_protocol::id::VmUuid;
 
 use super::VmRow;
 use crate::sqlite::Turn;
-use crate::sqlite::hosts::responsive;
+use crate::sqlite::hosts::known;
 use crate::sqlite::rows::{all, first, run};
 use crate::*;
 
-/// STARTING is over when a path beats, and every host monitor of the VM's host that is up and responsive has one
-/// that does. One that is not says nothing: it does not hold the VM back. (Which paths a VM should have is not
-/// verified yet; then only those count.)
+/// STARTING is over when a known path beats, and every host monitor of the VM's host that is up and whose paths are
+/// known has one that does. Any other says nothing: it neither starts the VM nor holds it back. (Which paths a VM
+/// should have is not verified yet; then only those count.)
 const EVERY_PATH_BEATS: &str = concat!(
-    "SELECT EXISTS (SELECT 1 FROM path WHERE vm_id = ?2 AND beating = 1)
+    "SELECT EXISTS (SELECT 1 FROM path p JOIN host_monitor m ON m.id = p.host_monitor_id
+            WHERE p.vm_id = ?2 AND p.beating = 1 AND ",
+    known!(),
+    ")
         AND NOT EXISTS (SELECT 1 FROM vm v JOIN host_monitor m ON m.host_id = v.host_id
             LEFT JOIN path p ON p.vm_id = v.id AND p.host_monitor_id = m.id
             WHERE v.id = ?2 AND m.state = 'UP' AND coalesce(p.beating, 0) = 0 AND ",
-    responsive!(),
+    known!(),
     ")"
 );
+
+/// VMs in STARTING that a host monitor has a say in: those of its host, and those of others that beat here.
+const STARTING_VMS: &str = "
+    SELECT v.id, v.host_id FROM host_monitor m JOIN vm v ON v.host_id = m.host_id
+    WHERE m.id = ?1 AND v.state = 'STARTING'
+    UNION SELECT v.id, v.host_id FROM path p JOIN vm v ON v.id = p.vm_id
+    WHERE p.host_monitor_id = ?1 AND p.beating = 1 AND v.state = 'STARTING'";
 
 impl Turn<'_> {
     pub(super) fn on_opened(self, from: i64, vm: VmUuid, mac: &str, version: &str) -> Result<(), StoreError> {
@@ -41,13 +51,13 @@ impl Turn<'_> {
         }
     }
 
-    /// An open silence stays: only heartbeats end it.
+    /// A handshake proves no heartbeat: whether the path counts, and an open silence, stay as they are.
     fn path_keep(self, from: i64, vm: VmRow, mac: &str, version: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)
+                   VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)
                    ON CONFLICT DO UPDATE SET mac = excluded.mac, version = excluded.version,
-                   counted = max(counted, excluded.counted), heard_at = excluded.heard_at";
-        run(self.db, sql, params![vm.id, from, mac, version, vm.monitored(), self.now.0]).map(drop)
+                   heard_at = excluded.heard_at";
+        run(self.db, sql, params![vm.id, from, mac, version, self.now.0]).map(drop)
     }
 
     pub(super) fn on_detected(self, from: i64, vm: VmUuid) -> Result<(), StoreError> {
@@ -92,11 +102,7 @@ impl Turn<'_> {
 
     /// A host monitor's own condition may have been all that a STARTING VM waited for.
     pub(super) fn starting_vms_check(self, from: i64) -> Result<(), StoreError> {
-        let Some(host) = self.host_of(from)? else {
-            return Ok(());
-        };
-        let sql = "SELECT id FROM vm WHERE host_id = ?1 AND state = 'STARTING'";
-        for id in all(self.db, sql, [host], |row| Ok(row.get(0)?))? {
+        for (id, host) in all(self.db, STARTING_VMS, [from], |row| Ok((row.get(0)?, row.get(1)?)))? {
             self.starting_check(VmRow { id, host, state: VmState::Starting })?;
         }
         Ok(())
