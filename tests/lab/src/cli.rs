@@ -112,8 +112,12 @@ pub(crate) enum Inside {
     Capture { interface: String, file: PathBuf },
     /// Send the frames given on standard input
     Send { interface: String },
-    /// Connect standard input and output with a real guest's shell
-    Attach { socket: PathBuf },
+    /// Connect standard input and output with a real guest's shell, or run one command in it
+    Attach {
+        socket: PathBuf,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::workspace::{make_dir, write};
 
 pub(crate) use agent::Agent;
 pub(crate) use application::Application;
-pub(crate) use chain::{Chain, Plan, records, text_of};
+pub(crate) use chain::{Chain, Plan, text_of};
 pub(crate) use controller::Controller;
 pub(crate) use host_monitor::{AS_SHIPPED, HostMonitor, MonitorSettings, PathStatus};
 

@@ -86,6 +86,19 @@ impl LabError {
         move |errno| LabError::System { action, source: errno.into() }
     }
 
+    /// Adds what was seen last to a condition that did not come true.
+    pub(crate) fn seen_last(self, seen: impl FnOnce() -> String) -> LabError {
+        if let LabError::Deadline { seconds, what, .. } = self {
+            LabError::Deadline {
+                seconds,
+                what,
+                last: format!("; seen last:\n{}", crate::wait::indented(&seen())),
+            }
+        } else {
+            self
+        }
+    }
+
     /// The exit code of the process, after sysexits.h.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {

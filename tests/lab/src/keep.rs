@@ -47,12 +47,16 @@ pub(crate) fn enter(workspace: &Workspace, place: &str, words: &[String]) -> Lab
         .ok_or_else(|| LabError::Unexpected("nothing is running; start it with: cargo demo --keep".into()))?;
     let mut command = into_world(&kept);
     if let Some(socket) = note(&kept, place, "shell") {
-        say("The real guest's shell has no prompt; Ctrl-D leaves.");
+        if words.is_empty() {
+            say("The real guest's shell has no prompt; Ctrl-D leaves.");
+        }
         let me = std::env::current_exe()
             .map_err(|source| LabError::System { action: "find the lab's own program".into(), source })?;
-        command.arg(me).args(["inside", "attach", &socket]);
+        command.arg(me).args(["inside", "attach", &socket, "--"]).args(words);
     } else if let Some(pid) = note(&kept, place, "pid") {
-        command.args(["nsenter", "--target", &pid, "--mount", "--uts", "--net", "--pid", "--wd=/", "--"]);
+        command.args([
+            "nsenter", "--target", &pid, "--mount", "--uts", "--net", "--pid", "--root", "--wd", "--",
+        ]);
         add_shell(&mut command, place, words);
     } else if place == "host" {
         add_shell(&mut command, place, words);
@@ -104,7 +108,7 @@ fn into_world(kept: &Kept) -> Command {
             command.args(["--user", "--preserve-credentials"]);
         }
     }
-    command.args(["--wd=/", "--"]);
+    command.args(["--root", "--wd", "--"]);
     command
 }
 

@@ -54,8 +54,6 @@ impl RunningWorld {
         let mut command = isolate::command(kit.privilege(), !keep);
         command.arg(kit.program(OWN_PROGRAM)).args(["inside", "world", job, "--kit"]).arg(kit.save()?);
         command.arg("--outcome").arg(&outcome).args(keep.then_some("--keep"));
-        // Ctrl-C is for us; we end the world.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.stdout(output).stderr(errors).spawn();
         let mut child = child.map_err(|source| start_error(&command, source))?;
         let copier = child.stdout.take().map(|pipe| std::thread::spawn(move || copy(pipe)));

@@ -46,7 +46,7 @@ impl Place {
             Place::Guest(pid) => {
                 let mut command = Command::new("nsenter");
                 command.args(["--target", &pid.to_string(), "--mount", "--uts", "--net", "--pid"]);
-                command.args(["--wd=/", "--"]).arg(program);
+                command.args(["--root", "--wd", "--"]).arg(program);
                 command
             }
         };

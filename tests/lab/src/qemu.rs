@@ -14,7 +14,7 @@ use crate::process::{Daemon, Place, Said};
 use crate::wait;
 
 pub(crate) use accel::{Accel, AccelChoice, choose};
-pub(crate) use shell::attach;
+pub(crate) use shell::{attach, run as run_in_shell};
 
 /// Memory of a guest in MiB. 64 is too little for a distribution's kernel, 80 suffices.
 const MEMORY_MIB: u32 = 96;
@@ -62,6 +62,17 @@ impl Qemu {
         Ok(Qemu { daemon, machine })
     }
 
+    /// Switches it off without asking it, and starts it again.
+    pub(crate) fn restart(self, place: &Place) -> Lab<Qemu> {
+        let machine = self.machine.clone();
+        drop(self);
+        // What the dead kernel said must not be taken for words of the new one.
+        let console = console_log(&machine);
+        let old = console.with_extension("before-restart.log");
+        std::fs::rename(&console, &old).map_err(LabError::file("rename", &console))?;
+        Qemu::start(place, machine)
+    }
+
     /// Waits until the guest's /init has done its work.
     pub(crate) fn wait_until_up(&mut self) -> Lab<()> {
         let what = format!("{} to boot", self.machine.name);
@@ -70,17 +81,7 @@ impl Qemu {
             self.daemon.still_runs()?;
             Ok(read_lossy(&console).contains(UP_MARKER).then_some(()))
         });
-        up.map_err(|error| match error {
-            LabError::Deadline { seconds, what, .. } => {
-                let text = crate::progress::last_lines(&read_lossy(&console), 20);
-                LabError::Deadline {
-                    seconds,
-                    what,
-                    last: format!("; its console:\n{}", wait::indented(&text)),
-                }
-            }
-            other => other,
-        })
+        up.map_err(|error| error.seen_last(|| crate::progress::last_lines(&read_lossy(&console), 20)))
     }
 
     /// Runs a command line in the guest's shell.

@@ -73,7 +73,10 @@ fn run_part(
 
 fn tests(workspace: &Workspace) -> Lab<Tally> {
     if has_nextest(workspace) {
-        return counted(workspace, "tests", &["nextest", "run", "--workspace", "--no-fail-fast"]);
+        // What failed comes last, where it is quoted from.
+        let quiet = ["--status-level=fail", "--final-status-level=fail", "--failure-output=final"];
+        let words = [&["nextest", "run", "--workspace", "--no-fail-fast"][..], &quiet].concat();
+        return counted(workspace, "tests", &words);
     }
     counted(workspace, "tests", &["test", "--workspace", "--all-targets", "--no-fail-fast"])
 }

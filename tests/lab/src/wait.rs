@@ -77,24 +77,8 @@ pub(crate) fn until_text(
     });
     match found {
         Ok(()) => Ok(seen),
-        Err(LabError::Deadline { seconds, what, .. }) => {
-            Err(LabError::Deadline { seconds, what, last: format!("; seen last:\n{}", indented(&seen)) })
-        }
-        Err(other) => Err(other),
+        Err(error) => Err(error.seen_last(|| seen)),
     }
-}
-
-/// Demands that `check` succeeds during the whole period.
-pub(crate) fn throughout(period: Duration, mut check: impl FnMut() -> Lab<()>) -> Lab<()> {
-    let watch = Stopwatch::start();
-    while watch.elapsed() < period {
-        check()?;
-        if interrupted() {
-            return Err(LabError::Interrupted);
-        }
-        pause();
-    }
-    check()
 }
 
 /// One turn of a waiting loop.

@@ -47,7 +47,11 @@ fn open_error(path: &Path, source: rusqlite::Error) -> StoreError {
 
 /// Under the write lock, so of several that start at once one migrates and the others find it done.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    if version(connection, path)? == MIGRATIONS.len() {
+    // One snapshot: between two reads of its own another process may have made the store.
+    let snapshot = connection.transaction().map_err(|source| open_error(path, source))?;
+    let found = version(&snapshot, path)?;
+    drop(snapshot);
+    if found == MIGRATIONS.len() {
         return Ok(());
     }
     let transaction = connection

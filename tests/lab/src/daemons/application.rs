@@ -46,6 +46,11 @@ impl Application {
         chain.guest(self.guest)?.write(&format!("{}/broken", self.folder()), "")
     }
 
+    /// The arguments of `vmmgr` that end a final state: a changed configuration does.
+    pub(crate) fn modify_line(&self) -> String {
+        format!("-s modify app {} max_restart=2", self.name)
+    }
+
     /// From now on its monitor succeeds.
     pub(crate) fn repair(&self, chain: &Chain) -> Lab<()> {
         let path = chain.guest(self.guest)?.path(&format!("{}/broken", self.folder()));

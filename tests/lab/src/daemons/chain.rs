@@ -66,8 +66,9 @@ impl Chain {
         pseudo.chain(real).collect()
     }
 
-    /// Registers the host and all guests and starts monitoring them; returns the requests with their answers.
-    pub(crate) fn register(&self) -> Lab<Vec<(String, Said)>> {
+    /// Registers the host and all guests and starts monitoring them; returns the requests, with a
+    /// file name for each, and their answers.
+    pub(crate) fn register(&mut self) -> Lab<Vec<(&'static str, String, Said)>> {
         let monitors: Vec<(String, String)> = self
             .monitors
             .iter()
@@ -75,19 +76,24 @@ impl Chain {
             .collect();
         let vms = self.vms();
         let uuids: Vec<String> = vms.iter().map(|(uuid, _)| uuid.clone()).collect();
-        let wanted = [requests::add_host(&monitors), requests::add_vms(&vms), requests::start_vms(&uuids)];
-        let first = self.monitor(0)?;
+        let wanted = [
+            ("add-host.xml", requests::add_host(&monitors)),
+            ("add-vms.xml", requests::add_vms(&vms)),
+            ("start-vms.xml", requests::start_vms(&uuids)),
+        ];
         // A monitor that is still starting has perhaps not yet made the store.
         wait::until(STARTED_LIMIT, "the health store to answer", || {
-            Ok(first.passthru(&requests::quick_query())?.status.success().then_some(()))
+            self.still_runs()?;
+            Ok(self.monitor(0)?.passthru(&requests::quick_query())?.status.success().then_some(()))
         })?;
+        let first = self.monitor(0)?;
         let mut told = Vec::new();
-        for xml in wanted {
+        for (file, xml) in wanted {
             let said = first.passthru(&xml)?;
             if !said.status.success() {
                 return Err(said.error());
             }
-            told.push((xml, said));
+            told.push((file, xml, said));
         }
         Ok(told)
     }
@@ -103,7 +109,7 @@ impl Chain {
         self.still_runs()?;
         for (_, name) in self.vms() {
             self.wait_for_vm(&name, STARTED_LIMIT, "to be STARTED", |vm| {
-                text_of(vm, "HA_monitor_state") == "STARTED"
+                text_of(vm, "ha_monitor_state") == "STARTED"
             })?;
         }
         Ok(())
@@ -122,12 +128,7 @@ impl Chain {
             last = self.vm(name)?;
             Ok(good(&last).then(|| last.clone()))
         });
-        found.map_err(|error| match error {
-            LabError::Deadline { seconds, what, .. } => {
-                LabError::Deadline { seconds, what, last: format!("; hamgr says last: {last:#}") }
-            }
-            other => other,
-        })
+        found.map_err(|error| error.seen_last(|| format!("{last:#}")))
     }
 
     /// Waits until `hamgr query app` shows an application in a colour.

@@ -24,11 +24,10 @@ impl Controller {
     /// Writes its settings and starts it.
     pub(crate) fn start(kit: &Kit, poll_interval_ms: u32) -> Lab<Controller> {
         let text = format!(
-            "store = \"{}\"\npoll_interval_ms = {poll_interval_ms}\nevents_log = \"{}\"\nrun_dir = \"{}\"\n\
+            "store = \"{}\"\npoll_interval_ms = {poll_interval_ms}\nevents_log = \"{}\"\n\
              log = \"debug\"\n",
             store_url(),
             world::log_file("events").display(),
-            world::dir("run").display(),
         );
         write_settings("controller.toml", &text)?;
         let mut controller = Controller { kit: kit.clone(), daemon: None };

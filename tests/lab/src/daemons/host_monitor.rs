@@ -1,22 +1,15 @@
 //! One host monitor on its trunk, with its command.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{store_url, write_settings};
 use crate::error::{Lab, LabError};
 use crate::kit::Kit;
 use crate::process::{Daemon, Place, Said, run, run_with_input};
 use crate::world::{self, Trunk};
-
-/// How long an orderly end may take.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// `hmmgr`'s exit code when its daemon does not answer.
-const NOT_RUNNING: i32 = 69;
 
 /// One path as `hmmgr status -o json` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -31,9 +24,19 @@ pub(crate) struct PathStatus {
     pub(crate) heartbeats: u64,
 }
 
+/// One host monitor as `hmmgr status -o json` tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct MonitorStatus {
+    uuid: String,
+    /// Its guests.
+    pub(crate) paths: Vec<PathStatus>,
+    /// What it counts, by name.
+    pub(crate) counters: BTreeMap<String, u64>,
+}
+
 #[derive(Debug, Deserialize)]
-struct PathsAnswer {
-    paths: Vec<PathStatus>,
+struct StatusAnswer {
+    host_monitors: Vec<MonitorStatus>,
 }
 
 /// What scenarios set differently.
@@ -64,15 +67,16 @@ impl HostMonitor {
     pub(crate) fn start(kit: &Kit, trunk: &Trunk, settings: MonitorSettings) -> Lab<HostMonitor> {
         let uuid = world::uuid(2, u8::try_from(u32::from(trunk.letter())).unwrap_or(0));
         let text = format!(
-            "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nrun_dir = \"{}\"\nstate_dir = \"{}\"\n\
+            "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
              heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nlog = \"debug\"\n",
             trunk.device(),
             store_url(),
-            world::dir("run").display(),
             world::dir("state").display(),
             settings.heartbeat_interval_ms,
             settings.store_heartbeat_interval_ms,
         );
+        // What `hmmgr` reads when it is told nothing: all monitors of this machine, and the store.
+        write_settings("hostmon.toml", &format!("store = \"{}\"\n", store_url()))?;
         let settings = write_settings(&format!("hostmon-{}.toml", trunk.letter()), &text)?;
         let mut monitor =
             HostMonitor { kit: kit.clone(), trunk: trunk.clone(), uuid, settings, daemon: None };
@@ -119,12 +123,7 @@ impl HostMonitor {
         self.daemon.take().map_or(Ok(()), |mut daemon| daemon.crash())
     }
 
-    /// SIGTERM, and waits for its end.
-    pub(crate) fn stop(&mut self) -> Lab<()> {
-        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.terminate(STOP_LIMIT).map(drop))
-    }
-
-    /// Runs `hmmgr` for this monitor.
+    /// Runs `hmmgr`, which finds all monitors of this machine by itself.
     pub(crate) fn hmmgr(&self, words: &[&str]) -> Lab<Said> {
         run(self.command(words))
     }
@@ -134,30 +133,29 @@ impl HostMonitor {
         run_with_input(self.command(&["passthru"]), xml.as_bytes())
     }
 
-    /// What `hmmgr status` says.
-    pub(crate) fn status(&self) -> Lab<Value> {
-        let text = self.hmmgr(&["status", "-o", "json"])?.ok()?;
-        serde_json::from_str(&text).map_err(|error| {
-            LabError::Unexpected(format!("`hmmgr status -o json` is no JSON ({error}):\n{text}"))
-        })
+    /// What `hmmgr status` says of this monitor; `None` while it does not answer.
+    pub(crate) fn status(&self) -> Lab<Option<MonitorStatus>> {
+        let said = self.hmmgr(&["status", "-o", "json"])?;
+        let answer: Result<StatusAnswer, _> = serde_json::from_str(&said.stdout);
+        let answer = answer.map_err(|error| {
+            LabError::Unexpected(format!("`hmmgr status -o json`: {error}:\n{}", said.text()))
+        })?;
+        Ok(answer.host_monitors.into_iter().find(|monitor| monitor.uuid == self.uuid))
     }
 
-    /// Every path it knows; none while it is starting.
+    /// Every path it knows; none while it does not answer.
     pub(crate) fn paths(&self) -> Lab<Vec<PathStatus>> {
-        let said = self.hmmgr(&["status", "-o", "json"])?;
-        if said.code() == Some(NOT_RUNNING) {
-            return Ok(Vec::new());
-        }
-        let text = said.ok()?;
-        let answer: PathsAnswer = serde_json::from_str(&text).map_err(|error| {
-            LabError::Unexpected(format!("`hmmgr status -o json` has no paths ({error}):\n{text}"))
-        })?;
-        Ok(answer.paths)
+        Ok(self.status()?.map(|status| status.paths).unwrap_or_default())
+    }
+
+    /// One of its counters; 0 if it does not count that.
+    pub(crate) fn counter(&self, name: &str) -> Lab<u64> {
+        Ok(self.status()?.and_then(|status| status.counters.get(name).copied()).unwrap_or_default())
     }
 
     fn command(&self, words: &[&str]) -> std::process::Command {
         let mut command = Place::Here.command(self.kit.program("hmmgr"));
-        command.arg("--settings").arg(&self.settings).args(words);
+        command.args(words);
         command
     }
 

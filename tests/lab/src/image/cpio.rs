@@ -28,7 +28,7 @@ impl Archive {
         let path = path.trim_start_matches('/');
         for (at, _) in path.match_indices('/') {
             if let Some(folder) = path.get(..at) {
-                self.folder(&folder.to_string());
+                self.folder(folder);
             }
         }
     }

@@ -13,7 +13,7 @@ echo 1 > /proc/sys/kernel/sysrq
 mkdir -p /run/vmpulse
 # The agent comes back when it dies, as a service manager would see to.
 (while :; do
-    /sbin/vmpulse-agentd --settings /etc/vmpulse/agent.toml < /dev/null
+    /sbin/vmpulse-agentd < /dev/null
     echo "VMPULSE-AGENT-ENDED $?"
     sleep 1
 done) &

@@ -33,7 +33,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     crate::error::expect(said.contains("status=FAILURE (RED)"), || format!("the guest says:\n{said}"))?;
 
     shop.repair(&chain)?;
-    shop.vmmgr(&chain, "-s resume app shop")?.ok()?;
+    shop.vmmgr(&chain, &shop.modify_line())?.ok()?;
     chain.wait_for_application("shop", "GREEN", LIMIT)?;
     chain.still_runs()
 }

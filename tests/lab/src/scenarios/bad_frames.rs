@@ -33,28 +33,28 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     let trunk = chain.trunk(0)?;
     let before = discarded(chain.monitor(0)?)?;
 
-    // A guest sends them to its host monitor, and something at the monitor's end to the guests.
     let to_monitor = nonsense(&trunk, &trunk.guest_mac(1), &trunk.monitor_mac());
     frames::send(&Place::net("guest1"), &trunk.adapter(), &to_monitor)?;
+    // Some have the form of a message on an open path and are judged there, as its sender's own fault.
+    let expected = before + to_monitor.len() as u64 * 3 / 4;
+    wait::until(LIMIT, &format!("the host monitor to count {expected} discarded frames"), || {
+        Ok((discarded(chain.monitor(0)?)? >= expected).then_some(()))
+    })?;
+    report.figure(format!(
+        "{} wrong frames sent to the host monitor, most of them counted discards",
+        to_monitor.len()
+    ));
+
     let to_guests = nonsense(&trunk, &trunk.monitor_mac(), BROADCAST);
     frames::send(&trunk.place(), &trunk.device(), &to_guests)?;
-
-    wait::until(LIMIT, "the host monitor to count what it discarded", || {
-        Ok((discarded(chain.monitor(0)?)? > before).then_some(()))
-    })?;
+    report.figure(format!("{} wrong frames sent to every guest", to_guests.len()));
     chain.wait_until_beating(LIMIT)?;
     chain.still_runs()?;
     for guest in &chain.guests {
         expect(guest.runs("vmpulse-agentd"), || format!("the agent of {} is gone", guest.name()))?;
     }
     let alarms = chain.events("VM_FAILURE_DETECTED")?;
-    expect(alarms.is_empty(), || format!("a failure was detected: {alarms:#?}"))?;
-    let counted = discarded(chain.monitor(0)?)? - before;
-    report.figure(format!(
-        "{} frames sent, {counted} counted as discarded by the host monitor",
-        to_monitor.len()
-    ));
-    Ok(())
+    expect(alarms.is_empty(), || format!("a failure was detected: {alarms:#?}"))
 }
 
 /// Many frames of every kind that is wrong in its own way.
@@ -104,8 +104,6 @@ fn packet(major: u8, flags: u8, length: usize, payload: &[u8]) -> Vec<u8> {
 
 /// The sum of everything the host monitor counts as discarded.
 fn discarded(monitor: &HostMonitor) -> Lab<u64> {
-    let status = monitor.status()?;
-    let counters = status.get("counters").and_then(serde_json::Value::as_object).cloned().unwrap_or_default();
-    let of_discards = counters.iter().filter(|(name, _)| name.contains("discard"));
-    Ok(of_discards.filter_map(|(_, value)| value.as_u64()).sum())
+    let counters = monitor.status()?.map(|status| status.counters).unwrap_or_default();
+    Ok(counters.iter().filter(|(name, _)| name.contains("discard")).map(|(_, count)| count).sum())
 }

@@ -24,7 +24,10 @@ const DETECTED: &str = "VM_FAILURE_DETECTED";
 fn run(world: World, report: &mut Report) -> Lab<()> {
     let mut chain = Chain::start(world, Plan { pseudo_guests: 2, ..Plan::default() })?;
     chain.register_and_wait()?;
-    chain.controller.hamgr("modify vm guest1,guest2 vm_failure_detection_time=5")?.ok()?;
+    chain
+        .controller
+        .hamgr("modify vm guest1,guest2 heartbeat_interval=1000 vm_failure_detection_time=5")?
+        .ok()?;
 
     agent_returns(&mut chain, report)?;
     one_monitor_returns(&mut chain, report)?;

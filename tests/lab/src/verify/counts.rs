@@ -2,23 +2,24 @@
 
 use crate::scenarios::Tally;
 
-/// Adds up the summaries of `cargo test` (one a test program) or of `cargo nextest` (one).
+/// The summary of `cargo nextest` if there is one, else the sum of those of `cargo test`, one a test program.
+/// Under nextest the latter are what a failed test has printed, not results.
 pub(super) fn of(log: &str) -> Tally {
+    let lines = || log.lines().map(str::trim);
+    if let Some(line) = lines().rfind(|line| line.starts_with("Summary [")) {
+        return Tally {
+            passed: number_before(line, "passed"),
+            failed: number_before(line, "failed") + number_before(line, "timed out"),
+            skipped: number_before(line, "skipped"),
+        };
+    }
     let mut total = Tally::default();
-    for line in log.lines().map(str::trim) {
-        if let Some(summary) = line.strip_prefix("test result: ") {
-            total += Tally {
-                passed: number_before(summary, "passed"),
-                failed: number_before(summary, "failed"),
-                skipped: number_before(summary, "ignored"),
-            };
-        } else if line.starts_with("Summary [") {
-            total += Tally {
-                passed: number_before(line, "passed"),
-                failed: number_before(line, "failed") + number_before(line, "timed out"),
-                skipped: number_before(line, "skipped"),
-            };
-        }
+    for summary in lines().filter_map(|line| line.strip_prefix("test result: ")) {
+        total += Tally {
+            passed: number_before(summary, "passed"),
+            failed: number_before(summary, "failed"),
+            skipped: number_before(summary, "ignored"),
+        };
     }
     total
 }
@@ -42,7 +43,8 @@ mod tests {
 
     #[test]
     fn reads_the_summary_of_nextest() {
-        let log = "     Summary [   1.2s] 12 tests run: 10 passed (1 slow), 2 failed, 3 skipped";
+        let log = "    test result: FAILED. 0 passed; 1 failed; 0 ignored\n\
+                   Summary [   1.2s] 12 tests run: 10 passed (1 slow), 2 failed, 3 skipped";
         assert_eq!(of(log), Tally { passed: 10, failed: 2, skipped: 3 });
     }
 

@@ -10,10 +10,13 @@ use crate::workspace::make_dir;
 
 /// Gives this mount namespace its own /run, /var/log and /etc/vmpulse, all empty and gone with it.
 pub(super) fn make_folders_private() -> Lab<()> {
+    // Whoever enters later starts from here too.
+    std::env::set_current_dir("/").map_err(LabError::file("change to", Path::new("/")))?;
     sh(&Place::Here, "mount --make-rprivate /")?;
     for folder in ["/run", "/var/log"] {
         sh(&Place::Here, &format!("mount -t tmpfs -o mode=755 vmpulse-lab {folder}"))?;
     }
+    make_dir(PathBuf::from("/run/vmpulse"))?;
     overlay_etc()
 }
 

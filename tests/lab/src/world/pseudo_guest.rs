@@ -12,7 +12,7 @@ use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
 use crate::error::{Lab, LabError};
-use crate::process::{self, Daemon, Place, Said, run};
+use crate::process::{self, Daemon, Place};
 use crate::wait;
 use crate::workspace::{make_dir, write};
 use crate::world::{self, World, private};
@@ -31,7 +31,7 @@ pub(crate) struct PseudoGuest {
     uuid: String,
     number: u8,
     /// Holds the namespaces: its end is the guest's end.
-    keeper: Daemon,
+    _keeper: Daemon,
     init: i32,
 }
 
@@ -53,7 +53,7 @@ impl PseudoGuest {
             Ok(host_pid_of_child(keeper.pid()).filter(|pid| root_of(*pid).join(READY).exists()))
         })?;
         write(&world::dir("run").join(format!("{name}.pid")), init.to_string())?;
-        Ok(PseudoGuest { name, uuid: world::uuid(1, number), number, keeper, init })
+        Ok(PseudoGuest { name, uuid: world::uuid(1, number), number, _keeper: keeper, init })
     }
 
     /// `guest1`, also its network namespace's name.
@@ -74,13 +74,6 @@ impl PseudoGuest {
     /// Where commands in it run.
     pub(crate) fn place(&self) -> Place {
         Place::Guest(self.init)
-    }
-
-    /// Runs a shell command line in it.
-    pub(crate) fn shell(&self, line: &str) -> Lab<Said> {
-        let mut command = self.place().command("sh");
-        command.args(["-c", line]);
-        run(command)
     }
 
     /// A file of the guest as the lab sees it.
@@ -140,11 +133,6 @@ impl PseudoGuest {
         self.processes().into_iter().any(|pid| comm(pid) == program && !is_dead(pid))
     }
 
-    /// Ends the guest at once, as a power cut would.
-    pub(crate) fn kill(mut self) -> Lab<()> {
-        self.keeper.crash()
-    }
-
     fn processes(&self) -> Vec<i32> {
         let Ok(mine) = fs::read_link(format!("/proc/{}/ns/pid", self.init)) else { return Vec::new() };
         all_processes()
@@ -162,7 +150,6 @@ pub(crate) fn host_pid_of_child(parent: i32) -> Option<i32> {
 pub(crate) fn run_init(name: &str) -> Lab<()> {
     nix::unistd::sethostname(name).map_err(LabError::system("set the host name"))?;
     private::make_folders_private()?;
-    make_dir(PathBuf::from("/run/vmpulse"))?;
     write(&Path::new("/").join(READY), "")?;
     collect_orphans()
 }
@@ -171,15 +158,18 @@ pub(crate) fn run_init(name: &str) -> Lab<()> {
 pub(crate) fn collect_orphans() -> Lab<()> {
     let mut signals = Signals::new([SIGCHLD])
         .map_err(|source| LabError::System { action: "listen for ended processes".into(), source })?;
+    reap();
+    for _ in signals.forever() {
+        reap();
+    }
+    Ok(())
+}
+
+fn reap() {
     loop {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
-                Ok(_) | Err(_) => {}
-            }
-        }
-        if signals.wait().next().is_none() {
-            return Ok(());
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+            Ok(_) | Err(_) => {}
         }
     }
 }

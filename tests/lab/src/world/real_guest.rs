@@ -24,10 +24,15 @@ impl RealGuest {
         let sockets = world::dir("sockets");
         let initrd: PathBuf = sockets.join(format!("{name}.initrd"));
         let kit = world.kit();
-        image::build(&kit.kernel, &kit.static_agent, files, &initrd)?;
+        let uuid = world::uuid(1, number);
+        let mut files = files.to_vec();
+        if !cfg!(target_arch = "x86_64") {
+            // Only a PC's firmware tells a kernel that is started directly its UUID.
+            files.push(("/etc/vmpulse/agent.toml".into(), format!("vm_uuid = \"{uuid}\"\n").into_bytes()));
+        }
+        image::build(&kit.kernel, &kit.static_agent, &files, &initrd)?;
         let adapters: Lab<Vec<_>> =
             world.trunks().iter().map(|trunk| trunk.attach_emulator(number, &sockets)).collect();
-        let uuid = world::uuid(1, number);
         let machine = Machine {
             name: name.clone(),
             uuid: uuid.clone(),
@@ -61,6 +66,12 @@ impl RealGuest {
     /// Waits until its /init has done its work and the agent is being started.
     pub(crate) fn wait_until_up(&mut self) -> Lab<()> {
         self.qemu.wait_until_up()
+    }
+
+    /// Switches it off, whatever it does, and starts it again.
+    pub(crate) fn restart(self) -> Lab<RealGuest> {
+        let qemu = self.qemu.restart(&Place::net("host"))?;
+        Ok(RealGuest { qemu, ..self })
     }
 
     /// Runs a shell command line in it.

@@ -132,8 +132,17 @@ impl Trunk {
         sh(&Place::Here, &format!("ip -n {} link set {} up", self.vios(), self.device())).map(drop)
     }
 
-    /// Removes the monitor's device, and with it the whole trunk, guests' adapters included.
-    pub(crate) fn destroy(&self) -> Lab<()> {
+    /// Removes the monitor's device, and with it the whole trunk, the adapters of these guests included.
+    pub(crate) fn destroy(&self, guests: &[u8]) -> Lab<()> {
+        match self.topology {
+            // Adapters go with the device they are on.
+            Topology::Vepa => {}
+            Topology::IsolatedBridge => {
+                guests
+                    .iter()
+                    .try_for_each(|guest| host(&format!("ip link del {}", self.port(*guest))).map(drop))?;
+            }
+        }
         sh(&Place::Here, &format!("ip -n {} link del {}", self.vios(), self.device())).map(drop)
     }
 
