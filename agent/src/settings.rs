@@ -5,15 +5,14 @@ pub mod identity;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+pub use vmpulse_local::settings::SettingsError;
+use vmpulse_local::settings::{self, Checked, Fault};
 
 /// Where the settings are looked for when neither `--settings` nor [`SETTINGS_VARIABLE`] names a file.
 pub const DEFAULT_SETTINGS: &str = "/etc/vmpulse/agent.toml";
 
 /// Environment variable that names the settings file, for the daemon and for `vmmgr`.
 pub const SETTINGS_VARIABLE: &str = "VMPULSE_AGENT_SETTINGS";
-
-/// Largest settings file, in bytes: a hundred times the shipped one.
-const MAX_FILE_BYTES: u64 = 256 * 1024;
 
 /// Most applications that `max_apps` may allow: their report must fit one message of 256 KiB.
 const MAX_APPS_LIMIT: usize = 128;
@@ -67,73 +66,19 @@ impl Default for Settings {
     }
 }
 
-/// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot read the settings file {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is larger than any settings file.
-    #[error("the settings file {} is larger than {MAX_FILE_BYTES} bytes; name the right file", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is no TOML, or has a key or a value that does not exist.
-    #[error("the settings file {} is not valid", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
-    /// A value is out of its range.
-    #[error("{}: {key}: {problem}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: &'static str,
-        /// What is wrong and what is allowed.
-        problem: String,
-    },
-}
-
 impl Settings {
     /// Reads the file that `named` (an option), else `variable` (the environment) names, else the default one.
     /// Only the default one may be missing.
     pub fn load(named: Option<&Path>, variable: Option<&Path>) -> Result<Self, SettingsError> {
-        let path = named.or(variable).unwrap_or(Path::new(DEFAULT_SETTINGS));
-        let may_be_missing = named.is_none() && variable.is_none();
-        match read_limited(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(SettingsError::Read { source, .. })
-                if may_be_missing && source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                Ok(Self::default())
-            }
-            Err(error) => Err(error),
-        }
+        settings::load(named, variable, Path::new(DEFAULT_SETTINGS))
     }
 
     /// Checks `text`; `path` is for the error.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
-        let settings: Self = toml::from_str(text)
-            .map_err(|error| SettingsError::Parse { path: path.to_owned(), source: Box::new(error) })?;
-        settings.check().map_err(|(key, problem)| SettingsError::Invalid {
-            path: path.to_owned(),
-            key,
-            problem,
-        })?;
-        Ok(settings)
+        settings::parse(text, path)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), Fault> {
         if self.ethertype < MIN_ETHERTYPE || RESERVED_ETHERTYPES.contains(&self.ethertype) {
             let problem =
                 format!("{:#06x} is taken; use one of 0x88B5 and 0x88B6 (local experiments)", self.ethertype);
@@ -151,7 +96,7 @@ impl Settings {
         self.check_paths()
     }
 
-    fn check_paths(&self) -> Result<(), (&'static str, String)> {
+    fn check_paths(&self) -> Result<(), Fault> {
         for (key, path) in
             [("config", &self.config), ("run_dir", &self.run_dir), ("log_file", &self.log_file)]
         {
@@ -188,12 +133,10 @@ impl Settings {
     }
 }
 
-fn read_limited(path: &Path) -> Result<String, SettingsError> {
-    let read = |source| SettingsError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(read)?.len() > MAX_FILE_BYTES {
-        return Err(SettingsError::TooLarge { path: path.to_owned() });
+impl Checked for Settings {
+    fn first_fault(&self) -> Option<Fault> {
+        self.check().err()
     }
-    std::fs::read_to_string(path).map_err(read)
 }
 
 #[cfg(test)]

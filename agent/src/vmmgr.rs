@@ -163,19 +163,6 @@ fn complain(fault: &Fault, prefix: &str, stderr: &mut dyn Write) -> Exit {
     fault.exit()
 }
 
-/// An error with its causes, in one line.
-#[must_use]
-pub fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(cause.to_string().trim_end());
-        source = cause.source();
-    }
-    text
-}
-
 fn prefix(program: &str) -> &'static str {
     let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     PREFIXES.iter().find(|(called, _)| *called == name).map_or("VMMGR", |(_, prefix)| *prefix)

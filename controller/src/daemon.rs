@@ -19,6 +19,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 use vmpulse_local::clock::MonotonicClock;
+use vmpulse_local::errors::chain;
 use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::{LockError, RunLock};
 use vmpulse_store::{ControllerHeartbeat, StoreError};
@@ -304,17 +305,4 @@ impl Trouble {
             tracing::info!("{} is back", self.what);
         }
     }
-}
-
-/// An error with its causes, in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+pub use vmpulse_local::settings::SettingsError;
+use vmpulse_local::settings::{self, Checked, Fault};
 
 /// Where the settings are when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/vmpulse/controller.toml";
@@ -46,37 +47,6 @@ impl Default for Settings {
     }
 }
 
-/// Why settings cannot be used.
-#[derive(Debug, Error)]
-pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot read the settings {}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is not TOML, or has keys that do not exist.
-    #[error("the settings {} are not valid", path.display())]
-    Toml {
-        /// Which file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
-    /// A value out of its range.
-    #[error("the settings {} are not valid: {key} {what}", path.display())]
-    Value {
-        /// Which file.
-        path: PathBuf,
-        /// Which key.
-        key: &'static str,
-        /// What is wrong with it.
-        what: String,
-    },
-}
-
 impl Settings {
     /// The settings in `given`, else in the file that the environment names, else in the default file; the defaults
     /// if that one is missing.
@@ -84,27 +54,8 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`], also for a named file that is missing.
     pub fn load(given: Option<&Path>) -> Result<Self, SettingsError> {
-        let from_environment =
-            std::env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        match given.map(Path::to_owned).or(from_environment) {
-            Some(path) => Self::read(&path),
-            None => match Self::read(Path::new(DEFAULT_PATH)) {
-                Err(SettingsError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                    Ok(Self::default())
-                }
-                other => other,
-            },
-        }
-    }
-
-    /// The settings in one file.
-    ///
-    /// # Errors
-    /// [`SettingsError`].
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, path)
+        let variable = std::env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        settings::load(given, variable.as_deref(), Path::new(DEFAULT_PATH))
     }
 
     /// The settings in a text; `path` is for the messages.
@@ -112,37 +63,34 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
-        let settings: Self = toml::from_str(text)
-            .map_err(|source| SettingsError::Toml { path: path.to_owned(), source: Box::new(source) })?;
-        match settings.first_fault() {
-            None => Ok(settings),
-            Some((key, what)) => Err(SettingsError::Value { path: path.to_owned(), key, what }),
-        }
-    }
-
-    fn first_fault(&self) -> Option<(&'static str, String)> {
-        if crate::store_link::path_of(&self.store).is_none() {
-            return Some(("store", format!("is {:?}: write sqlite:///absolute/path", self.store)));
-        }
-        if !(POLL_INTERVAL_MIN_MS..=POLL_INTERVAL_MAX_MS).contains(&self.poll_interval_ms) {
-            let range = format!("{POLL_INTERVAL_MIN_MS} to {POLL_INTERVAL_MAX_MS}");
-            return Some(("poll_interval_ms", format!("is {}: {range} are allowed", self.poll_interval_ms)));
-        }
-        for (key, path) in [("events_log", &self.events_log), ("run_dir", &self.run_dir)] {
-            if !path.is_absolute() {
-                return Some((
-                    key,
-                    format!("is {:?}: an absolute path is needed", path.display().to_string()),
-                ));
-            }
-        }
-        None
+        settings::parse(text, path)
     }
 
     /// Pause between polls.
     #[must_use]
     pub const fn poll_interval(&self) -> Duration {
         Duration::from_millis(self.poll_interval_ms)
+    }
+}
+
+impl Checked for Settings {
+    fn first_fault(&self) -> Option<Fault> {
+        if crate::store_link::path_of(&self.store).is_none() {
+            return Some((
+                "store",
+                format!("{:?} is not understood: write sqlite:///absolute/path", self.store),
+            ));
+        }
+        if !(POLL_INTERVAL_MIN_MS..=POLL_INTERVAL_MAX_MS).contains(&self.poll_interval_ms) {
+            let range = format!("{POLL_INTERVAL_MIN_MS} to {POLL_INTERVAL_MAX_MS}");
+            return Some(("poll_interval_ms", format!("{} is not in {range}", self.poll_interval_ms)));
+        }
+        for (key, path) in [("events_log", &self.events_log), ("run_dir", &self.run_dir)] {
+            if !path.is_absolute() {
+                return Some((key, format!("{:?} is not an absolute path", path.display().to_string())));
+            }
+        }
+        None
     }
 }
 
@@ -172,16 +120,16 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, expected) in [
-            ("poll_interval_ms = 99", "poll_interval_ms is 99"),
-            ("poll_interval_ms = 60001", "poll_interval_ms is 60001"),
-            ("store = \"postgres://db\"", "store is \"postgres://db\""),
-            ("events_log = \"events.log\"", "events_log is \"events.log\""),
-            ("run_dir = \"run\"", "run_dir is \"run\""),
+            ("poll_interval_ms = 99", "poll_interval_ms: 99 is not in 100 to 60000"),
+            ("poll_interval_ms = 60001", "poll_interval_ms: 60001 is not"),
+            ("store = \"postgres://db\"", "store: \"postgres://db\" is not"),
+            ("events_log = \"events.log\"", "events_log: \"events.log\" is not"),
+            ("run_dir = \"run\"", "run_dir: \"run\" is not"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        assert!(matches!(parse("pol_interval_ms = 100"), Err(SettingsError::Toml { .. })));
+        assert!(matches!(parse("pol_interval_ms = 100"), Err(SettingsError::Parse { .. })));
     }
 
     #[test]

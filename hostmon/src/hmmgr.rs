@@ -71,13 +71,7 @@ pub fn main() -> Exit {
 
 /// Says on standard error what went wrong and why.
 fn fail(error: &dyn Error, exit: Exit) -> Exit {
-    let mut text = format!("hmmgr: {error}");
-    let mut source = error.source();
-    while let Some(reason) = source {
-        text.push_str(&format!(": {reason}"));
-        source = reason.source();
-    }
-    let _closed = writeln!(std::io::stderr(), "{text}");
+    let _closed = writeln!(std::io::stderr(), "hmmgr: {}", vmpulse_local::errors::chain(error));
     exit
 }
 

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+pub use vmpulse_local::settings::SettingsError;
+use vmpulse_local::settings::{self, Checked, Fault};
 use vmpulse_protocol::id::HostMonitorId;
 
 /// Where the settings are looked for when neither `--settings` nor [`SETTINGS_VARIABLE`] names a file.
@@ -11,9 +13,6 @@ pub const DEFAULT_SETTINGS: &str = "/etc/vmpulse/hostmon.toml";
 
 /// Environment variable that names the settings file, for the daemon and for `hmmgr`.
 pub const SETTINGS_VARIABLE: &str = "VMPULSE_HOSTMON_SETTINGS";
-
-/// Largest settings file, in bytes: a hundred times the shipped one.
-const MAX_FILE_BYTES: u64 = 256 * 1024;
 
 /// Smallest EtherType; lower values are lengths of IEEE 802.3 frames.
 const MIN_ETHERTYPE: u16 = 0x0600;
@@ -80,46 +79,6 @@ impl Default for Settings {
     }
 }
 
-/// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot read the settings file {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is larger than any settings file.
-    #[error("the settings file {} is larger than {MAX_FILE_BYTES} bytes; name the right file", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is no TOML, or has a key or a value that does not exist.
-    #[error("the settings file {} is not valid", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
-    /// A value is out of its range.
-    #[error("{}: {key}: {problem}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: &'static str,
-        /// What is wrong and what is allowed.
-        problem: String,
-    },
-}
-
-/// A key and what is wrong with its value.
-type Fault = (&'static str, String);
-
 impl Settings {
     /// For `hmmgr`: reads the file that `named` (an option), else `variable` (the environment) names, else the
     /// default one. Only the default one may be missing, and no trunk need be named.
@@ -127,17 +86,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`].
     pub fn load(named: Option<&Path>, variable: Option<&Path>) -> Result<Self, SettingsError> {
-        let path = named.or(variable).unwrap_or(Path::new(DEFAULT_SETTINGS));
-        let may_be_missing = named.is_none() && variable.is_none();
-        match read_limited(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(SettingsError::Read { source, .. })
-                if may_be_missing && source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                Ok(Self::default())
-            }
-            Err(error) => Err(error),
-        }
+        settings::load(named, variable, Path::new(DEFAULT_SETTINGS))
     }
 
     /// For the daemon: the file must be there and name the trunk.
@@ -146,7 +95,7 @@ impl Settings {
     /// [`SettingsError`].
     pub fn load_for_daemon(named: Option<&Path>, variable: Option<&Path>) -> Result<Self, SettingsError> {
         let path = named.or(variable).unwrap_or(Path::new(DEFAULT_SETTINGS));
-        let settings = Self::parse(&read_limited(path)?, path)?;
+        let settings: Self = settings::read(path)?;
         if settings.trunk.is_empty() {
             let problem = "name the trunk adapter, as trunk = \"eth1\"".to_owned();
             return Err(SettingsError::Invalid { path: path.to_owned(), key: "trunk", problem });
@@ -159,26 +108,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError::Parse`] and [`SettingsError::Invalid`].
     pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
-        let path = path.to_owned();
-        match toml::from_str::<Self>(text) {
-            Err(error) => Err(SettingsError::Parse { path, source: Box::new(error) }),
-            Ok(settings) => match settings.first_fault() {
-                Some((key, problem)) => Err(SettingsError::Invalid { path, key, problem }),
-                None => Ok(settings),
-            },
-        }
-    }
-
-    fn first_fault(&self) -> Option<Fault> {
-        let interval = |key, value: u32| {
-            let problem = || format!("{value} is not in {} to {}", INTERVAL_MS.start(), INTERVAL_MS.end());
-            (!INTERVAL_MS.contains(&value)).then(|| (key, problem()))
-        };
-        self.trunk_fault()
-            .or_else(|| self.wire_fault())
-            .or_else(|| interval("heartbeat_interval_ms", self.heartbeat_interval_ms))
-            .or_else(|| interval("store_heartbeat_interval_ms", self.store_heartbeat_interval_ms))
-            .or_else(|| self.place_fault())
+        settings::parse(text, path)
     }
 
     /// The name becomes part of file names.
@@ -256,12 +186,18 @@ fn uuid_or_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HostMonito
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }
 
-fn read_limited(path: &Path) -> Result<String, SettingsError> {
-    let read = |source| SettingsError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(read)?.len() > MAX_FILE_BYTES {
-        return Err(SettingsError::TooLarge { path: path.to_owned() });
+impl Checked for Settings {
+    fn first_fault(&self) -> Option<Fault> {
+        let interval = |key, value: u32| {
+            let problem = || format!("{value} is not in {} to {}", INTERVAL_MS.start(), INTERVAL_MS.end());
+            (!INTERVAL_MS.contains(&value)).then(|| (key, problem()))
+        };
+        self.trunk_fault()
+            .or_else(|| self.wire_fault())
+            .or_else(|| interval("heartbeat_interval_ms", self.heartbeat_interval_ms))
+            .or_else(|| interval("store_heartbeat_interval_ms", self.store_heartbeat_interval_ms))
+            .or_else(|| self.place_fault())
     }
-    std::fs::read_to_string(path).map_err(read)
 }
 
 #[cfg(test)]

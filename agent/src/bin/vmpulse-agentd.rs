@@ -7,7 +7,7 @@ use clap::Parser;
 use vmpulse_agent::config_file;
 use vmpulse_agent::driver;
 use vmpulse_agent::settings::{SETTINGS_VARIABLE, Settings};
-use vmpulse_agent::vmmgr::error_chain;
+use vmpulse_local::errors::chain as error_chain;
 use vmpulse_local::exit::Exit;
 
 /// Heartbeats to the host monitors, and monitors the applications of this guest.

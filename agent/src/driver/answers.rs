@@ -9,7 +9,7 @@ use crate::ame::{AmeInput, ApplicationStatus};
 use crate::command::{DaemonStatus, LiveApplication, LivePath, Reply, Request};
 use crate::config_file;
 use crate::trunks::PathStatus;
-use crate::vmmgr::error_chain;
+use vmpulse_local::errors::chain as error_chain;
 
 impl Daemon {
     pub(super) fn on_command(&mut self, call: CommandCall) {

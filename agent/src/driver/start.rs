@@ -24,7 +24,7 @@ use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, identity};
 use crate::trunks::{Trunks, TrunksConfig};
-use crate::vmmgr::error_chain;
+use vmpulse_local::errors::chain as error_chain;
 
 /// Members of the group may query.
 const GROUP_SOCKET_MODE: u32 = 0o660;

@@ -72,7 +72,11 @@ impl Adapter {
 
     pub(super) fn status(&self, now: Instant) -> Vec<PathStatus> {
         if !self.paths.is_empty() {
-            return self.paths.iter().map(|(mac, path)| path.status(now, self, *mac)).collect();
+            return self
+                .paths
+                .iter()
+                .map(|(mac, path)| path.status(now, (&self.name, self.mac), *mac))
+                .collect();
         }
         vec![PathStatus {
             adapter: self.name.clone(),

@@ -8,7 +8,6 @@ use vmpulse_protocol::path::{Initiator, Outputs};
 use vmpulse_protocol::time::Instant;
 
 use super::PathStatus;
-use super::adapter::Adapter;
 
 /// Handshakes are begun at most this often.
 const CONNECT_PERIOD: Duration = Duration::from_secs(1);
@@ -143,7 +142,12 @@ impl HmPath {
         !self.initiator.is_open() && !self.initiator.is_connecting()
     }
 
-    pub(super) fn status(&self, now: Instant, adapter: &Adapter, mac: MacAddr) -> PathStatus {
+    pub(super) fn status(
+        &self,
+        now: Instant,
+        adapter: (&str, MacAddr),
+        host_monitor_mac: MacAddr,
+    ) -> PathStatus {
         let peer = self.initiator.peer();
         let state = match (self.initiator.is_open(), self.beat, self.initiator.is_connecting()) {
             (true, Some(_), _) => "BEATING",
@@ -152,10 +156,10 @@ impl HmPath {
             (false, _, false) => "WAITING",
         };
         PathStatus {
-            adapter: adapter.name.clone(),
-            mac: adapter.mac,
+            adapter: adapter.0.to_owned(),
+            mac: adapter.1,
             state,
-            host_monitor_mac: Some(mac),
+            host_monitor_mac: Some(host_monitor_mac),
             host_monitor: peer.map(|(host_monitor, _)| host_monitor),
             version: peer.map(|(_, version)| version),
             interval: self.beat.map(|beat| beat.interval),

@@ -3,12 +3,12 @@
 use vmpulse_local::command::CallError;
 use vmpulse_local::exit::Exit;
 
-use super::error_chain;
 use super::grammar::{ACTIONS, Action, Class};
 use crate::config::Unfit;
 use crate::config::attribute::SetError;
 use crate::config_file::FileError;
 use crate::settings::SettingsError;
+use vmpulse_local::errors::chain as error_chain;
 
 /// Why a command was not done. The codes never change their meaning.
 #[derive(Debug, thiserror::Error)]

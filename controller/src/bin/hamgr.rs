@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use vmpulse_controller::cli::{self, CliError};
-use vmpulse_controller::daemon::chain;
+use vmpulse_local::errors::chain;
 use vmpulse_local::exit::Exit;
 
 fn main() -> ExitCode {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use vmpulse_controller::daemon::{self, chain};
+use vmpulse_controller::daemon;
 use vmpulse_controller::settings::Settings;
+use vmpulse_local::errors::chain;
 use vmpulse_local::exit::Exit;
 use vmpulse_local::logging;
 

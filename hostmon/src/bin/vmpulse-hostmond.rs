@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use vmpulse_hostmon::driver::{self, StartError};
 use vmpulse_hostmon::settings::{DEFAULT_SETTINGS, SETTINGS_VARIABLE};
+use vmpulse_local::errors;
 use vmpulse_local::exit::Exit;
 
 /// Host monitor: hears the guests of one trunk and writes their health to the store.
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     match start(&arguments) {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
-            report(&error);
+            eprintln!("vmpulse-hostmond: {}", errors::chain(&error));
             error.exit().into()
         }
     }
@@ -43,16 +44,4 @@ fn start(arguments: &Arguments) -> Result<(), StartError> {
         return Ok(());
     }
     driver::run(&settings)
-}
-
-/// The error and what lies beneath it, on one line.
-fn report(error: &dyn std::error::Error) {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    eprintln!("vmpulse-hostmond: {text}");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use vmpulse_local::clock::MonotonicClock;
+use vmpulse_local::errors;
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{HostMonitorWrite, Roster, Store, StoreError};
@@ -107,7 +108,7 @@ impl Worker {
             if let Err(error) = self.turn(now) {
                 self.next_try = now + RETRY_PERIOD;
                 self.pending.failed();
-                self.tell(Reply::Unreachable { error: with_sources(&error) });
+                self.tell(Reply::Unreachable { error: errors::chain(&error) });
             }
         }
     }
@@ -154,16 +155,4 @@ impl Worker {
 /// Our own commits do not change the stamp, but these may change what the store wants.
 const fn changes_roster(write: &HostMonitorWrite) -> bool {
     !matches!(write, HostMonitorWrite::Heartbeat | HostMonitorWrite::NodeEvent { .. })
-}
-
-/// An error with what lies beneath it, for one line of log.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -5,9 +5,13 @@
 //! * [`lock`]: one daemon per name;
 //! * [`clock`]: the clocks the drivers read, once per turn;
 //! * [`command`]: the command socket between a daemon and its command.
+//! * [`settings`]: settings files, the same way for every program;
+//! * [`errors`]: errors for people.
 
 pub mod clock;
 pub mod command;
+pub mod errors;
 pub mod exit;
 pub mod lock;
 pub mod logging;
+pub mod settings;
