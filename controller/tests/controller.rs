@@ -13,7 +13,7 @@ use bench::{Bench, OTHER, left, report, right, vm};
 use dying::Dying;
 use vmpulse_store::*;
 
-const FAILED: &str = "VM failure detected for VM vmraix1. No recovery is configured";
+const FAILED: &str = "VM failure detected for VM vmraix1. No recovery in this version";
 
 #[test]
 fn a_silence_grows_is_told_once_over_restarts_and_ends() {

@@ -93,7 +93,7 @@ fn from_calm(decision: &Decision) -> Vec<Step> {
         Verdict::Failed { .. } => vec![
             Step::CloseFailure,
             Step::CloseRecovery,
-            Step::Phase(format!("{FAILED}{}. No recovery is configured", decision.case.name)),
+            Step::Phase(format!("{FAILED}{}. No recovery in this version", decision.case.name)),
             Step::TellFailure,
         ],
     }
@@ -170,7 +170,7 @@ mod tests {
         for age in [190, 250, 300] {
             record.poll(silent(age), ALL);
         }
-        assert_eq!(record.phase, "VM failure detected for VM vmraix1. No recovery is configured");
+        assert_eq!(record.phase, "VM failure detected for VM vmraix1. No recovery in this version");
         assert_eq!(record.events, ["failure"]);
         record.poll(Silence::Unknown, ALL);
         record.poll(silent(10), ALL);
