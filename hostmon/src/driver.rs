@@ -46,6 +46,7 @@ struct Driver {
     committed: u64,
     stopping: Option<Instant>,
     _lock: RunLock,
+    _claim: std::os::unix::net::UnixListener,
 }
 
 enum Woken {

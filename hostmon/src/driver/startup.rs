@@ -1,5 +1,7 @@
 //! From settings to a running daemon, with an exit code for everything that can be in the way.
 
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use tokio::runtime::Builder;
@@ -42,6 +44,14 @@ pub enum StartError {
         /// Why not.
         source: LockError,
     },
+    /// Another host monitor, with another run directory, serves this trunk.
+    #[error(
+        "another process is the host monitor of trunk {trunk}; `ss -xlp | grep vmpulse-hostmond` names it. Stop it first"
+    )]
+    Served {
+        /// The trunk.
+        trunk: String,
+    },
     /// The trunk adapter cannot be used.
     #[error("cannot use the trunk adapter")]
     Link(#[from] LinkError),
@@ -76,6 +86,7 @@ impl StartError {
         match self {
             Self::Settings(_) | Self::Logging(_) => Exit::Config,
             Self::Lock { source, .. } => source.exit(),
+            Self::Served { .. } => Exit::TempFail,
             Self::Link(LinkError::NoPermission { .. }) => Exit::NoPermission,
             Self::Link(
                 LinkError::NotEthernet { .. }
@@ -123,6 +134,7 @@ fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
     let lock = RunLock::acquire(&settings.lock_path())
         .map_err(|source| StartError::Lock { trunk: settings.trunk.clone(), source })?;
     let trunk = Trunk::open(link_config(settings), now)?;
+    let claim = claim_trunk(&settings.trunk)?;
     let uuid = match settings.uuid {
         Some(uuid) => uuid,
         None => identity::load_or_create(&settings.state_dir, &settings.trunk)
@@ -150,8 +162,23 @@ fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
         committed: 0,
         stopping: None,
         _lock: lock,
+        _claim: claim,
     };
     Ok((driver, signals))
+}
+
+/// Two monitors on one trunk would answer every guest twice, also if each has a run directory, and so a lock, of its
+/// own. An abstract socket belongs to the network namespace, as the adapter does, and ends with the process.
+fn claim_trunk(trunk: &str) -> Result<UnixListener, StartError> {
+    let name = format!("vmpulse-hostmond.{trunk}");
+    let claimed = SocketAddr::from_abstract_name(name).and_then(|address| UnixListener::bind_addr(&address));
+    claimed.map_err(|source| {
+        if source.kind() == std::io::ErrorKind::AddrInUse {
+            StartError::Served { trunk: trunk.to_owned() }
+        } else {
+            StartError::System { what: "claim the trunk", source }
+        }
+    })
 }
 
 /// Where the group was not made, the socket is root's alone.

@@ -1,6 +1,7 @@
 //! What people get wrong: requests, files, command lines, a second daemon, missing permission. Each is told clearly,
 //! with an exit code that says what kind of fault it is, and nothing is half done.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Scenario;
@@ -120,6 +121,9 @@ fn second_daemons(chain: &Chain, report: &mut Report) -> Lab<()> {
     let mut second = chain.trunk(0)?.place().command(kit.program("vmpulse-hostmond"));
     second.arg("--settings").arg(monitor.settings());
     let mut daemons = vec![("a second host monitor", second)];
+    let mut third = chain.trunk(0)?.place().command(kit.program("vmpulse-hostmond"));
+    third.arg("--settings").arg(with_run_dir_of_its_own(monitor.settings(), "elsewhere")?);
+    daemons.push(("a second host monitor with a run directory of its own", third));
     daemons.push(("a second controller", Place::Here.command(kit.program("vmpulse-controllerd"))));
     daemons.push(("a second agent", chain.guest(0)?.place().command(kit.program("vmpulse-agentd"))));
     for (what, command) in daemons {
@@ -132,14 +136,18 @@ fn second_daemons(chain: &Chain, report: &mut Report) -> Lab<()> {
     Ok(())
 }
 
+fn with_run_dir_of_its_own(settings: &Path, name: &str) -> Lab<PathBuf> {
+    let run_dir = make_dir(world::dir(name))?;
+    let settings = format!("{}run_dir = \"{}\"\n", read(settings)?, run_dir.display());
+    let path = world::dir("settings").join(format!("{name}.toml"));
+    write(&path, settings)?;
+    Ok(path)
+}
+
 /// Root without any capability may not open packet sockets. It is told to keep its lock elsewhere, so that it is not
 /// the running monitor that stops it.
 fn no_permission(chain: &Chain) -> Lab<()> {
-    let mut settings = read(chain.monitor(1)?.settings())?;
-    let run_dir = make_dir(world::dir("powerless"))?;
-    settings.push_str(&format!("run_dir = \"{}\"\n", run_dir.display()));
-    let path = world::dir("settings").join("powerless.toml");
-    write(&path, settings)?;
+    let path = with_run_dir_of_its_own(chain.monitor(1)?.settings(), "powerless")?;
     let mut command = chain.trunk(1)?.place().command("setpriv");
     command.args(["--bounding-set=-all", "--inh-caps=-all"]);
     command.arg(chain.world.kit().program("vmpulse-hostmond")).arg("--settings").arg(&path);
