@@ -32,6 +32,15 @@ pub enum FileError {
         /// Where and why.
         source: ConfigError,
     },
+    /// The file that there was is gone.
+    #[error(
+        "{} is gone; the applications go on as they were. To monitor none, delete them with vmmgr, or write <Monitoring/>",
+        path.display()
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// It has no such application.
     #[error("{}", .0)]
     NoApplication(PatchError),
@@ -63,6 +72,15 @@ pub fn load(path: &Path, max_apps: usize) -> Result<Configuration, FileError> {
 
 fn parse(path: &Path, text: &str, max_apps: usize) -> Result<Configuration, FileError> {
     Configuration::read(text, max_apps).map_err(|source| FileError::Invalid { path: path.to_owned(), source })
+}
+
+/// What the file says, while applications of it are monitored: it does not vanish by being lost.
+pub fn reload(path: &Path, max_apps: usize, monitored: usize) -> Result<Configuration, FileError> {
+    match read_text(path)? {
+        Some(text) => parse(path, &text, max_apps),
+        None if monitored > 0 => Err(FileError::Gone { path: path.to_owned() }),
+        None => load(path, max_apps),
+    }
 }
 
 /// The file, locked against other writers until this value is dropped.
@@ -210,6 +228,16 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), patch::EMPTY_FILE);
         fs::write(&path, "<Monitoring").unwrap();
         assert!(matches!(LockedFile::open(&path, 16), Err(FileError::Invalid { .. })));
+    }
+
+    #[test]
+    fn a_lost_file_does_not_end_the_monitoring() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("HAMonitoring.xml");
+        assert!(matches!(reload(&path, 16, 1), Err(FileError::Gone { .. })));
+        assert!(reload(&path, 16, 0).unwrap().applications.is_empty());
+        fs::write(&path, "<Monitoring/>").unwrap();
+        assert!(reload(&path, 16, 1).unwrap().applications.is_empty());
     }
 
     #[test]

@@ -22,6 +22,9 @@ struct Arguments {
     /// Health store, in place of the one in the settings.
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
+    /// How to show what is asked for.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
     #[command(subcommand)]
     action: Action,
 }
@@ -29,11 +32,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show every host monitor that runs on this machine.
-    Status {
-        /// How to show it.
-        #[arg(short, long, value_enum, default_value_t = Output::Text)]
-        output: Output,
-    },
+    Status,
     /// Carry out one XML request to the health store: request on standard input, answer on standard output.
     Passthru,
 }
@@ -62,7 +61,7 @@ pub fn main() -> Exit {
     let variable = std::env::var_os(SETTINGS_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     match Settings::load(arguments.settings.as_deref(), variable.as_deref()) {
         Ok(settings) => match arguments.action {
-            Action::Status { output } => status::run(&settings, output),
+            Action::Status => status::run(&settings, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
         },
         Err(error) => fail(&error, Exit::Config),

@@ -267,6 +267,12 @@ impl Monitor {
         })
     }
 
+    /// Whether it can hear its trunk: its adapter is up, and not too much was lost.
+    #[must_use]
+    pub fn hears_trunk(&self) -> bool {
+        !self.adapter_down && !self.tracker.is_blind()
+    }
+
     /// Named counts since the start.
     #[must_use]
     pub fn counters(&self) -> Vec<(String, u64)> {
@@ -341,6 +347,9 @@ impl Monitor {
         let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" }.to_owned();
         let text = format!("trunk adapter {}", self.config.trunk);
         self.write(HostMonitorWrite::NodeEvent { kind, text });
+        if !self.tracker.is_blind() {
+            self.write(HostMonitorWrite::TrunkHeard { heard: up });
+        }
         self.note(Note::Adapter { up });
         if up {
             self.sessions.broadcast_hello();

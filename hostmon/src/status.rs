@@ -18,6 +18,8 @@ pub enum CommandRequest {
 pub struct Status {
     /// Its trunk adapter.
     pub trunk: String,
+    /// Whether it can hear it: the adapter is up and not too much is lost. Otherwise its paths are unknown.
+    pub trunk_heard: bool,
     /// The host monitor.
     pub uuid: String,
     /// MAC address of the trunk adapter; empty while there is none.

@@ -263,6 +263,12 @@ impl Tracker {
         self.watches.get(&vm).map(|watch| now.since(watch.silent_from))
     }
 
+    /// Whether three doubtful intervals in a row have passed, and none that was clean since.
+    #[must_use]
+    pub const fn is_blind(&self) -> bool {
+        self.blind
+    }
+
     /// How many VMs are watched, and how many of them beat.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

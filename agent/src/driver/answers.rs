@@ -42,7 +42,8 @@ impl Daemon {
 
     /// Loads the file, or keeps what there is and remembers what is wrong.
     pub(super) fn load_configuration(&mut self) -> Result<(), String> {
-        match config_file::load(&self.config_path(), self.settings.max_apps) {
+        let monitored = self.ame.applications().count();
+        match config_file::reload(&self.config_path(), self.settings.max_apps, monitored) {
             Ok(configuration) => {
                 start::change_level(&self.log_level, configuration.vmm.log);
                 self.config_problem = None;

@@ -134,7 +134,10 @@ fn file_fault(error: FileError) -> Fault {
         FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Fault::NotAllowed
         }
-        FileError::Io { .. } | FileError::Invalid { .. } | FileError::NoApplication(_) => Fault::File(error),
+        FileError::Io { .. }
+        | FileError::Gone { .. }
+        | FileError::Invalid { .. }
+        | FileError::NoApplication(_) => Fault::File(error),
     }
 }
 

@@ -130,7 +130,7 @@ impl Fault {
             Self::Unfit(Unfit::PeriodNotGreater { .. }) => 57,
             Self::User(_) => 19,
             Self::File(FileError::Invalid { .. }) => 20,
-            Self::File(FileError::Io { .. } | FileError::NoApplication(_)) => 21,
+            Self::File(FileError::Io { .. } | FileError::Gone { .. } | FileError::NoApplication(_)) => 21,
             Self::Settings(_) => 22,
             Self::NotAllowed => 23,
             Self::NotLoaded(_) => 24,

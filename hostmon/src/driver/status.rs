@@ -20,7 +20,9 @@ impl Driver {
     pub(super) fn status(&self, now: Instant) -> Status {
         let config = self.monitor.config();
         let store_ok = self.facts.store_error.is_none();
-        let mut paths: Vec<PathStatus> = self.monitor.paths(now).map(path_status).collect();
+        let hears_trunk = self.monitor.hears_trunk();
+        let mut paths: Vec<PathStatus> =
+            self.monitor.paths(now).map(|path| path_status(path, hears_trunk)).collect();
         paths.sort_by(|a, b| (&a.vm, &a.mac).cmp(&(&b.vm, &b.mac)));
         let counters: std::collections::BTreeMap<String, u64> = self
             .monitor
@@ -30,6 +32,7 @@ impl Driver {
             .collect();
         Status {
             trunk: config.trunk.clone(),
+            trunk_heard: hears_trunk,
             uuid: config.identity.uuid.to_string(),
             mac: config.mac.to_string(),
             pid: std::process::id(),
@@ -48,8 +51,9 @@ impl Driver {
     }
 }
 
-fn path_status(path: PathView) -> PathStatus {
+fn path_status(path: PathView, hears_trunk: bool) -> PathStatus {
     let state = match (path.watched, path.beating, path.missing) {
+        (true, _, _) if !hears_trunk => "UNKNOWN",
         (false, _, _) => "NOT_MONITORED",
         (true, true, _) => "BEATING",
         (true, false, true) => "MISSING",

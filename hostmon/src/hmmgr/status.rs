@@ -97,7 +97,14 @@ fn show(status: &Status) -> String {
     let mut text = String::new();
     let store = format!("{} ({})", status.store, if status.store_ok { "ok" } else { "cannot be reached" });
     let lines = [
-        ("Trunk", status.trunk.clone()),
+        (
+            "Trunk",
+            format!(
+                "{}{}",
+                status.trunk,
+                if status.trunk_heard { "" } else { " (not heard: its paths are unknown)" }
+            ),
+        ),
         ("UUID", status.uuid.clone()),
         ("MAC", status.mac.clone()),
         ("PID", status.pid.to_string()),
@@ -174,6 +181,7 @@ mod tests {
         };
         let status = Status {
             trunk: "eth1".into(),
+            trunk_heard: true,
             uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".into(),
             mac: "02:ff:00:00:00:01".into(),
             pid: 4711,

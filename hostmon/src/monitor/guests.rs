@@ -76,7 +76,8 @@ impl Monitor {
 
     fn on_opened(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, version: Version) {
         let registered = self.watched.contains_key(&vm) || self.elsewhere.contains(&vm);
-        self.note(Note::Opened { vm, mac, version, registered });
+        // Before the store was read nothing is known of anybody.
+        self.note(Note::Opened { vm, mac, version, registered: registered || !self.roster_known });
         if self.elsewhere.contains(&vm) {
             // Alive is alive, whichever host's monitor hears it.
             let wanted = Some(self.config.heartbeat_interval_ms);

@@ -467,6 +467,9 @@ fn a_lost_adapter_accuses_nobody() {
     let mut world = World::beating(1..=5);
     world.forget_writes();
     world.monitor.handle_input(world.now, Input::Adapter(false));
+    world.carry();
+    assert!(world.writes().contains(&&HostMonitorWrite::TrunkHeard { heard: false }));
+    assert!(!world.monitor.hears_trunk());
     for guest in world.guests.values_mut() {
         guest.frozen = true;
     }

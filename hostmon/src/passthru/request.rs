@@ -138,6 +138,7 @@ impl From<StoreError> for Refusal {
             | StoreError::TooNew { .. }
             | StoreError::OutOfRange { .. }
             | StoreError::Backend(_)
+            | StoreError::Superseded(_)
             | StoreError::Corrupt { .. } => Code::Store,
         };
         let reason = error.source().map(|source| format!(": {source}")).unwrap_or_default();

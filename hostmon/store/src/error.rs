@@ -62,6 +62,12 @@ pub enum StoreError {
         /// What is accepted.
         allowed: String,
     },
+    /// Another process has started under the same host monitor UUID since.
+    #[error(
+        "another process has started as host monitor {0} since: nothing of this one is written any more. \
+         Give each host monitor a UUID of its own, and restart this one"
+    )]
+    Superseded(HostMonitorId),
     /// The back end failed (locked for too long, disk full, corrupt).
     #[error("the store failed")]
     Backend(#[from] rusqlite::Error),

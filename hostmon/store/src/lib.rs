@@ -156,6 +156,9 @@ pub trait Store: Send {
     /// Applies a host monitor's writes in order, in one transaction. A host monitor that is not registered gets a
     /// row without a host ([`Self::host_monitors_unassigned`]); writes about unregistered VMs are ignored, but for
     /// what makes them discovered.
+    ///
+    /// A connection through which a start was written writes for that start only: once another process has started
+    /// under the same UUID, everything of this one is refused as [`StoreError::Superseded`].
     fn host_monitor_apply(
         &mut self,
         host_monitor: HostMonitorId,

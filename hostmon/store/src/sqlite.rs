@@ -29,6 +29,8 @@ use crate::*;
 pub struct SqliteStore {
     connection: Connection,
     clock: Box<dyn StoreClock>,
+    /// The start of the host monitor that writes through this connection.
+    incarnation: Option<String>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -52,7 +54,7 @@ impl SqliteStore {
     /// [`StoreError::Open`] if the file cannot be opened or made (its folder must exist),
     /// [`StoreError::NotAStore`] if it is something else, [`StoreError::TooNew`] if a newer version wrote it.
     pub fn open(path: &Path, clock: Box<dyn StoreClock>) -> Result<Self, StoreError> {
-        Ok(Self { connection: open::connect(path)?, clock })
+        Ok(Self { connection: open::connect(path)?, clock, incarnation: None })
     }
 
     /// Runs `body` in a transaction that only reads: one consistent picture.
@@ -194,7 +196,12 @@ impl Store for SqliteStore {
         host_monitor: HostMonitorId,
         writes: &[HostMonitorWrite],
     ) -> Result<(), StoreError> {
-        self.write(|turn| turn.host_monitor_apply(host_monitor, writes))
+        let known = self.incarnation.clone();
+        self.write(|turn| turn.host_monitor_apply(host_monitor, known.as_deref(), writes))?;
+        if let Some(start) = writes.iter().rev().find_map(HostMonitorWrite::start) {
+            self.incarnation = Some(start.incarnation.clone());
+        }
+        Ok(())
     }
 
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {

@@ -137,6 +137,14 @@ pub enum HostMonitorWrite {
     },
 }
 
+impl HostMonitorWrite {
+    /// What a start says, if it is one.
+    #[must_use]
+    pub const fn start(&self) -> Option<&HostMonitorStart> {
+        if let Self::Started(start) = self { Some(start) } else { None }
+    }
+}
+
 /// What conflicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConflictKind {

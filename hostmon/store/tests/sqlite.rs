@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::time::Duration;
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_store::{
-    HostKey, HostMonitorRegistration, HostMonitorWrite, HostRegistration, SqliteStore, Store, StoreError,
-    SystemClock, VmRegistration, open,
+    HostKey, HostMonitorRegistration, HostMonitorStart, HostMonitorWrite, HostRegistration, MonitorMode,
+    NodeState, SqliteStore, Store, StoreError, SystemClock, VmRegistration, open,
 };
 
 const WRITERS: u8 = 6;
@@ -96,4 +97,35 @@ fn registering_lifts_a_tombstone() {
     register(&mut store);
     let left: i64 = raw.query_row("SELECT count(*) FROM removed_vm", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);
+}
+
+fn start(incarnation: &str) -> HostMonitorWrite {
+    HostMonitorWrite::Started(HostMonitorStart {
+        trunk: "trunkA".into(),
+        mac: "02:00:00:00:00:01".into(),
+        vlan: None,
+        incarnation: incarnation.into(),
+        versions: "2.0-2.1".into(),
+        heartbeat_interval: Duration::from_secs(30),
+    })
+}
+
+#[test]
+fn of_two_processes_under_one_uuid_only_the_later_one_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("health.db");
+    let mut first = SqliteStore::open(&path, Box::new(SystemClock)).unwrap();
+    let mut second = SqliteStore::open(&path, Box::new(SystemClock)).unwrap();
+    register(&mut first);
+    let uuid = HostMonitorId::from_bytes([1; 16]);
+    first.host_monitor_apply(uuid, &[start("1")]).unwrap();
+    second.host_monitor_apply(uuid, &[start("2")]).unwrap();
+    let down =
+        HostMonitorWrite::NodeChanged { state: NodeState::Down, reason: 0x40, mode: MonitorMode::Down };
+    let refused = first.host_monitor_apply(uuid, &[HostMonitorWrite::Heartbeat, down]);
+    assert!(matches!(refused, Err(StoreError::Superseded(of)) if of == uuid), "{refused:?}");
+    second.host_monitor_apply(uuid, &[HostMonitorWrite::Heartbeat]).unwrap();
+    let hosts = second.quick_query().unwrap().hosts;
+    let monitor = hosts[0].host_monitors.iter().find(|monitor| monitor.id == uuid).unwrap();
+    assert_eq!(monitor.state, NodeState::Up);
 }

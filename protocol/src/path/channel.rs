@@ -30,13 +30,13 @@ struct Undecided {
 }
 
 impl Channel {
-    /// `first`: the number that our SYN named.
-    pub(super) fn new(framing: Framing, first: u8) -> Self {
+    /// `first`: the number that our SYN named; `peer_first`: the peer's.
+    pub(super) fn new(framing: Framing, first: u8, peer_first: u8) -> Self {
         Self {
             framing,
             send_normal: Sender::new(Priority::Normal, first),
             send_urgent: Sender::new(Priority::Urgent, 0),
-            receive_normal: Receiver::default(),
+            receive_normal: Receiver::starting_at(peer_first),
             receive_urgent: Receiver::default(),
             undecided: Vec::new(),
         }
@@ -123,6 +123,11 @@ impl Channel {
     pub(super) fn hand_back(&mut self, out: &mut Outputs) {
         self.send_urgent.hand_back(out);
         self.send_normal.hand_back(out);
+    }
+
+    /// See [`Sender::far_number`].
+    pub(super) fn far_number(&self, random: &mut fastrand::Rng) -> u8 {
+        self.send_normal.far_number(random)
     }
 
     /// Whether nothing waits to be sent or acknowledged by the peer.

@@ -59,7 +59,14 @@ struct Open {
 struct Candidate {
     syn: OutgoingSyn,
     /// What the HM's SYN said.
-    answer: Option<(HostMonitorId, Version)>,
+    answer: Option<Answer>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    host_monitor: HostMonitorId,
+    version: Version,
+    first: u8,
 }
 
 impl Initiator {
@@ -74,7 +81,11 @@ impl Initiator {
         let VmmIdentity { uuid, os_type, lower, upper } = self.identity.clone();
         let mark = Some(Mark(self.random.u32(..)));
         let payload = VmmSyn { uuid, os_type, lower, upper, mark }.encode();
-        let syn = OutgoingSyn::send(now, self.random.u8(..), Flags::BEG, &payload, out);
+        let first = match &self.open {
+            Some(open) => open.channel.far_number(&mut self.random),
+            None => self.random.u8(..),
+        };
+        let syn = OutgoingSyn::send(now, first, Flags::BEG, &payload, out);
         self.candidate = Some(Candidate { syn, answer: None });
     }
 
@@ -194,7 +205,8 @@ impl Initiator {
         } else {
             acknowledge_syn(packet.number, out);
             if let Some(candidate) = &mut self.candidate {
-                candidate.answer = Some((uuid, running));
+                candidate.answer =
+                    Some(Answer { host_monitor: uuid, version: running, first: packet.number });
             }
         }
     }
@@ -210,9 +222,9 @@ impl Initiator {
         let complete =
             |candidate: &mut Candidate| candidate.syn.is_acknowledged() && candidate.answer.is_some();
         let Some(candidate) = self.candidate.take_if(complete) else { return };
-        let Some((host_monitor, version)) = candidate.answer else { return };
+        let Some(Answer { host_monitor, version, first }) = candidate.answer else { return };
         let framing = Framing { version, capacity: payload_capacity(self.mtu) };
-        let channel = Channel::new(framing, candidate.syn.number());
+        let channel = Channel::new(framing, candidate.syn.number(), first);
         let replaced = self.open.replace(Open { channel, host_monitor, version, opened_at: now });
         out.event(Event::Opened { replaced: replaced.is_some() });
         if let Some(mut old) = replaced {

@@ -9,6 +9,9 @@ use crate::wire::{Flags, Packet};
 
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
+    /// The first number of the peer's new sequence, until a packet of it has come. What comes before is of the channel
+    /// that this one replaced: its sender does not know yet that it was replaced, and it was received there.
+    gate: Option<u8>,
     history: VecDeque<Seen>,
     partials: Vec<Partial>,
 }
@@ -52,8 +55,17 @@ pub(super) enum Receipt {
 }
 
 impl Receiver {
+    /// `first`: the number that the peer's SYN named.
+    pub(super) fn starting_at(first: u8) -> Self {
+        Self { gate: Some(first), ..Self::default() }
+    }
+
     pub(super) fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>) -> Receipt {
         self.forget_old(now);
+        if self.gate.is_some_and(|first| packet.number.wrapping_sub(first) >= WINDOW) {
+            return Receipt::Discard(Discard::Duplicate);
+        }
+        self.gate = None;
         if let Some(seen) = self.history.iter().find(|seen| seen.number == packet.number) {
             return if seen.acknowledged {
                 Receipt::Acknowledge

@@ -117,7 +117,11 @@ impl Responder {
             }
             None => HmSyn::Conflict { uuid: identity.uuid, lower: identity.lower, upper: identity.upper },
         };
-        let syn = OutgoingSyn::send(now, random.u8(..), Flags::END, &answer.encode(), out);
+        let first = match &self.open {
+            Some(open) => open.channel.far_number(&mut random),
+            None => random.u8(..),
+        };
+        let syn = OutgoingSyn::send(now, first, Flags::END, &answer.encode(), out);
         let request = Request { number: packet.number, payload: packet.payload.to_vec(), at: now };
         self.candidate = Some(Candidate { request, syn, running });
         if running.is_some() { SynOutcome::Begun } else { SynOutcome::VersionConflict }
@@ -265,7 +269,7 @@ impl Responder {
         // After a conflict both forget the path.
         let Some(version) = candidate.running else { return };
         let framing = Framing { version, capacity: payload_capacity(identity.mtu) };
-        let channel = Channel::new(framing, candidate.syn.number());
+        let channel = Channel::new(framing, candidate.syn.number(), candidate.request.number);
         let replaced = self.open.replace(Open { channel, version, request: candidate.request });
         out.event(Event::Opened { replaced: replaced.is_some() });
         if let Some(mut old) = replaced {

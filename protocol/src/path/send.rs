@@ -163,6 +163,12 @@ impl Sender {
         }
     }
 
+    /// A first number for the channel that is to replace this one: far from those that may still be repeated here.
+    pub(super) fn far_number(&self, random: &mut fastrand::Rng) -> u8 {
+        const CLEARANCE: u8 = 2 * WINDOW;
+        self.next.wrapping_add(CLEARANCE).wrapping_add(random.u8(..128))
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.flight.is_none() && self.waiting.is_empty()
     }

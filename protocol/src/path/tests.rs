@@ -335,6 +335,8 @@ fn a_message_beyond_the_bound_closes_the_path() {
 #[test]
 fn an_incomplete_message_closes_the_path_after_30_s() {
     let mut pair = Pair::new(9, PERFECT).open();
+    pair.send(End::Vmm, 1, b"");
+    pair.run(2);
     let begin =
         Packet { version: Version::V2_1, number: 200, flags: Flags::ACKR | Flags::BEG, payload: b"x" };
     pair.transmit(End::Hm, begin.encode());
@@ -373,6 +375,8 @@ fn unexpected_flags_are_discarded() {
         (Flags::SYN | Flags::ACK, Discard::Acknowledgement),
     ] {
         let mut pair = Pair::new(11, PERFECT).open();
+        pair.send(End::Vmm, 1, b"");
+        pair.run(2);
         pair.events.clear();
         let bytes = Packet { version: Version::V2_1, number: 77, flags, payload: b"HB:" }.encode();
         pair.transmit(End::Hm, bytes);
@@ -380,6 +384,22 @@ fn unexpected_flags_are_discarded() {
         assert_eq!(pair.events, vec![(End::Hm, Event::Discarded(reason))], "{flags:?}");
         assert!(pair.hm.is_open());
     }
+}
+
+#[test]
+fn what_belongs_to_a_replaced_channel_is_not_taken_on_the_new_one() {
+    let mut pair = Pair::new(14, PERFECT).open();
+    pair.send(End::Hm, 1, b"");
+    let old = pair.hm_out.poll_packet().unwrap();
+    pair.connect();
+    pair.run(2);
+    pair.received.clear();
+    pair.transmit(End::Vmm, old);
+    pair.run(2);
+    assert!(pair.received.is_empty());
+    pair.send(End::Hm, 2, b"");
+    pair.run(2);
+    assert_eq!(pair.received_tokens(End::Vmm), [2]);
 }
 
 #[test]
@@ -400,7 +420,7 @@ fn the_doorbell_waits_for_the_owner_and_is_acknowledged_once_accepted() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Whatever the network does: each message is received at most once and in order, each one that its sender
     /// was told is delivered was received, and none is left without a word.

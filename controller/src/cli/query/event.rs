@@ -7,6 +7,7 @@ use vmpulse_store::{EventRecord, Severity, Store, StoreTime};
 use super::super::CliError;
 use super::super::block::{Block, View, local, rfc3339};
 use super::super::parse::Command;
+use crate::events::EventKind;
 
 /// Shown unless `count` says otherwise.
 const COUNT: u32 = 20;
@@ -32,6 +33,12 @@ pub(super) fn views(store: &mut dyn Store, command: &Command) -> Result<Vec<Show
         None => COUNT,
         Some((_, value)) => number(value)?,
     };
+    for name in &command.names {
+        if !EventKind::ALL.iter().any(|kind| kind.name().eq_ignore_ascii_case(name)) {
+            let (class, query) = ("kind of event", "hamgr query event");
+            return Err(CliError::NoSuch { class, name: name.clone(), query });
+        }
+    }
     let searched = if command.names.is_empty() { count } else { COUNT_LIMIT };
     let mut events = store.events(searched)?;
     if !command.names.is_empty() {

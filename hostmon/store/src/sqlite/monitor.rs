@@ -42,14 +42,34 @@ impl Turn<'_> {
     pub(super) fn host_monitor_apply(
         self,
         host_monitor: HostMonitorId,
+        known: Option<&str>,
         writes: &[HostMonitorWrite],
     ) -> Result<(), StoreError> {
         let id = self.host_monitor_id(host_monitor)?;
+        self.check_not_superseded(id, host_monitor, known)?;
         for write in writes {
             self.apply(id, write)?;
         }
         self.node_events_bound(id)?;
         self.discoveries_bound(id)
+    }
+
+    /// Of two processes under one UUID the later start is the host monitor: a late word of the other, above all its
+    /// DOWN at its end, must not be taken for this one's.
+    fn check_not_superseded(
+        self,
+        id: i64,
+        uuid: HostMonitorId,
+        known: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let Some(known) = known else { return Ok(()) };
+        let sql = "SELECT incarnation FROM host_monitor WHERE id = ?1";
+        let current: Option<String> = self.db.query_row(sql, [id], |row| row.get(0))?;
+        if current.is_some_and(|current| current != known) {
+            Err(StoreError::Superseded(uuid))
+        } else {
+            Ok(())
+        }
     }
 
     fn apply(self, from: i64, write: &HostMonitorWrite) -> Result<(), StoreError> {
