@@ -117,7 +117,7 @@ impl World {
             assert_eq!((*destination, packet.payload), (MacAddr::broadcast(), &b""[..]));
             return self.solicitations.push(self.now);
         }
-        if !self.connected {
+        if !self.connected || *destination != HM {
             return;
         }
         if packet.has(Flags::SYN | Flags::BEG) {
