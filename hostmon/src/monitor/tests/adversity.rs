@@ -1,0 +1,156 @@
+//! What guests, stores and trunks do that they should not.
+
+use super::*;
+
+#[test]
+fn a_handshake_begun_before_the_vm_was_heard_does_not_take_its_path_over() {
+    let mut world = World::new();
+    world.roster(roster(vec![registered(1, VmState::Starting, None)]));
+    // The thief's SYN is answered, and its last acknowledgement held back.
+    let mut thief = World::new_guest(9, &vm(1).to_string());
+    thief.end.connect(world.now, &mut thief.out);
+    let syn = thief.out.poll_packet().unwrap();
+    world.monitor.handle_input(
+        world.now,
+        Input::Frame { arrived: world.now, source: mac(9), vlan: None, payload: &syn },
+    );
+    while let Some(output) = world.monitor.poll_output() {
+        if let Output::Transmit(frame) = output {
+            let packet = Packet::decode(&frame.payload).unwrap();
+            thief.end.handle_packet(world.now, &packet, &mut thief.out);
+        }
+    }
+    let held_back = thief.out.poll_packet().unwrap();
+    world.guest(1, 1);
+    world.run(1);
+    let input = Input::Frame { arrived: world.now, source: mac(9), vlan: None, payload: &held_back };
+    world.monitor.handle_input(world.now, input);
+    world.carry();
+    assert_eq!(world.monitor.paths(world.now).map(|path| path.session.mac).collect::<Vec<_>>(), [mac(1)]);
+    world.forget_writes();
+    world.run(60);
+    assert!(missing_edges(&world).is_empty());
+}
+
+#[test]
+fn forged_handshakes_do_not_lock_a_registered_guest_out() {
+    let mut world = World::new();
+    world.roster(roster(vec![registered(1, VmState::Starting, None)]));
+    let mut forged = World::new_guest(7, &vm(7).to_string());
+    forged.end.connect(world.now, &mut forged.out);
+    let syn = forged.out.poll_packet().unwrap();
+    for number in 0..20_000u32 {
+        let [_, a, b, c] = number.to_be_bytes();
+        let source = MacAddr(2, 0, 1, a, b, c);
+        world
+            .monitor
+            .handle_input(world.now, Input::Frame { arrived: world.now, source, vlan: None, payload: &syn });
+        while world.monitor.poll_output().is_some() {}
+    }
+    world.guest(1, 1);
+    world.run(1);
+    assert!(world.guest_mut(1).end.is_open());
+    assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_known_who_says_it() {
+    let mut world = World::new();
+    world.guest(1, 1);
+    world.say(1, &Message::Shutdown(Shutdown::Os));
+    assert_eq!(world.guest_mut(1).delivered, 0);
+    world.roster(roster(vec![registered(1, VmState::Started, None)]));
+    world.run(3);
+    let suspended = HostMonitorWrite::Suspended { vm: vm(1), reason: SuspendReason::Os };
+    assert!(world.writes().contains(&&suspended));
+    assert!(world.guest_mut(1).delivered > 0);
+}
+
+#[test]
+fn guests_that_came_before_the_first_roster_are_looked_at_then() {
+    let mut world = World::new();
+    world.guest(1, 1);
+    world.guest(2, 2);
+    world.roster(Roster { elsewhere: vec![vm(1)], ..Roster::default() });
+    world.run(1);
+    assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
+    let unmanaged = |write: &&HostMonitorWrite| matches!(write, HostMonitorWrite::Discovered { uuid, .. } if *uuid == vm(2).to_string());
+    assert_eq!(world.writes().iter().filter(|write| unmanaged(write)).count(), 1);
+}
+
+#[test]
+fn a_moved_vm_is_expected_again_by_a_restarted_monitor() {
+    let mut world = World::new();
+    let path = Some(RosterPath { mac: mac(1).to_string(), missed: None });
+    let visiting = vec![registered(1, VmState::Started, path)];
+    world.roster(Roster { elsewhere: vec![vm(1)], visiting, ..Roster::default() });
+    world.run(30);
+    assert_eq!(missing_edges(&world), [(vm(1), 29_000)]);
+}
+
+#[test]
+fn a_guest_that_talks_without_end_does_not_grow_the_queue_to_the_store() {
+    let mut world = World::beating(1..=1);
+    world.commits = false;
+    world.forget_writes();
+    for _ in 0..100 {
+        world.say(1, &Message::Suspend);
+        world.say(1, &Message::Report { tag: 1, xml: &[b'x'; 1000] });
+        let now = world.now;
+        let guest = world.guest_mut(1);
+        guest.end.connect(now, &mut guest.out);
+        world.run(2);
+    }
+    let count = |wanted: fn(&HostMonitorWrite) -> bool| {
+        world.writes().into_iter().filter(|write| wanted(write)).count()
+    };
+    assert!(count(|write| matches!(write, HostMonitorWrite::Suspended { .. })) <= 8);
+    assert_eq!(count(|write| matches!(write, HostMonitorWrite::Report { .. })), 0);
+}
+
+#[test]
+fn what_was_said_of_a_vm_is_said_again_when_the_store_begins_anew_with_it() {
+    let mut world = World::beating(1..=2);
+    world.guest_mut(2).frozen = true;
+    world.run(30);
+    world.forget_writes();
+    let requests = [1, 2]
+        .map(|number| HostMonitorRequest { tag: number.into(), what: RequestKind::Reconsider(vm(number)) });
+    let vms = vec![registered(1, VmState::Starting, None), registered(2, VmState::Starting, None)];
+    world.roster(Roster { requests: requests.to_vec(), ..roster(vms) });
+    assert!(world.writes().contains(&&HostMonitorWrite::PathDetected { vm: vm(1) }));
+    assert_eq!(missing_edges(&world).len(), 1);
+}
+
+#[test]
+fn a_longer_interval_whose_acknowledgement_is_lost_accuses_nobody() {
+    let mut world = World::beating(1..=1);
+    let mut fast = registered(1, VmState::Started, None);
+    fast.heartbeat_interval_ms = Some(100);
+    world.roster(roster(vec![fast]));
+    world.run(2);
+    world.forget_writes();
+    world.roster(roster(vec![registered(1, VmState::Started, None)]));
+    // It beats by the new interval at once; what it sends in the next half second gets lost.
+    world.guest_mut(1).frozen = true;
+    world.run(1);
+    world.guest_mut(1).frozen = false;
+    world.run(30);
+    assert!(missing_edges(&world).is_empty(), "{:?}", missing_edges(&world));
+}
+
+#[test]
+fn a_blind_monitor_says_that_it_does_not_know() {
+    let mut world = World::beating(1..=1);
+    world.forget_writes();
+    for _ in 0..40 {
+        world.monitor.handle_input(world.now, Input::Dropped(1));
+        world.guest_mut(1).frozen = true;
+        world.run(3);
+    }
+    assert!(world.writes().contains(&&HostMonitorWrite::TrunkHeard { heard: false }));
+    assert!(missing_edges(&world).is_empty());
+    world.run(30);
+    assert!(world.writes().contains(&&HostMonitorWrite::TrunkHeard { heard: true }));
+    assert_eq!(missing_edges(&world).len(), 1);
+}
