@@ -279,3 +279,12 @@ fn what_is_not_there_yet_says_so() {
         assert!(text.ends_with("is not available yet in this version"), "{text}");
     }
 }
+
+#[test]
+fn an_event_that_does_not_exist_is_no_event_that_did_not_happen() {
+    let mut bench = Bench::new();
+    let (exit, text) = refused(&mut bench, "query event VM_FAIL");
+    assert_eq!(exit, Exit::Failed);
+    assert!(text.contains("VM_FAIL"), "{text}");
+    assert!(!bench.shown("query event VM_FAILURE_DETECTED").contains("Event:"));
+}
