@@ -191,8 +191,7 @@ impl Sessions {
     /// No guest yet. `hello`: the identifier of this start.
     #[must_use]
     pub fn new(identity: HmIdentity, hello: &str, seed: u64) -> Self {
-        let hello =
-            Packet { version: Version::V2_0, number: 0, flags: Flags::HEL, payload: hello.as_bytes() };
+        let hello = Packet::plain(Version::V2_0, 0, Flags::HEL, hello.as_bytes());
         Self {
             identity,
             hello: hello.encode(),

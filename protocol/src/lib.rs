@@ -7,6 +7,7 @@
 //! * [`time`]: the monotonic [`Instant`](time::Instant) every core is driven by;
 //! * [`id`]: identities (VM, host monitor, incarnation);
 //! * [`wire`]: packets: header, checksum, flags;
+//! * [`auth`]: authentication of packets;
 //! * [`message`]: what the payloads say;
 //! * [`path`]: one HM/VMM pair: handshake, numbers, acknowledgement, retransmission, reassembly.
 //! * [`schedule`]: deadlines of many things, cheap to move.
@@ -15,6 +16,7 @@
 
 extern crate alloc;
 
+pub mod auth;
 pub mod id;
 pub mod message;
 pub mod path;

@@ -54,7 +54,7 @@ impl Adapter {
             Some(after) => self.since + *after,
             None => now + SOLICITATION_PERIOD,
         };
-        let payload = Packet { version: Version::V2_0, number: 0, flags: Flags::HEL, payload: b"" }.encode();
+        let payload = Packet::plain(Version::V2_0, 0, Flags::HEL, b"").encode();
         Some(TrunkOutput::Transmit { adapter: id, destination: MacAddr::broadcast(), vlan: None, payload })
     }
 

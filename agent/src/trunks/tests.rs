@@ -54,8 +54,7 @@ impl World {
 
     fn hello(&mut self, identifier: &str, to: MacAddr) {
         let flags = Flags::HEL;
-        let payload =
-            Packet { version: Version::V2_0, number: 0, flags, payload: identifier.as_bytes() }.encode();
+        let payload = Packet::plain(Version::V2_0, 0, flags, identifier.as_bytes()).encode();
         self.frame(to, &payload);
         self.carry();
     }
@@ -236,8 +235,7 @@ fn a_forged_hello_disturbs_nothing() {
     let before = world.heartbeats.len();
     for forger in 0..100u8 {
         let flags = Flags::HEL;
-        let payload =
-            Packet { version: Version::V2_0, number: 0, flags, payload: SECOND.as_bytes() }.encode();
+        let payload = Packet::plain(Version::V2_0, 0, flags, SECOND.as_bytes()).encode();
         let source = MacAddr(2, 0, 0, 0, 0, forger);
         let input =
             TrunkInput::Frame { adapter: ADAPTER, source, destination: VMM, vlan: None, payload: &payload };

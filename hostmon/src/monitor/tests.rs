@@ -431,9 +431,7 @@ fn guests_without_a_uuid_or_with_another_version_are_recorded_once() {
         world.guest_saying(1, "not-a-uuid");
         world.guests.clear();
     }
-    let alien =
-        Packet { version: Version { major: 3, minor: 0 }, number: 0, flags: Flags::SYN, payload: b"" }
-            .encode();
+    let alien = Packet::plain(Version { major: 3, minor: 0 }, 0, Flags::SYN, b"").encode();
     for _ in 0..3 {
         let input = Input::Frame { arrived: world.now, source: mac(2), vlan: None, payload: &alien };
         world.monitor.handle_input(world.now, input);
@@ -527,13 +525,8 @@ fn strangers_are_answered_with_a_hello_once_a_second() {
     let mut world = World::new();
     world.run(10);
     world.hellos.clear();
-    let heartbeat = Packet {
-        version: Version::V2_1,
-        number: 0,
-        flags: Flags::BEG | Flags::END | Flags::PRI,
-        payload: b"HB:",
-    };
-    let solicitation = Packet { version: Version::V2_0, number: 0, flags: Flags::HEL, payload: b"" };
+    let heartbeat = Packet::plain(Version::V2_1, 0, Flags::BEG | Flags::END | Flags::PRI, b"HB:");
+    let solicitation = Packet::plain(Version::V2_0, 0, Flags::HEL, b"");
     for (source, packet) in [(7, heartbeat), (7, heartbeat), (8, solicitation), (8, solicitation)] {
         let payload = packet.encode();
         let input = Input::Frame { arrived: world.now, source: mac(source), vlan: None, payload: &payload };

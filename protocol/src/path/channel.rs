@@ -177,7 +177,7 @@ impl Channel {
             Priority::Normal => Flags::ACK,
             Priority::Urgent => Flags::ACK | Flags::PRI,
         };
-        out.acknowledge(Packet { version: self.framing.version, number, flags, payload: b"" }.encode());
+        out.acknowledge(Packet::plain(self.framing.version, number, flags, b"").encode());
     }
 
     fn decide(&mut self, delivery: Delivery) -> Option<Undecided> {

@@ -223,7 +223,7 @@ impl Initiator {
             |candidate: &mut Candidate| candidate.syn.is_acknowledged() && candidate.answer.is_some();
         let Some(candidate) = self.candidate.take_if(complete) else { return };
         let Some(Answer { host_monitor, version, first }) = candidate.answer else { return };
-        let framing = Framing { version, capacity: payload_capacity(self.mtu) };
+        let framing = Framing { version, capacity: payload_capacity(self.mtu, false) };
         let channel = Channel::new(framing, candidate.syn.number(), first);
         let replaced = self.open.replace(Open { channel, host_monitor, version, opened_at: now });
         out.event(Event::Opened { replaced: replaced.is_some() });

@@ -268,7 +268,7 @@ impl Responder {
         };
         // After a conflict both forget the path.
         let Some(version) = candidate.running else { return };
-        let framing = Framing { version, capacity: payload_capacity(identity.mtu) };
+        let framing = Framing { version, capacity: payload_capacity(identity.mtu, false) };
         let channel = Channel::new(framing, candidate.syn.number(), candidate.request.number);
         let replaced = self.open.replace(Open { channel, version, request: candidate.request });
         out.event(Event::Opened { replaced: replaced.is_some() });

@@ -77,7 +77,7 @@ impl Sender {
     /// Sends a whole message that nobody acknowledges.
     pub(super) fn send_unreliable(&mut self, framing: Framing, payload: &[u8], out: &mut Outputs) {
         let flags = Flags::BEG | Flags::END | self.priority;
-        let packet = Packet { version: framing.version, number: self.take_number(), flags, payload };
+        let packet = Packet::plain(framing.version, self.take_number(), flags, payload);
         out.transmit(packet.encode());
     }
 
@@ -202,7 +202,7 @@ impl Flight {
             flags = flags | Flags::END;
         }
         let payload = self.payload.get(begin..end).unwrap_or_default();
-        let packet = Packet { version: framing.version, number: self.number(index), flags, payload };
+        let packet = Packet::plain(framing.version, self.number(index), flags, payload);
         out.transmit(packet.encode());
     }
 }

@@ -28,7 +28,7 @@ impl OutgoingSyn {
         out: &mut Outputs,
     ) -> Self {
         let flags = Flags::SYN | Flags::ACKR | direction;
-        let packet = Packet { version: SYN_VERSION, number, flags, payload }.encode();
+        let packet = Packet::plain(SYN_VERSION, number, flags, payload).encode();
         out.transmit(packet.clone());
         Self { packet, number, sendings: 1, deadline: Some(now + retransmission_timeout(1)) }
     }
@@ -73,7 +73,5 @@ impl OutgoingSyn {
 
 /// Acknowledges a peer's SYN.
 pub(super) fn acknowledge_syn(number: u8, out: &mut Outputs) {
-    out.acknowledge(
-        Packet { version: SYN_VERSION, number, flags: Flags::SYN | Flags::ACK, payload: b"" }.encode(),
-    );
+    out.acknowledge(Packet::plain(SYN_VERSION, number, Flags::SYN | Flags::ACK, b"").encode());
 }

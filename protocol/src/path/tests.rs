@@ -337,8 +337,7 @@ fn an_incomplete_message_closes_the_path_after_30_s() {
     let mut pair = Pair::new(9, PERFECT).open();
     pair.send(End::Vmm, 1, b"");
     pair.run(2);
-    let begin =
-        Packet { version: Version::V2_1, number: 200, flags: Flags::ACKR | Flags::BEG, payload: b"x" };
+    let begin = Packet::plain(Version::V2_1, 200, Flags::ACKR | Flags::BEG, b"x");
     pair.transmit(End::Hm, begin.encode());
     pair.run(2998);
     assert!(pair.hm.is_open());
@@ -350,7 +349,7 @@ fn an_incomplete_message_closes_the_path_after_30_s() {
 fn heartbeats_are_taken_whatever_their_number_and_only_on_an_open_path() {
     let mut pair = Pair::new(10, PERFECT);
     let flags = Flags::BEG | Flags::END | Flags::PRI;
-    let heartbeat = Packet { version: Version::V2_1, number: 5, flags, payload: b"HB:" }.encode();
+    let heartbeat = Packet::plain(Version::V2_1, 5, flags, b"HB:").encode();
     pair.transmit(End::Hm, heartbeat.clone());
     pair.run(1);
     assert_eq!(pair.events, vec![(End::Hm, Event::Discarded(Discard::NotOpen))]);
@@ -378,7 +377,7 @@ fn unexpected_flags_are_discarded() {
         pair.send(End::Vmm, 1, b"");
         pair.run(2);
         pair.events.clear();
-        let bytes = Packet { version: Version::V2_1, number: 77, flags, payload: b"HB:" }.encode();
+        let bytes = Packet::plain(Version::V2_1, 77, flags, b"HB:").encode();
         pair.transmit(End::Hm, bytes);
         pair.run(1);
         assert_eq!(pair.events, vec![(End::Hm, Event::Discarded(reason))], "{flags:?}");
@@ -460,7 +459,7 @@ proptest! {
         pair.accepts = false;
         for (number, flags, payload) in packets {
             let flags = Flags::from_bits(flags);
-            let bytes = Packet { version: Version::V2_1, number, flags, payload: &payload }.encode();
+            let bytes = Packet::plain(Version::V2_1, number, flags, &payload).encode();
             pair.transmit(End::Hm, bytes.clone());
             pair.transmit(End::Vmm, bytes);
             pair.run(1);

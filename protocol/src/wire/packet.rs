@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use super::{Flags, HEADER_LENGTH};
+use super::{Flags, HEADER_LENGTH, TAG_LENGTH, TRAILER_LENGTH};
 
 /// A protocol version, `major.minor`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,17 @@ pub enum Malformed {
     Major(Version),
 }
 
+/// What authenticates a packet; see [`auth`](crate::auth).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trailer {
+    /// Which of the VM's keys; in the header's reserved byte.
+    pub key_id: u8,
+    /// Grows with each packet of its direction.
+    pub count: u64,
+    /// The first half of an HMAC-SHA256 over header, payload and count.
+    pub tag: [u8; TAG_LENGTH],
+}
+
 /// One packet; the payload borrows from the frame it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
@@ -70,37 +81,55 @@ pub struct Packet<'a> {
     pub number: u8,
     /// What kind of packet.
     pub flags: Flags,
-    /// At most 65,535 bytes; in practice MTU - 8.
+    /// At most 65,535 bytes; in practice what [`payload_capacity`](super::payload_capacity) says.
     pub payload: &'a [u8],
+    /// Present if and only if the flags have AUTH (a Hello's AUTH is ignored). Not checked yet.
+    pub trailer: Option<Trailer>,
 }
 
 impl<'a> Packet<'a> {
     /// The major version spoken here.
     pub const MAJOR: u8 = 2;
 
+    /// A packet without a trailer.
+    #[must_use]
+    pub const fn plain(version: Version, number: u8, flags: Flags, payload: &'a [u8]) -> Self {
+        Self { version, number, flags, payload, trailer: None }
+    }
+
     /// Checks a frame's payload and reads the packet in it; padding behind the packet is ignored.
     ///
     /// # Errors
     /// [`Malformed`] says what does not hold.
+    #[inline]
     pub fn decode(frame: &'a [u8]) -> Result<Self, Malformed> {
         let (header, rest) = frame.split_first_chunk::<HEADER_LENGTH>().ok_or(Malformed::Short)?;
-        let &[major, minor, number, flags, length_high, length_low, reserved, checksum] = header;
+        let &[major, minor, number, flags, length_high, length_low, key_id, checksum] = header;
+        let (version, flags) = (Version { major, minor }, Flags::from_bits(flags));
         let length = usize::from(u16::from_be_bytes([length_high, length_low]));
-        let payload = rest.get(..length).ok_or(Malformed::Length)?;
-        let sum = [major, minor, number, flags, length_high, length_low, reserved]
-            .iter()
-            .chain(payload)
-            .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        let version = Version { major, minor };
-        let flags = Flags::from_bits(flags);
-        if sum != checksum {
+        let hello = flags.contains(Flags::HEL);
+        let authenticated = flags.contains(Flags::AUTH) && !hello;
+        let behind = if authenticated { TRAILER_LENGTH } else { 0 };
+        let checked = rest.get(..length.saturating_add(behind)).ok_or(Malformed::Length)?;
+        let (payload, trailer) = checked.split_at_checked(length).ok_or(Malformed::Length)?;
+        if sum(header).wrapping_sub(checksum).wrapping_add(sum(checked)) != checksum {
             return Err(Malformed::Checksum);
         }
         // A Hello's fields but length and checksum are ignored.
-        if major != Self::MAJOR && !flags.contains(Flags::HEL) {
+        if major != Self::MAJOR && !hello {
             return Err(Malformed::Major(version));
         }
-        Ok(Self { version, number, flags, payload })
+        Ok(Self { version, number, flags, payload, trailer: Trailer::read(key_id, trailer) })
+    }
+
+    /// The header with 0 in the place of the checksum, as it is authenticated.
+    #[must_use]
+    pub fn header(&self) -> [u8; HEADER_LENGTH] {
+        let [length_high, length_low] = self.length().to_be_bytes();
+        let flags = if self.trailer.is_some() { self.flags | Flags::AUTH } else { self.flags };
+        let key_id = self.trailer.map_or(0, |trailer| trailer.key_id);
+        let Version { major, minor } = self.version;
+        [major, minor, self.number, flags.bits(), length_high, length_low, key_id, 0]
     }
 
     /// The packet's bytes, with its checksum.
@@ -108,24 +137,25 @@ impl<'a> Packet<'a> {
     /// The payload is cut at 65,535 bytes; the callers never make one that long.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let length = u16::try_from(self.payload.len()).unwrap_or(u16::MAX);
-        let payload = self.payload.get(..usize::from(length)).unwrap_or_default();
-        let [length_high, length_low] = length.to_be_bytes();
-        let header = [
-            self.version.major,
-            self.version.minor,
-            self.number,
-            self.flags.bits(),
-            length_high,
-            length_low,
-            0,
-        ];
-        let checksum = header.iter().chain(payload).fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        let mut bytes = Vec::with_capacity(HEADER_LENGTH.saturating_add(payload.len()));
-        bytes.extend_from_slice(&header);
-        bytes.push(checksum);
+        let payload = self.payload.get(..usize::from(self.length())).unwrap_or_default();
+        let behind = if self.trailer.is_some() { TRAILER_LENGTH } else { 0 };
+        let mut bytes =
+            Vec::with_capacity(HEADER_LENGTH.saturating_add(payload.len()).saturating_add(behind));
+        bytes.extend_from_slice(&self.header());
         bytes.extend_from_slice(payload);
+        if let Some(trailer) = &self.trailer {
+            bytes.extend_from_slice(&trailer.count.to_be_bytes());
+            bytes.extend_from_slice(&trailer.tag);
+        }
+        let checksum = sum(&bytes);
+        if let Some([.., place]) = bytes.first_chunk_mut::<HEADER_LENGTH>() {
+            *place = checksum;
+        }
         bytes
+    }
+
+    fn length(&self) -> u16 {
+        u16::try_from(self.payload.len()).unwrap_or(u16::MAX)
     }
 
     /// Whether `flag` is set.
@@ -133,6 +163,18 @@ impl<'a> Packet<'a> {
     pub const fn has(&self, flag: Flags) -> bool {
         self.flags.contains(flag)
     }
+}
+
+impl Trailer {
+    fn read(key_id: u8, bytes: &[u8]) -> Option<Self> {
+        let (count, tag) = bytes.split_first_chunk::<8>()?;
+        let tag = tag.first_chunk::<TAG_LENGTH>()?;
+        Some(Self { key_id, count: u64::from_be_bytes(*count), tag: *tag })
+    }
+}
+
+fn sum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
 }
 
 #[cfg(test)]
@@ -148,12 +190,7 @@ mod tests {
 
     #[test]
     fn golden_heartbeat() {
-        let packet = Packet {
-            version: Version::V2_0,
-            number: 0x2a,
-            flags: Flags::BEG | Flags::END | Flags::PRI,
-            payload: b"HB:",
-        };
+        let packet = Packet::plain(Version::V2_0, 0x2a, Flags::BEG | Flags::END | Flags::PRI, b"HB:");
         assert_eq!(packet.encode(), HEARTBEAT);
         let mut padded = vec![0u8; 46];
         padded[..11].copy_from_slice(&HEARTBEAT);
@@ -169,12 +206,7 @@ mod tests {
 
     #[test]
     fn another_major_is_a_conflict_but_a_higher_minor_is_not() {
-        let of = |major, minor| Packet {
-            version: Version { major, minor },
-            number: 0,
-            flags: Flags::ACKR,
-            payload: b"",
-        };
+        let of = |major, minor| Packet::plain(Version { major, minor }, 0, Flags::ACKR, b"");
         let conflict = Malformed::Major(Version { major: 3, minor: 0 });
         assert_eq!(Packet::decode(&of(3, 0).encode()), Err(conflict));
         assert!(Packet::decode(&of(2, 9).encode()).is_ok());
@@ -196,16 +228,29 @@ mod tests {
         #[test]
         fn round_trip(number: u8, flags: u8, minor: u8, payload: Vec<u8>, padding in 0usize..60) {
             let version = Version { major: Packet::MAJOR, minor };
-            let packet = Packet { version, number, flags: Flags::from_bits(flags), payload: &payload };
+            let plain = Flags::from_bits(flags & !Flags::AUTH.bits());
+            let packet = Packet::plain(version, number, plain, &payload);
             let mut bytes = packet.encode();
             bytes.resize(bytes.len() + padding, 0xAA);
             prop_assert_eq!(Packet::decode(&bytes), Ok(packet));
         }
 
         #[test]
+        fn a_trailer_round_trips(number: u8, payload: Vec<u8>, key_id: u8, count: u64, tag: [u8; 16]) {
+            let trailer = Some(Trailer { key_id, count, tag });
+            let flags = Flags::ACKR | Flags::AUTH;
+            let packet = Packet { trailer, ..Packet::plain(Version::V2_1, number, flags, &payload) };
+            let bytes = packet.encode();
+            prop_assert_eq!(Packet::decode(&bytes), Ok(packet));
+            for length in 0..bytes.len() {
+                prop_assert!(Packet::decode(&bytes[..length]).is_err());
+            }
+        }
+
+        #[test]
         fn one_changed_byte_is_noticed(payload: Vec<u8>, at: prop::sample::Index, change in 1u8..) {
             let version = Version::V2_0;
-            let bytes = Packet { version, number: 1, flags: Flags::ACKR, payload: &payload }.encode();
+            let bytes = Packet::plain(version, 1, Flags::ACKR, &payload).encode();
             let mut changed = bytes.clone();
             let at = at.index(bytes.len());
             changed[at] = changed[at].wrapping_add(change);
