@@ -11,9 +11,11 @@
 mod derive;
 mod key;
 mod nonce;
+mod offer;
 mod seal;
 
 pub use derive::{Addresses, DirectionKeys, Transcript, derive};
 pub use key::{Authentication, KEYS_MAXIMUM, Key, KeyId, MalformedKey, Mode, UnknownMode};
 pub use nonce::{Nonce, Nonces};
+pub use offer::{MalformedOffer, Offer};
 pub use seal::{Opener, Rejected, Sealer};

@@ -8,6 +8,7 @@
 //! a forged Hello or SYN cannot disturb what works.
 
 mod channel;
+mod guard;
 mod initiator;
 mod outputs;
 mod receive;
@@ -15,9 +16,10 @@ mod responder;
 mod send;
 mod syn;
 
-pub use initiator::{Initiator, VmmIdentity};
+pub use guard::Directions;
+pub use initiator::{Initiator, VmmIdentity, VmmSecurity};
 pub use outputs::{Delivery, Event, Outputs, Token};
-pub use responder::{HmIdentity, Responder, SynOutcome};
+pub use responder::{HmIdentity, Reception, Refusal, Responder, SynOutcome};
 
 use core::fmt;
 use core::time::Duration;
@@ -70,6 +72,14 @@ pub enum Discard {
     Handshaking,
     /// Authenticated, though authentication was not negotiated.
     Authenticated,
+    /// Not authenticated, though that was negotiated.
+    Unauthenticated,
+    /// Its authentication does not hold: made with another key, or changed on its way.
+    Forged,
+    /// Its authentication holds, and it (or a later packet) was received before.
+    Replayed,
+    /// Made with the key of the channel that was just replaced.
+    Stale,
     /// Flags that make no sense together, or not in this direction.
     Flags,
     /// A payload that is no message, or not one for this end.
@@ -100,6 +110,10 @@ impl Discard {
             Self::NotOpen => "not_open",
             Self::Handshaking => "handshaking",
             Self::Authenticated => "authenticated",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forged => "forged",
+            Self::Replayed => "replayed",
+            Self::Stale => "stale",
             Self::Flags => "flags",
             Self::Message => "message",
             Self::Syn => "syn",
@@ -138,6 +152,8 @@ pub enum CloseReason {
     Incomplete,
     /// The peer speaks no common version.
     VersionConflict,
+    /// The peer's authentication is not what this end demands.
+    Unauthenticated,
 }
 
 impl fmt::Display for CloseReason {
@@ -146,6 +162,7 @@ impl fmt::Display for CloseReason {
             Self::Unanswered => "the peer does not answer",
             Self::Incomplete => "a message stayed incomplete",
             Self::VersionConflict => "no common protocol version",
+            Self::Unauthenticated => "the peer does not authenticate as is required",
         })
     }
 }

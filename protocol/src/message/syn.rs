@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::auth::Offer;
 use crate::id::HostMonitorId;
 use crate::message::Pairs;
 use crate::wire::Version;
@@ -42,6 +43,8 @@ pub struct VmmSyn {
     pub upper: Version,
     /// `None` from peers that do not send one.
     pub mark: Option<Mark>,
+    /// Authentication, if the VMM offers it.
+    pub offer: Option<Offer>,
 }
 
 impl VmmSyn {
@@ -61,15 +64,16 @@ impl VmmSyn {
             lower: version(&pairs, "verVmmLower")?,
             upper: version(&pairs, "verVmmUpper")?,
             mark: mark(&pairs)?,
+            offer: Offer::read(&pairs).map_err(|_| MalformedSyn)?,
         })
     }
 
     /// The payload's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let Self { uuid, os_type, lower, upper, mark } = self;
-        let mark = mark.map(|mark| format!(":n={mark}")).unwrap_or_default();
-        format!("uuid={uuid}:ostype={os_type}:verVmmLower={lower}:verVmmUpper={upper}{mark}").into_bytes()
+        let Self { uuid, os_type, lower, upper, mark, offer } = self;
+        let versions = format!("verVmmLower={lower}:verVmmUpper={upper}");
+        with_tail(format!("uuid={uuid}:ostype={os_type}:{versions}"), *mark, offer.as_ref())
     }
 }
 
@@ -84,6 +88,8 @@ pub enum HmSyn {
         running: Version,
         /// Its own mark.
         mark: Option<Mark>,
+        /// Authentication, if the VMM offered it and the HM has that key.
+        offer: Option<Offer>,
     },
     /// No common version: both forget the path.
     Conflict {
@@ -108,22 +114,33 @@ impl HmSyn {
             let (lower, upper) = (version(&pairs, "verHmLower")?, version(&pairs, "verHmUpper")?);
             return Ok(Self::Conflict { uuid, lower, upper });
         }
-        Ok(Self::Accepted { uuid, running: version(&pairs, "verHmRunning")?, mark: mark(&pairs)? })
+        let running = version(&pairs, "verHmRunning")?;
+        let offer = Offer::read(&pairs).map_err(|_| MalformedSyn)?;
+        Ok(Self::Accepted { uuid, running, mark: mark(&pairs)?, offer })
     }
 
     /// The payload's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Accepted { uuid, running, mark } => {
-                let mark = mark.map(|mark| format!(":n={mark}")).unwrap_or_default();
-                format!("uuid={uuid}:verHmRunning={running}{mark}").into_bytes()
+            Self::Accepted { uuid, running, mark, offer } => {
+                with_tail(format!("uuid={uuid}:verHmRunning={running}"), *mark, offer.as_ref())
             }
             Self::Conflict { uuid, lower, upper } => {
                 format!("uuid={uuid}:versionConflict=true:verHmLower={lower}:verHmUpper={upper}").into_bytes()
             }
         }
     }
+}
+
+fn with_tail(mut payload: String, mark: Option<Mark>, offer: Option<&Offer>) -> Vec<u8> {
+    if let Some(mark) = mark {
+        payload.push_str(&format!(":n={mark}"));
+    }
+    if let Some(offer) = offer {
+        offer.write(&mut payload);
+    }
+    payload.into_bytes()
 }
 
 fn version(pairs: &Pairs<'_>, key: &str) -> Result<Version, MalformedSyn> {
@@ -140,6 +157,7 @@ fn mark(pairs: &Pairs<'_>) -> Result<Option<Mark>, MalformedSyn> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{KeyId, Nonce};
 
     const HM: &str = "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83";
 
@@ -149,17 +167,31 @@ mod tests {
         let syn = VmmSyn::parse(text).unwrap();
         assert_eq!((syn.mark, syn.uuid.as_str()), (Some(Mark(42)), "x"));
         assert_eq!(syn.encode(), text);
-        let more = [&text[..], b":nonce=aa:kid=1"].concat();
-        assert_eq!(VmmSyn::parse(&more), Ok(syn));
+        let more = [&text[..], b":nonce=aa:kid=1:auth=rot13"].concat();
+        assert_eq!(VmmSyn::parse(&more), Ok(syn.clone()));
+        let nonce = ":nonce=000102030405060708090a0b0c0d0e0f";
+        let offering = [&text[..], nonce.as_bytes(), b":auth=hmac-sha256:kid=7"].concat();
+        let offer = Offer {
+            nonce: Nonce(core::array::from_fn(|at| at as u8)),
+            key_id: KeyId::new(7).unwrap(),
+            sends: false,
+        };
+        let offered = VmmSyn { offer: Some(offer), ..syn };
+        assert_eq!(VmmSyn::parse(&offering), Ok(offered.clone()));
+        assert_eq!(offered.encode(), offering);
+        for wrong in [":auth=hmac-sha256", ":auth=hmac-sha256:kid=0", ":auth=hmac-sha256:kid=1:nonce=00"] {
+            assert_eq!(VmmSyn::parse(&[&text[..], wrong.as_bytes()].concat()), Err(MalformedSyn), "{wrong}");
+        }
         assert!(VmmSyn::parse(b"verVmmLower=2.0:verVmmUpper=2.1").unwrap().uuid.is_empty());
     }
 
     #[test]
     fn the_hm_syn_round_trips() {
         let uuid: HostMonitorId = HM.parse().unwrap();
+        let offer = Offer { nonce: Nonce([3; 16]), key_id: KeyId::new(200).unwrap(), sends: true };
         for syn in [
-            HmSyn::Accepted { uuid, running: Version::V2_1, mark: Some(Mark(7)) },
-            HmSyn::Accepted { uuid, running: Version::V2_0, mark: None },
+            HmSyn::Accepted { uuid, running: Version::V2_1, mark: Some(Mark(7)), offer: Some(offer) },
+            HmSyn::Accepted { uuid, running: Version::V2_0, mark: None, offer: None },
             HmSyn::Conflict { uuid, lower: Version::V2_0, upper: Version::V2_1 },
         ] {
             assert_eq!(HmSyn::parse(&syn.encode()), Ok(syn));

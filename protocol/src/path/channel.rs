@@ -4,10 +4,12 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::guard::{Directions, Guard};
 use super::outputs::{Delivery, Event, Outputs, Token};
 use super::receive::{Receipt, Receiver};
 use super::send::{Framing, Sender};
 use super::{CloseReason, DELIVERIES_MAXIMUM, Discard, Priority};
+use crate::auth::KeyId;
 use crate::time::Instant;
 use crate::wire::{Flags, Packet};
 
@@ -51,9 +53,8 @@ impl Channel {
         priority: Priority,
         out: &mut Outputs,
     ) {
-        let framing = self.framing;
-        let too_long = priority == Priority::Urgent && payload.len() > framing.capacity;
-        let sender = self.sender(priority);
+        let too_long = priority == Priority::Urgent && payload.len() > self.framing.capacity;
+        let (framing, sender) = self.sending(priority);
         if too_long || !sender.queue(token, payload.clone()) {
             out.event(Event::HandedBack { token, payload });
             return;
@@ -62,10 +63,10 @@ impl Channel {
     }
 
     pub(super) fn send_heartbeat(&mut self, payload: &[u8], out: &mut Outputs) {
-        self.send_urgent.send_unreliable(self.framing, payload, out);
+        self.send_urgent.send_unreliable(&mut self.framing, payload, out);
     }
 
-    /// Takes a packet that is neither Hello, SYN nor authenticated.
+    /// Takes a packet that is neither Hello nor SYN, and whose trailer was checked.
     pub(super) fn handle_packet(
         &mut self,
         now: Instant,
@@ -106,9 +107,8 @@ impl Channel {
         if self.receive_normal.handle_timeout(now) || self.receive_urgent.handle_timeout(now) {
             return Err(CloseReason::Incomplete);
         }
-        let framing = self.framing;
         for sender in [&mut self.send_urgent, &mut self.send_normal] {
-            sender.handle_timeout(now, framing, out).map_err(|_| CloseReason::Unanswered)?;
+            sender.handle_timeout(now, &mut self.framing, out).map_err(|_| CloseReason::Unanswered)?;
         }
         Ok(())
     }
@@ -146,8 +146,8 @@ impl Channel {
         priority: Priority,
         out: &mut Outputs,
     ) {
-        let framing = self.framing;
-        if !self.sender(priority).on_acknowledged(now, packet.number, framing, out) {
+        let (framing, sender) = self.sending(priority);
+        if !sender.on_acknowledged(now, packet.number, framing, out) {
             out.discard(Discard::Acknowledgement);
         }
     }
@@ -172,12 +172,24 @@ impl Channel {
         Ok(())
     }
 
-    fn acknowledge(&self, number: u8, priority: Priority, out: &mut Outputs) {
+    fn acknowledge(&mut self, number: u8, priority: Priority, out: &mut Outputs) {
         let flags = match priority {
             Priority::Normal => Flags::ACK,
             Priority::Urgent => Flags::ACK | Flags::PRI,
         };
-        out.acknowledge(Packet::plain(self.framing.version, number, flags, b"").encode());
+        out.acknowledge(self.framing.encode(number, flags, b""));
+    }
+
+    /// Acknowledges the SYN by which this channel was begun once more.
+    pub(super) fn acknowledge_syn(&mut self, number: u8, out: &mut Outputs) {
+        super::syn::acknowledge_syn(number, self.framing.sealer.as_deref_mut(), out);
+    }
+
+    /// Which directions are authenticated, if any is, and with which key.
+    pub(super) fn security(&self, guard: &Guard) -> Option<(Directions, KeyId)> {
+        let sealer = self.framing.sealer.as_ref();
+        let key_id = sealer.map(|sealer| sealer.key_id()).or_else(|| guard.key_id())?;
+        Some((Directions { incoming: guard.is_on(), outgoing: sealer.is_some() }, key_id))
     }
 
     fn decide(&mut self, delivery: Delivery) -> Option<Undecided> {
@@ -190,11 +202,12 @@ impl Channel {
         Some(decided)
     }
 
-    const fn sender(&mut self, priority: Priority) -> &mut Sender {
-        match priority {
+    const fn sending(&mut self, priority: Priority) -> (&mut Framing, &mut Sender) {
+        let sender = match priority {
             Priority::Normal => &mut self.send_normal,
             Priority::Urgent => &mut self.send_urgent,
-        }
+        };
+        (&mut self.framing, sender)
     }
 
     const fn receiver(&mut self, priority: Priority) -> &mut Receiver {

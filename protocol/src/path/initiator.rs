@@ -8,21 +8,25 @@
 //!     ^            a packet unanswered, or a message incomplete          |
 //!     +------------------------------------------------------------------+
 //! ```
-//! A candidate also runs beside an open channel, which stays open until the candidate replaces it.
+//! A candidate also runs beside an open channel, which stays open until the candidate replaces it. What the HM offers of
+//! authentication decides whether its acknowledgement of our SYN must be authenticated; it may come before that is known.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::channel::Channel;
+use super::guard::{Agreed, Directions, Guard, Origin, check_syn_acknowledgement};
 use super::outputs::{Delivery, Event, Outputs, Token};
 use super::send::Framing;
 use super::syn::{OutgoingSyn, acknowledge_syn};
 use super::{CloseReason, Discard, HISTORY_AGE, Priority};
-use crate::id::HostMonitorId;
+use crate::auth::{Addresses, Authentication, KeyId, Nonces, Offer, Transcript, derive};
+use crate::id::{HostMonitorId, VmUuid};
 use crate::message::{HmSyn, Mark, Message, VmmSyn};
 use crate::time::Instant;
-use crate::wire::{Flags, Packet, Version, payload_capacity};
+use crate::wire::{Flags, Packet, Trailer, Version};
 
 /// What a VMM says of itself in every handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +41,24 @@ pub struct VmmIdentity {
     pub upper: Version,
 }
 
+/// What a VMM needs to authenticate a path.
+#[derive(Clone, Debug)]
+pub struct VmmSecurity {
+    /// Mode and keys.
+    pub authentication: Authentication,
+    /// The adapter's address and the HM's.
+    pub addresses: Addresses,
+    /// Of this path alone.
+    pub nonces: Nonces,
+}
+
 /// The VMM's end of a path.
 #[derive(Debug)]
 pub struct Initiator {
     identity: VmmIdentity,
     mtu: usize,
     random: fastrand::Rng,
+    security: Option<VmmSecurity>,
     open: Option<Open>,
     candidate: Option<Candidate>,
 }
@@ -50,43 +66,90 @@ pub struct Initiator {
 #[derive(Debug)]
 struct Open {
     channel: Channel,
+    guard: Guard,
     host_monitor: HostMonitorId,
     version: Version,
     opened_at: Instant,
+    answer: Received,
 }
 
 #[derive(Debug)]
 struct Candidate {
     syn: OutgoingSyn,
-    /// What the HM's SYN said.
+    payload: Vec<u8>,
+    offer: Option<Offer>,
+    /// Acknowledgements of our SYN that came before the HM's SYN: a plain one, and the latest with a trailer.
+    plain_acknowledgement: bool,
+    early_acknowledgement: Option<(Version, Trailer)>,
     answer: Option<Answer>,
+    /// The HM has answered with less than is demanded.
+    refused: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What the HM's SYN said.
+#[derive(Debug)]
 struct Answer {
+    received: Received,
     host_monitor: HostMonitorId,
     version: Version,
-    first: u8,
+    agreed: Agreed,
+}
+
+/// A SYN as it came.
+#[derive(Debug)]
+struct Received {
+    number: u8,
+    payload: Vec<u8>,
 }
 
 impl Initiator {
     /// Closed. `mtu` is the adapter's; `seed` decides the numbers.
     #[must_use]
     pub fn new(identity: VmmIdentity, mtu: usize, seed: u64) -> Self {
-        Self { identity, mtu, random: fastrand::Rng::with_seed(seed), open: None, candidate: None }
+        let random = fastrand::Rng::with_seed(seed);
+        Self { identity, mtu, random, security: None, open: None, candidate: None }
+    }
+
+    /// How handshakes begun from now on are authenticated. What is open stays as it is until it is replaced.
+    pub fn secure(&mut self, security: VmmSecurity) {
+        self.security = Some(security);
     }
 
     /// Begins a handshake, beside the open channel if there is one; takes the place of one under way.
     pub fn connect(&mut self, now: Instant, out: &mut Outputs) {
         let VmmIdentity { uuid, os_type, lower, upper } = self.identity.clone();
         let mark = Some(Mark(self.random.u32(..)));
-        let payload = VmmSyn { uuid, os_type, lower, upper, mark }.encode();
+        let offer = self.offer();
+        let payload = VmmSyn { uuid, os_type, lower, upper, mark, offer }.encode();
         let first = match &self.open {
             Some(open) => open.channel.far_number(&mut self.random),
             None => self.random.u8(..),
         };
         let syn = OutgoingSyn::send(now, first, Flags::BEG, &payload, out);
-        self.candidate = Some(Candidate { syn, answer: None });
+        self.candidate = Some(Candidate {
+            syn,
+            payload,
+            offer,
+            plain_acknowledgement: false,
+            early_acknowledgement: None,
+            answer: None,
+            refused: false,
+        });
+    }
+
+    /// Needs a key, and a UUID to bind it to.
+    fn offer(&mut self) -> Option<Offer> {
+        let security = self.security.as_mut()?;
+        let mode = security.authentication.mode;
+        let usable = mode.verifies() && self.identity.uuid.parse::<VmUuid>().is_ok();
+        let (key_id, _) = security.authentication.preferred().filter(|_| usable)?;
+        Some(Offer { nonce: security.nonces.next_nonce(), key_id, sends: mode.sends() })
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub const fn identity(&self) -> &VmmIdentity {
+        &self.identity
     }
 
     /// Whether messages can be sent.
@@ -113,6 +176,12 @@ impl Initiator {
         self.open.as_ref().map(|open| (open.host_monitor, open.version))
     }
 
+    /// Which directions of the open channel are authenticated, and with which key.
+    #[must_use]
+    pub fn security(&self) -> Option<(Directions, KeyId)> {
+        self.open.as_ref().and_then(|open| open.channel.security(&open.guard))
+    }
+
     /// Queues a message; handed back at once when the path is not open.
     pub fn send(&mut self, now: Instant, token: Token, message: &Message<'_>, out: &mut Outputs) {
         let payload = Bytes::from(message.encode());
@@ -132,13 +201,18 @@ impl Initiator {
 
     /// Takes a packet from the HM; Hello is not for here.
     pub fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Outputs) {
-        if packet.has(Flags::AUTH) {
-            return out.discard(Discard::Authenticated);
-        }
         if packet.has(Flags::SYN) {
             return self.on_syn(now, packet, out);
         }
         let Some(open) = &mut self.open else { return out.discard(Discard::NotOpen) };
+        let answer = self.candidate.as_mut().and_then(|candidate| candidate.answer.as_mut());
+        let opener = answer.and_then(|answer| answer.agreed.opener.as_deref_mut());
+        match open.guard.origin(packet, opener) {
+            Ok(Origin::Channel) => {}
+            // The HM has opened the new channel already; it will repeat this.
+            Ok(Origin::Candidate) => return out.discard(Discard::Handshaking),
+            Err(reason) => return out.discard(reason),
+        }
         if let Err(reason) = open.channel.handle_packet(now, packet, out) {
             self.close(reason, out);
         }
@@ -154,9 +228,13 @@ impl Initiator {
     /// Retransmissions and ages.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Outputs) {
         let alive = self.candidate.as_mut().is_none_or(|candidate| candidate.syn.handle_timeout(now, out));
-        if !alive {
-            self.candidate = None;
-            out.event(Event::HandshakeFailed(CloseReason::Unanswered));
+        if let Some(candidate) = self.candidate.take_if(|_| !alive) {
+            let refused =
+                if candidate.refused { CloseReason::Unauthenticated } else { CloseReason::Unanswered };
+            out.event(Event::HandshakeFailed(refused));
+        }
+        if let Some(open) = &mut self.open {
+            open.guard.handle_timeout(now);
         }
         if let Some(Err(reason)) = self.open.as_mut().map(|open| open.channel.handle_timeout(now, out)) {
             self.close(reason, out);
@@ -168,15 +246,19 @@ impl Initiator {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let syn = self.candidate.as_ref().and_then(|candidate| candidate.syn.poll_timeout());
         let channel = self.open.as_ref().and_then(|open| open.channel.poll_timeout());
-        syn.into_iter().chain(channel).min()
+        let guard = self.open.as_ref().and_then(|open| open.guard.poll_timeout());
+        syn.into_iter().chain(channel).chain(guard).min()
     }
 
     fn on_syn(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Outputs) {
         if packet.has(Flags::ACK) {
-            let ours =
-                self.candidate.as_mut().is_some_and(|candidate| candidate.syn.on_acknowledged(packet.number));
-            if !ours {
-                out.discard(Discard::Acknowledgement);
+            let candidate =
+                self.candidate.as_mut().filter(|candidate| candidate.syn.number() == packet.number);
+            match candidate
+                .map_or(Err(Discard::Acknowledgement), |candidate| candidate.on_acknowledged(packet))
+            {
+                Ok(()) => {}
+                Err(reason) => return out.discard(reason),
             }
         } else if packet.has(Flags::ACKR | Flags::END) && !packet.has(Flags::BEG) {
             self.on_answer(now, packet, out);
@@ -189,32 +271,54 @@ impl Initiator {
     /// The HM's SYN. A repetition after the path was opened is acknowledged again: its acknowledgement was lost.
     fn on_answer(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Outputs) {
         let Ok(syn) = HmSyn::parse(packet.payload) else { return out.discard(Discard::Syn) };
-        let HmSyn::Accepted { uuid, running, .. } = syn else {
+        if let Some(open) = self.open.as_mut().filter(|open| open.is_opened_by(now, packet)) {
+            return open.channel.acknowledge_syn(packet.number, out);
+        }
+        let HmSyn::Accepted { uuid, running, offer, .. } = syn else {
             // Nothing is kept of a conflict, so a repetition is simply acknowledged.
-            acknowledge_syn(packet.number, out);
+            acknowledge_syn(packet.number, None, out);
             if self.candidate.take().is_some() {
                 out.event(Event::HandshakeFailed(CloseReason::VersionConflict));
             }
             return;
         };
-        let spoken = (self.identity.lower..=self.identity.upper).contains(&running);
-        if self.candidate.is_none() && !self.repeats_open(now, uuid, running) {
-            out.discard(Discard::Flags);
-        } else if !spoken {
-            out.discard(Discard::Syn);
-        } else {
-            acknowledge_syn(packet.number, out);
-            if let Some(candidate) = &mut self.candidate {
-                candidate.answer =
-                    Some(Answer { host_monitor: uuid, version: running, first: packet.number });
-            }
+        if !(self.identity.lower..=self.identity.upper).contains(&running) {
+            return out.discard(Discard::Syn);
         }
+        if self.candidate.is_none() {
+            return out.discard(Discard::Flags);
+        }
+        self.on_accepted(packet, uuid, running, offer, out);
     }
 
-    fn repeats_open(&self, now: Instant, uuid: HostMonitorId, running: Version) -> bool {
-        self.open.as_ref().is_some_and(|open| {
-            (open.host_monitor, open.version) == (uuid, running) && now.since(open.opened_at) < HISTORY_AGE
-        })
+    fn on_accepted(
+        &mut self,
+        packet: &Packet<'_>,
+        uuid: HostMonitorId,
+        running: Version,
+        offer: Option<Offer>,
+        out: &mut Outputs,
+    ) {
+        let Some(candidate) = &mut self.candidate else { return };
+        if let Some(answer) = candidate.answer.as_mut().filter(|answer| answer.received.is(packet)) {
+            return acknowledge_syn(packet.number, answer.agreed.sealer.as_deref_mut(), out);
+        }
+        let agreed = self.security.as_ref().and_then(|security| {
+            let matched = matching(candidate.offer, offer, running)?;
+            agree(security, &self.identity, candidate, (uuid, packet.payload), matched)
+        });
+        let mut agreed = agreed.unwrap_or_default();
+        let demanded = self.security.as_ref().is_some_and(|security| security.authentication.mode.demands())
+            || self.open.as_ref().is_some_and(|open| open.guard.is_on());
+        if demanded && agreed.opener.is_none() {
+            candidate.refused = true;
+            return out.discard(Discard::Unauthenticated);
+        }
+        acknowledge_syn(packet.number, agreed.sealer.as_deref_mut(), out);
+        let received = Received { number: packet.number, payload: packet.payload.to_vec() };
+        candidate.refused = false;
+        candidate.answer = Some(Answer { received, host_monitor: uuid, version: running, agreed });
+        candidate.take_early_acknowledgement();
     }
 
     /// The candidate becomes the channel once both SYNs are through.
@@ -222,10 +326,13 @@ impl Initiator {
         let complete =
             |candidate: &mut Candidate| candidate.syn.is_acknowledged() && candidate.answer.is_some();
         let Some(candidate) = self.candidate.take_if(complete) else { return };
-        let Some(Answer { host_monitor, version, first }) = candidate.answer else { return };
-        let framing = Framing { version, capacity: payload_capacity(self.mtu, false) };
-        let channel = Channel::new(framing, candidate.syn.number(), first);
-        let replaced = self.open.replace(Open { channel, host_monitor, version, opened_at: now });
+        let Some(Answer { received, host_monitor, version, agreed }) = candidate.answer else { return };
+        let framing = Framing::new(version, self.mtu, agreed.sealer);
+        let channel = Channel::new(framing, candidate.syn.number(), received.number);
+        let mut replaced = self.open.take();
+        let old_guard = replaced.as_mut().map(|old| core::mem::take(&mut old.guard));
+        let guard = Guard::new(now, agreed.opener, old_guard);
+        self.open = Some(Open { channel, guard, host_monitor, version, opened_at: now, answer: received });
         out.event(Event::Opened { replaced: replaced.is_some() });
         if let Some(mut old) = replaced {
             old.channel.hand_back(out);
@@ -239,4 +346,82 @@ impl Initiator {
             out.event(Event::Closed(reason));
         }
     }
+}
+
+impl Candidate {
+    /// Before the HM's SYN came nobody knows whether its acknowledgement must be authenticated: it is kept.
+    fn on_acknowledged(&mut self, packet: &Packet<'_>) -> Result<(), Discard> {
+        if let Some(answer) = &mut self.answer {
+            check_syn_acknowledgement(packet, answer.agreed.opener.as_deref_mut())?;
+            return if self.syn.on_acknowledged(packet.number) {
+                Ok(())
+            } else {
+                Err(Discard::Acknowledgement)
+            };
+        }
+        if packet.flags.without(Flags::AUTH) != Flags::SYN | Flags::ACK || !packet.payload.is_empty() {
+            return Err(Discard::Flags);
+        }
+        match packet.trailer {
+            Some(trailer) => self.early_acknowledgement = Some((packet.version, trailer)),
+            None => self.plain_acknowledgement = true,
+        }
+        Ok(())
+    }
+
+    fn take_early_acknowledgement(&mut self) {
+        let (number, flags) = (self.syn.number(), Flags::SYN | Flags::ACK);
+        let Some(answer) = &mut self.answer else { return };
+        let acknowledged = match (answer.agreed.opener.as_deref_mut(), self.early_acknowledgement) {
+            (None, _) => self.plain_acknowledgement,
+            (Some(_), None) => false,
+            (Some(opener), Some((version, trailer))) => {
+                let sealed = Packet::plain(version, number, flags | Flags::AUTH, b"");
+                opener.open(&Packet { trailer: Some(trailer), ..sealed }, &trailer).is_ok()
+            }
+        };
+        if acknowledged {
+            let _ = self.syn.on_acknowledged(number);
+        }
+    }
+}
+
+impl Received {
+    fn is(&self, packet: &Packet<'_>) -> bool {
+        self.number == packet.number && self.payload == packet.payload
+    }
+}
+
+impl Open {
+    fn is_opened_by(&self, now: Instant, packet: &Packet<'_>) -> bool {
+        self.answer.is(packet) && now.since(self.opened_at) < HISTORY_AGE
+    }
+}
+
+/// The two offers, if they fit.
+fn matching(ours: Option<Offer>, theirs: Option<Offer>, running: Version) -> Option<(Offer, Offer)> {
+    let (ours, theirs) = (ours?, theirs?);
+    (ours.key_id == theirs.key_id && running >= Version::V2_1).then_some((ours, theirs))
+}
+
+/// `answer`: the HM and the payload of its SYN. `None` if the key was removed meanwhile.
+fn agree(
+    security: &VmmSecurity,
+    identity: &VmmIdentity,
+    candidate: &Candidate,
+    answer: (HostMonitorId, &[u8]),
+    (ours, theirs): (Offer, Offer),
+) -> Option<Agreed> {
+    let transcript = Transcript {
+        addresses: security.addresses,
+        vm: identity.uuid.parse().ok()?,
+        host_monitor: answer.0,
+        vmm_nonce: ours.nonce,
+        hm_nonce: theirs.nonce,
+        vmm_syn: &candidate.payload,
+        hm_syn: answer.1,
+    };
+    let keys = derive(security.authentication.key(ours.key_id)?, &transcript);
+    let directions = Directions { incoming: theirs.sends, outgoing: ours.sends };
+    Some(Agreed::at_vmm(ours.key_id, directions, &keys))
 }

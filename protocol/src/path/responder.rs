@@ -8,22 +8,28 @@
 //!     ^            a message incomplete, or `close`                       |
 //!     +-------------------------------------------------------------------+
 //! ```
+//! With authentication agreed, a candidate is complete only when our SYN's acknowledgement was made with its key; and
+//! an open channel that is authenticated has no candidates that are not.
+//!
 //! An unanswered message does not close the channel here: it is handed back, and the owner, who knows whether
 //! heartbeats arrive, decides.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::channel::Channel;
+use super::guard::{Agreed, Directions, Guard, Origin, check_syn_acknowledgement};
 use super::outputs::{Delivery, Event, Outputs, Token};
 use super::send::Framing;
 use super::syn::{OutgoingSyn, acknowledge_syn};
 use super::{CloseReason, Discard, HISTORY_AGE, Priority};
-use crate::id::HostMonitorId;
+use crate::auth::{Addresses, Authentication, Key, KeyId, Nonce, Offer, Transcript, derive};
+use crate::id::{HostMonitorId, VmUuid};
 use crate::message::{HmSyn, Mark, Message, VmmSyn};
 use crate::time::Instant;
-use crate::wire::{Flags, Packet, Version, payload_capacity};
+use crate::wire::{Flags, Packet, Version};
 
 /// What a host monitor says of itself in every handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,18 +62,59 @@ pub enum SynOutcome {
     Begun,
     /// Answered with the conflict; nothing will be opened.
     VersionConflict,
+    /// Not answered, for want of authentication.
+    Refused(Refusal),
+}
+
+/// Why a handshake is refused for want of authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// The VMM does not offer to send authenticated, and this VM's paths must be.
+    NotOffered,
+    /// It offers a key that is not known here.
+    UnknownKey(KeyId),
+    /// The open channel is authenticated, and this would not be.
+    Downgrade,
+}
+
+impl core::fmt::Display for Refusal {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NotOffered => out.write_str("it does not offer authentication, which is required"),
+            Self::UnknownKey(id) => write!(out, "it uses key {id}, which is not known here"),
+            Self::Downgrade => out.write_str("its open path is authenticated, and this handshake is not"),
+        }
+    }
+}
+
+/// What a handshake is answered with, besides who the HM is.
+#[derive(Clone, Copy, Debug)]
+pub struct Reception<'a> {
+    /// The VM that the SYN names.
+    pub vm: VmUuid,
+    /// Of the SYN's frame.
+    pub addresses: Addresses,
+    /// Mode and keys for this VM.
+    pub authentication: &'a Authentication,
+    /// Fresh.
+    pub nonce: Nonce,
+    /// Decides our number and mark.
+    pub seed: u64,
 }
 
 /// The HM's end of a path.
 #[derive(Debug, Default)]
 pub struct Responder {
     open: Option<Open>,
-    candidate: Option<Candidate>,
+    /// Boxed: rarely there, and there are thousands of paths.
+    candidate: Option<Box<Candidate>>,
 }
 
 #[derive(Debug)]
 struct Open {
     channel: Channel,
+    guard: Guard,
+    vm: VmUuid,
     version: Version,
     request: Request,
 }
@@ -83,7 +130,9 @@ struct Request {
 #[derive(Debug)]
 struct Candidate {
     request: Request,
+    vm: VmUuid,
     syn: OutgoingSyn,
+    agreed: Agreed,
     /// `None`: a version conflict was answered.
     running: Option<Version>,
 }
@@ -95,48 +144,96 @@ impl Responder {
         Self { open: None, candidate: None }
     }
 
-    /// Takes a SYN|BEG whose payload read as `syn`. `seed` decides our number and mark.
+    /// Takes a SYN|BEG whose payload read as `syn`.
     pub fn handle_syn(
         &mut self,
         now: Instant,
         packet: &Packet<'_>,
         syn: &VmmSyn,
         identity: &HmIdentity,
-        seed: u64,
+        reception: &Reception<'_>,
         out: &mut Outputs,
     ) -> SynOutcome {
-        acknowledge_syn(packet.number, out);
-        if self.is_repetition(now, packet) {
+        if self.repeat(now, packet, out) {
             return SynOutcome::Repeated;
         }
-        let mut random = fastrand::Rng::with_seed(seed);
         let running = identity.common_version(syn);
-        let answer = match running {
-            Some(running) => {
-                HmSyn::Accepted { uuid: identity.uuid, running, mark: Some(Mark(random.u32(..))) }
-            }
-            None => HmSyn::Conflict { uuid: identity.uuid, lower: identity.lower, upper: identity.upper },
+        let terms = match running.map(|running| self.terms(syn, running, reception)) {
+            Some(Err(refusal)) => return SynOutcome::Refused(refusal),
+            Some(Ok(terms)) => terms,
+            None => None,
         };
+        let mut random = fastrand::Rng::with_seed(reception.seed);
+        let answer = answer(identity, running, Mark(random.u32(..)), terms.as_ref());
         let first = match &self.open {
             Some(open) => open.channel.far_number(&mut random),
             None => random.u8(..),
         };
-        let syn = OutgoingSyn::send(now, first, Flags::END, &answer.encode(), out);
+        let payload = answer.encode();
+        let mut agreed = Agreed::default();
+        if let Some(terms) = &terms {
+            agreed = terms.agree(identity.uuid, reception, (packet.payload, &payload));
+        }
+        acknowledge_syn(packet.number, agreed.sealer.as_deref_mut(), out);
+        let syn = OutgoingSyn::send(now, first, Flags::END, &payload, out);
         let request = Request { number: packet.number, payload: packet.payload.to_vec(), at: now };
-        self.candidate = Some(Candidate { request, syn, running });
+        self.candidate = Some(Box::new(Candidate { request, vm: reception.vm, syn, agreed, running }));
         if running.is_some() { SynOutcome::Begun } else { SynOutcome::VersionConflict }
+    }
+
+    /// What to agree on with this VMM; `None`: nothing.
+    fn terms<'a>(
+        &self,
+        syn: &VmmSyn,
+        running: Version,
+        reception: &Reception<'a>,
+    ) -> Result<Option<Terms<'a>>, Refusal> {
+        let authentication = reception.authentication;
+        let offer = syn.offer.filter(|_| running >= Version::V2_1 && authentication.mode.verifies());
+        let key = offer.and_then(|offer| authentication.key(offer.key_id).map(|key| (offer, key)));
+        let terms = key.map(|(offer, key)| {
+            let directions = Directions { incoming: offer.sends, outgoing: authentication.mode.sends() };
+            Terms {
+                key,
+                offer: Offer { nonce: reception.nonce, sends: directions.outgoing, ..offer },
+                vmm: offer,
+                directions,
+            }
+        });
+        if terms.as_ref().is_some_and(|terms| terms.directions.incoming) {
+            return Ok(terms);
+        }
+        match offer {
+            Some(offer) if authentication.mode.demands() && key.is_none() => {
+                Err(Refusal::UnknownKey(offer.key_id))
+            }
+            Some(_) | None if authentication.mode.demands() => Err(Refusal::NotOffered),
+            Some(_) | None if self.is_authenticated() => Err(Refusal::Downgrade),
+            Some(_) | None => Ok(terms),
+        }
+    }
+
+    /// Acknowledges a SYN|BEG again by which the channel or the candidate was begun; false if it is another.
+    fn repeat(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Outputs) -> bool {
+        if let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.request.is(now, packet))
+        {
+            acknowledge_syn(packet.number, candidate.agreed.sealer.as_deref_mut(), out);
+            return true;
+        }
+        let open = self.open.as_mut().filter(|open| open.request.is(now, packet));
+        let repeated = open.is_some();
+        if let Some(open) = open {
+            open.channel.acknowledge_syn(packet.number, out);
+        }
+        repeated
     }
 
     /// Whether this SYN|BEG is the one by which the channel or the candidate was begun.
     #[must_use]
     pub fn is_repetition(&self, now: Instant, packet: &Packet<'_>) -> bool {
-        let repeated = |request: &Request| {
-            request.number == packet.number
-                && request.payload == packet.payload
-                && now.since(request.at) < HISTORY_AGE
-        };
         let candidate = self.candidate.as_ref().map(|candidate| &candidate.request);
-        candidate.into_iter().chain(self.open.as_ref().map(|open| &open.request)).any(repeated)
+        let open = self.open.as_ref().map(|open| &open.request);
+        candidate.into_iter().chain(open).any(|request| request.is(now, packet))
     }
 
     /// Takes any packet but Hello and SYN|BEG.
@@ -147,17 +244,25 @@ impl Responder {
         identity: &HmIdentity,
         out: &mut Outputs,
     ) {
-        if packet.has(Flags::AUTH) {
-            return out.discard(Discard::Authenticated);
-        }
         if packet.has(Flags::SYN) {
-            return self.on_syn_acknowledged(packet, identity, out);
+            return self.on_syn_acknowledged(now, packet, identity, out);
         }
         let Some(open) = &mut self.open else { return out.discard(Discard::NotOpen) };
+        let opener = self.candidate.as_mut().and_then(|candidate| candidate.agreed.opener.as_deref_mut());
+        let origin = match open.guard.origin(packet, opener) {
+            Ok(origin) => origin,
+            Err(reason) => return out.discard(reason),
+        };
         if !packet.has(Flags::ACKR) && !packet.has(Flags::ACK) {
-            return on_heartbeat(packet, out);
+            let same_vm = self.candidate.as_ref().is_some_and(|candidate| candidate.vm == open.vm);
+            return match origin {
+                Origin::Channel => on_heartbeat(packet, out),
+                // The VMM has opened the new channel already, and is alive.
+                Origin::Candidate if same_vm => on_heartbeat(packet, out),
+                Origin::Candidate => out.discard(Discard::Handshaking),
+            };
         }
-        if packet.has(Flags::ACKR) && self.candidate.is_some() {
+        if origin == Origin::Candidate || (packet.has(Flags::ACKR) && self.candidate.is_some()) {
             // The VMM may have opened the new channel already: taken on the old one and repeated on the new,
             // the message would be delivered twice.
             return out.discard(Discard::Handshaking);
@@ -183,6 +288,18 @@ impl Responder {
     #[must_use]
     pub fn version(&self) -> Option<Version> {
         self.open.as_ref().map(|open| open.version)
+    }
+
+    /// Whether what arrives on the open channel is authenticated.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.guard.is_on())
+    }
+
+    /// Which directions of the open channel are authenticated, and with which key.
+    #[must_use]
+    pub fn security(&self) -> Option<(Directions, KeyId)> {
+        self.open.as_ref().and_then(|open| open.channel.security(&open.guard))
     }
 
     /// The payload of the VMM's SYN by which the channel was opened.
@@ -223,13 +340,18 @@ impl Responder {
             out.event(Event::HandshakeFailed(CloseReason::Unanswered));
         }
         let Some(open) = &mut self.open else { return false };
+        open.guard.handle_timeout(now);
         match open.channel.handle_timeout(now, out) {
             Ok(()) => false,
             Err(CloseReason::Unanswered) => {
                 open.channel.hand_back(out);
                 true
             }
-            Err(reason @ (CloseReason::Incomplete | CloseReason::VersionConflict)) => {
+            Err(
+                reason @ (CloseReason::Incomplete
+                | CloseReason::VersionConflict
+                | CloseReason::Unauthenticated),
+            ) => {
                 self.close(reason, out);
                 false
             }
@@ -241,7 +363,8 @@ impl Responder {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let syn = self.candidate.as_ref().and_then(|candidate| candidate.syn.poll_timeout());
         let channel = self.open.as_ref().and_then(|open| open.channel.poll_timeout());
-        syn.into_iter().chain(channel).min()
+        let guard = self.open.as_ref().and_then(|open| open.guard.poll_timeout());
+        syn.into_iter().chain(channel).chain(guard).min()
     }
 
     /// Closes the channel; everything queued is handed back. A candidate goes on.
@@ -258,23 +381,86 @@ impl Responder {
         self.open.as_ref().map_or(0, |open| open.channel.partial_bytes())
     }
 
-    fn on_syn_acknowledged(&mut self, packet: &Packet<'_>, identity: &HmIdentity, out: &mut Outputs) {
+    fn on_syn_acknowledged(
+        &mut self,
+        now: Instant,
+        packet: &Packet<'_>,
+        identity: &HmIdentity,
+        out: &mut Outputs,
+    ) {
         if !packet.has(Flags::ACK) {
             return out.discard(Discard::Flags);
         }
-        let ours = |candidate: &mut Candidate| candidate.syn.on_acknowledged(packet.number);
-        let Some(candidate) = self.candidate.take_if(ours) else {
-            return out.discard(Discard::Acknowledgement);
-        };
+        let ours = self.candidate.as_mut().filter(|candidate| candidate.syn.number() == packet.number);
+        let Some(candidate) = ours else { return out.discard(Discard::Acknowledgement) };
+        if let Err(reason) = check_syn_acknowledgement(packet, candidate.agreed.opener.as_deref_mut()) {
+            return out.discard(reason);
+        }
+        if let Some(candidate) = self.candidate.take() {
+            self.promote(now, *candidate, identity, out);
+        }
+    }
+
+    fn promote(&mut self, now: Instant, candidate: Candidate, identity: &HmIdentity, out: &mut Outputs) {
         // After a conflict both forget the path.
         let Some(version) = candidate.running else { return };
-        let framing = Framing { version, capacity: payload_capacity(identity.mtu, false) };
-        let channel = Channel::new(framing, candidate.syn.number(), candidate.request.number);
-        let replaced = self.open.replace(Open { channel, version, request: candidate.request });
+        let Candidate { request, vm, syn, agreed, .. } = candidate;
+        let framing = Framing::new(version, identity.mtu, agreed.sealer);
+        let channel = Channel::new(framing, syn.number(), request.number);
+        let mut replaced = self.open.take();
+        let old_guard = replaced.as_mut().map(|old| core::mem::take(&mut old.guard));
+        let guard = Guard::new(now, agreed.opener, old_guard);
+        self.open = Some(Open { channel, guard, vm, version, request });
         out.event(Event::Opened { replaced: replaced.is_some() });
         if let Some(mut old) = replaced {
             old.channel.hand_back(out);
         }
+    }
+}
+
+/// What a handshake is to agree on.
+struct Terms<'a> {
+    key: &'a Key,
+    /// What the VMM offered.
+    vmm: Offer,
+    /// What is answered.
+    offer: Offer,
+    directions: Directions,
+}
+
+impl Terms<'_> {
+    /// `syns`: the payloads of the VMM's SYN and of ours.
+    fn agree(&self, host_monitor: HostMonitorId, reception: &Reception<'_>, syns: (&[u8], &[u8])) -> Agreed {
+        let keys = derive(
+            self.key,
+            &Transcript {
+                addresses: reception.addresses,
+                vm: reception.vm,
+                host_monitor,
+                vmm_nonce: self.vmm.nonce,
+                hm_nonce: self.offer.nonce,
+                vmm_syn: syns.0,
+                hm_syn: syns.1,
+            },
+        );
+        Agreed::at_hm(self.offer.key_id, self.directions, &keys)
+    }
+}
+
+impl Request {
+    fn is(&self, now: Instant, packet: &Packet<'_>) -> bool {
+        self.number == packet.number && self.payload == packet.payload && now.since(self.at) < HISTORY_AGE
+    }
+}
+
+/// `running`: `None` if there is no common version.
+fn answer(identity: &HmIdentity, running: Option<Version>, mark: Mark, terms: Option<&Terms<'_>>) -> HmSyn {
+    let HmIdentity { uuid, lower, upper, .. } = *identity;
+    match running {
+        Some(running) => {
+            HmSyn::Accepted { uuid, running, mark: Some(mark), offer: terms.map(|terms| terms.offer) }
+        }
+        None => HmSyn::Conflict { uuid, lower, upper },
     }
 }
 

@@ -7,6 +7,7 @@
 //!                      +---+ six sendings: Unanswered, all handed back
 //! ```
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -14,15 +15,33 @@ use bytes::Bytes;
 
 use super::outputs::{Event, Outputs, Token};
 use super::{Priority, QUEUE_MAXIMUM, SENDINGS_MAXIMUM, WINDOW, retransmission_timeout};
+use crate::auth::Sealer;
 use crate::time::Instant;
-use crate::wire::{Flags, Packet, Version};
+use crate::wire::{Flags, Packet, Version, payload_capacity};
 
 /// What every packet of a channel has in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Framing {
-    pub(super) version: Version,
-    /// Largest payload of a packet, at least 1.
+    version: Version,
+    /// Largest payload of a packet.
     pub(super) capacity: usize,
+    /// If what is sent here is authenticated.
+    pub(super) sealer: Option<Box<Sealer>>,
+}
+
+impl Framing {
+    pub(super) const fn new(version: Version, mtu: usize, sealer: Option<Box<Sealer>>) -> Self {
+        Self { version, capacity: payload_capacity(mtu, sealer.is_some()), sealer }
+    }
+
+    /// A packet's bytes, authenticated anew at each sending.
+    pub(super) fn encode(&mut self, number: u8, flags: Flags, payload: &[u8]) -> Vec<u8> {
+        let packet = Packet::plain(self.version, number, flags, payload);
+        match &mut self.sealer {
+            Some(sealer) => sealer.seal(&packet),
+            None => packet.encode(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -75,14 +94,14 @@ impl Sender {
     }
 
     /// Sends a whole message that nobody acknowledges.
-    pub(super) fn send_unreliable(&mut self, framing: Framing, payload: &[u8], out: &mut Outputs) {
+    pub(super) fn send_unreliable(&mut self, framing: &mut Framing, payload: &[u8], out: &mut Outputs) {
         let flags = Flags::BEG | Flags::END | self.priority;
-        let packet = Packet::plain(framing.version, self.take_number(), flags, payload);
-        out.transmit(packet.encode());
+        let number = self.take_number();
+        out.transmit(framing.encode(number, flags, payload));
     }
 
     /// Sends as much as the window allows.
-    pub(super) fn pump(&mut self, now: Instant, framing: Framing, out: &mut Outputs) {
+    pub(super) fn pump(&mut self, now: Instant, framing: &mut Framing, out: &mut Outputs) {
         if self.flight.is_none() {
             let Some((token, payload)) = self.waiting.pop_front() else { return };
             let total = payload.len().div_ceil(framing.capacity.max(1)).max(1);
@@ -110,7 +129,7 @@ impl Sender {
         &mut self,
         now: Instant,
         number: u8,
-        framing: Framing,
+        framing: &mut Framing,
         out: &mut Outputs,
     ) -> bool {
         let Some(flight) = &mut self.flight else { return false };
@@ -131,7 +150,7 @@ impl Sender {
     pub(super) fn handle_timeout(
         &mut self,
         now: Instant,
-        framing: Framing,
+        framing: &mut Framing,
         out: &mut Outputs,
     ) -> Result<(), Unanswered> {
         let priority = self.priority;
@@ -191,7 +210,7 @@ impl Flight {
         self.first.wrapping_add(u8::try_from(index % 256).unwrap_or_default())
     }
 
-    fn transmit(&self, index: usize, priority: Flags, framing: Framing, out: &mut Outputs) {
+    fn transmit(&self, index: usize, priority: Flags, framing: &mut Framing, out: &mut Outputs) {
         let begin = index.saturating_mul(framing.capacity).min(self.payload.len());
         let end = begin.saturating_add(framing.capacity).min(self.payload.len());
         let mut flags = Flags::ACKR | priority;
@@ -202,7 +221,6 @@ impl Flight {
             flags = flags | Flags::END;
         }
         let payload = self.payload.get(begin..end).unwrap_or_default();
-        let packet = Packet::plain(framing.version, self.number(index), flags, payload);
-        out.transmit(packet.encode());
+        out.transmit(framing.encode(self.number(index), flags, payload));
     }
 }

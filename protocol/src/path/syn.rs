@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::outputs::Outputs;
 use super::{SENDINGS_MAXIMUM, retransmission_timeout};
+use crate::auth::Sealer;
 use crate::time::Instant;
 use crate::wire::{Flags, Packet, Version};
 
@@ -71,7 +72,11 @@ impl OutgoingSyn {
     }
 }
 
-/// Acknowledges a peer's SYN.
-pub(super) fn acknowledge_syn(number: u8, out: &mut Outputs) {
-    out.acknowledge(Packet::plain(SYN_VERSION, number, Flags::SYN | Flags::ACK, b"").encode());
+/// Acknowledges a peer's SYN; authenticated as all that follows, if that is agreed.
+pub(super) fn acknowledge_syn(number: u8, sealer: Option<&mut Sealer>, out: &mut Outputs) {
+    let packet = Packet::plain(SYN_VERSION, number, Flags::SYN | Flags::ACK, b"");
+    out.acknowledge(match sealer {
+        Some(sealer) => sealer.seal(&packet),
+        None => packet.encode(),
+    });
 }

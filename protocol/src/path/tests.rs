@@ -1,7 +1,7 @@
 //! Two ends and a bad network under one virtual clock.
 
 use alloc::collections::BTreeMap;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -9,10 +9,17 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::HostMonitorId;
+use crate::MacAddr;
+use crate::auth::{Addresses, Authentication, Nonces};
+use crate::id::{HostMonitorId, VmUuid};
 use crate::message::{Doorbell, Message, VmmSyn};
 use crate::time::Instant;
 use crate::wire::{Flags, Packet, Version};
+
+const VM: VmUuid = VmUuid::from_bytes([0x61; 16]);
+const ADDRESSES: Addresses =
+    Addresses { vmm: MacAddr(0x52, 0x54, 0, 0, 0, 1), hm: MacAddr(0x52, 0x54, 0, 0, 0, 2) };
+mod secured;
 
 const TICK: Duration = Duration::from_millis(10);
 
@@ -22,11 +29,13 @@ struct Faults {
     loss: u32,
     duplication: u32,
     corruption: u32,
+    /// A changed byte under a checksum that was made right again.
+    tampering: u32,
     /// Longest extra delay in ticks: reorders.
     delay: u64,
 }
 
-const PERFECT: Faults = Faults { loss: 0, duplication: 0, corruption: 0, delay: 0 };
+const PERFECT: Faults = Faults { loss: 0, duplication: 0, corruption: 0, tampering: 0, delay: 0 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
@@ -50,6 +59,9 @@ struct Pair {
     received: Vec<(End, Vec<u8>)>,
     events: Vec<(End, Event)>,
     accepts: bool,
+    authentication: Authentication,
+    nonces: Nonces,
+    outcomes: Vec<SynOutcome>,
 }
 
 impl Pair {
@@ -61,7 +73,7 @@ impl Pair {
     fn with_versions(seed: u64, faults: Faults, vmm: (Version, Version), hm: (Version, Version)) -> Self {
         let uuid = HostMonitorId::from_bytes([7; 16]);
         let vmm_identity =
-            VmmIdentity { uuid: "x".to_string(), os_type: "Linux".to_string(), lower: vmm.0, upper: vmm.1 };
+            VmmIdentity { uuid: VM.to_string(), os_type: "Linux".to_string(), lower: vmm.0, upper: vmm.1 };
         Self {
             now: Instant::from_millis(1000),
             tick: 0,
@@ -77,6 +89,9 @@ impl Pair {
             received: Vec::new(),
             events: Vec::new(),
             accepts: true,
+            authentication: Authentication::NONE,
+            nonces: Nonces::new(&[1; 32]),
+            outcomes: Vec::new(),
         }
     }
 
@@ -157,6 +172,11 @@ impl Pair {
             let at = self.random.usize(..bytes.len());
             bytes[at] = bytes[at].wrapping_add(1);
         }
+        if self.random.u32(..1000) < self.faults.tampering {
+            let at = self.random.usize(..bytes.len());
+            bytes[at] ^= 1 << self.random.u32(..8);
+            make_checksum_right(&mut bytes);
+        }
         for _ in 0..copies {
             let due = self.tick + self.random.u64(0..=self.faults.delay);
             self.sent += 1;
@@ -164,21 +184,44 @@ impl Pair {
         }
     }
 
+    /// Delivers what is due and leaves what comes of it in the outputs.
+    fn deliver_quietly(&mut self) {
+        while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.tick) {
+            let (to, bytes) = entry.remove();
+            self.receive(to, &bytes);
+        }
+    }
+
     fn deliver(&mut self) {
         while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.tick) {
             let (to, bytes) = entry.remove();
-            let Ok(packet) = Packet::decode(&bytes) else { continue };
-            match to {
-                End::Vmm => self.vmm.handle_packet(self.now, &packet, &mut self.vmm_out),
-                End::Hm if packet.has(Flags::SYN | Flags::BEG) => {
-                    let Ok(syn) = VmmSyn::parse(packet.payload) else { continue };
-                    let seed = self.random.u64(..);
-                    self.hm.handle_syn(self.now, &packet, &syn, &self.identity, seed, &mut self.hm_out);
-                }
-                End::Hm => self.hm.handle_packet(self.now, &packet, &self.identity, &mut self.hm_out),
-            }
+            self.receive(to, &bytes);
             self.drain();
         }
+    }
+
+    fn receive(&mut self, to: End, bytes: &[u8]) {
+        let Ok(packet) = Packet::decode(bytes) else { return };
+        match to {
+            End::Vmm => self.vmm.handle_packet(self.now, &packet, &mut self.vmm_out),
+            End::Hm if packet.has(Flags::SYN | Flags::BEG) => {
+                let Ok(syn) = VmmSyn::parse(packet.payload) else { return };
+                self.receive_syn(&packet, &syn);
+            }
+            End::Hm => self.hm.handle_packet(self.now, &packet, &self.identity, &mut self.hm_out),
+        }
+    }
+
+    fn receive_syn(&mut self, packet: &Packet<'_>, syn: &VmmSyn) {
+        let reception = Reception {
+            vm: VM,
+            addresses: ADDRESSES,
+            authentication: &self.authentication,
+            nonce: self.nonces.next_nonce(),
+            seed: self.random.u64(..),
+        };
+        let outcome = self.hm.handle_syn(self.now, packet, syn, &self.identity, &reception, &mut self.hm_out);
+        self.outcomes.push(outcome);
     }
 
     fn tokens(&self, from: End, wanted: impl Fn(&Event) -> Option<u64>) -> Vec<u64> {
@@ -192,6 +235,11 @@ impl Pair {
         };
         self.received.iter().filter(|(end, _)| *end == at).map(|(_, payload)| token(payload)).collect()
     }
+}
+
+fn make_checksum_right(bytes: &mut [u8]) {
+    bytes[7] = 0;
+    bytes[7] = bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte));
 }
 
 fn delivered(event: &Event) -> Option<u64> {
@@ -210,7 +258,7 @@ fn the_handshake_is_four_packets() {
     let packet = Packet::decode(&syn).unwrap();
     assert_eq!(packet.flags, Flags::SYN | Flags::ACKR | Flags::BEG);
     let parsed = VmmSyn::parse(packet.payload).unwrap();
-    pair.hm.handle_syn(pair.now, &packet, &parsed, &pair.identity, 3, &mut pair.hm_out);
+    pair.receive_syn(&packet, &parsed);
     let acknowledgement = pair.hm_out.poll_packet().unwrap();
     let answer = pair.hm_out.poll_packet().unwrap();
     assert_eq!(Packet::decode(&acknowledgement).unwrap().flags, Flags::SYN | Flags::ACK);
@@ -364,7 +412,6 @@ fn heartbeats_are_taken_whatever_their_number_and_only_on_an_open_path() {
 #[test]
 fn unexpected_flags_are_discarded() {
     for (flags, reason) in [
-        (Flags::AUTH | Flags::BEG | Flags::END | Flags::PRI, Discard::Authenticated),
         (Flags::BEG | Flags::END, Discard::Flags),
         (Flags::PRI, Discard::Flags),
         (Flags::ACKR | Flags::PRI | Flags::BEG, Discard::Flags),
@@ -429,7 +476,7 @@ proptest! {
         lengths in prop::collection::vec(0usize..2000, 1..12), from_vmm: bool, handshakes in prop::collection::vec(1u64..500, 0..3),
     ) {
         let mut pair = Pair::new(seed, PERFECT).open();
-        pair.faults = Faults { loss, duplication, corruption, delay };
+        pair.faults = Faults { loss, duplication, corruption, tampering: 0, delay };
         let from = if from_vmm { End::Vmm } else { End::Hm };
         let to = if from_vmm { End::Hm } else { End::Vmm };
         for (token, length) in (1u64..).zip(&lengths) {

@@ -45,6 +45,12 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// The set without the flags of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
