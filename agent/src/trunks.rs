@@ -22,9 +22,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::auth::{Addresses, Authentication, KeyId, Nonces};
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::message::{Doorbell, Message, Shutdown};
-use vmpulse_protocol::path::{Outputs, Token, VmmIdentity};
+use vmpulse_protocol::path::{Directions, Outputs, Token, VmmIdentity, VmmSecurity};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 
@@ -44,6 +45,8 @@ pub struct TrunksConfig {
     pub vm: String,
     /// Different at each start.
     pub incarnation_seed: u64,
+    /// Of the nonces: from the kernel's source of randomness, different at each start.
+    pub nonce_seed: [u8; 32],
 }
 
 /// What happens to it.
@@ -146,6 +149,8 @@ pub struct PathStatus {
     pub last_hello_age: Option<Duration>,
     /// Sent on this path since the agent started.
     pub heartbeats_sent: u64,
+    /// Which directions are authenticated, and with which key, if any is.
+    pub security: Option<(Directions, KeyId)>,
 }
 
 /// Why a message was sent.
@@ -165,6 +170,8 @@ type PathKey = (AdapterId, MacAddr);
 pub struct Trunks {
     identity: VmmIdentity,
     random: fastrand::Rng,
+    nonces: Nonces,
+    authentication: Authentication,
     adapters: BTreeMap<AdapterId, Adapter>,
     bell: Bell,
     /// Messages under way, by token.
@@ -196,6 +203,8 @@ impl Trunks {
         Self {
             identity,
             random: fastrand::Rng::with_seed(config.incarnation_seed),
+            nonces: Nonces::new(&config.nonce_seed),
+            authentication: Authentication::NONE,
             adapters: BTreeMap::new(),
             bell: Bell::default(),
             under_way: BTreeMap::new(),
@@ -226,6 +235,27 @@ impl Trunks {
             TrunkInput::Resume => self.on_suspension(now, false),
         }
         self.settle(now);
+    }
+
+    /// Mode and keys, at the start and whenever they change. Open paths stay open, and are replaced by new handshakes
+    /// beside them; the others use it from their next handshake on.
+    pub fn handle_authentication(&mut self, now: Instant, authentication: Authentication) {
+        if authentication == self.authentication {
+            return;
+        }
+        self.authentication = authentication;
+        for key in self.path_keys() {
+            let Some(security) = self.security(key) else { continue };
+            self.with_path(now, key, |path, out| path.handle_security(now, security, out));
+        }
+        self.settle(now);
+    }
+
+    /// For the path between this adapter and this host monitor.
+    fn security(&mut self, key: PathKey) -> Option<VmmSecurity> {
+        let addresses = Addresses { vmm: self.adapters.get(&key.0)?.mac, hm: key.1 };
+        let nonces = self.nonces.fork();
+        Some(VmmSecurity { authentication: self.authentication.clone(), addresses, nonces })
     }
 
     /// Heartbeats, retransmissions, solicitations and doorbells that are due.

@@ -199,6 +199,7 @@ impl Driver {
                     self.written = number;
                     self.store.push(Waiting { number, at: now, write });
                 }
+                Output::Authenticated { vm } => tracing::info!(%vm, "authenticated"),
                 Output::Note(note) => log(&note),
             }
         }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::auth::{Authentication, Mode};
 use vmpulse_protocol::id::{Incarnation, VmUuid};
 use vmpulse_protocol::path::{HmIdentity, Token};
 use vmpulse_protocol::time::Instant;
@@ -22,7 +23,7 @@ use vmpulse_store::{
     HostMonitorStart, HostMonitorWrite, MonitorMode, NodeState, REASON_NODE_SHUTDOWN, Roster,
 };
 
-use crate::sessions::{Receipt, SessionView, Sessions, Transmit};
+use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
 use crate::tracker::{Doubt, Edge, Tracker};
 
 use guests::Watched;
@@ -58,6 +59,10 @@ pub struct MonitorConfig {
     pub store_heartbeat: Duration,
     /// Different at each start.
     pub seed: u64,
+    /// From the kernel's source of randomness, different at each start.
+    pub nonce_seed: [u8; 32],
+    /// What is offered to and demanded of VMs without keys.
+    pub authentication: Mode,
 }
 
 /// What happens to it.
@@ -76,6 +81,8 @@ pub enum Input<'a> {
     },
     /// What the store wants of it, read anew.
     Roster(Roster),
+    /// Mode and keys of every VM that has keys: at the start, and whenever they change.
+    Keys(HashMap<VmUuid, Authentication>),
     /// Every write up to this number is committed.
     Stored {
         /// The number.
@@ -111,6 +118,11 @@ pub enum Output {
         number: u64,
         /// What.
         write: HostMonitorWrite,
+    },
+    /// The VM was authenticated, and must be from now on: keep that for the next start.
+    Authenticated {
+        /// Which VM.
+        vm: VmUuid,
     },
     /// Worth a line in the log.
     Note(Note),
@@ -156,7 +168,14 @@ impl Monitor {
     /// Starts: tells the store, and says Hello at the first timeout.
     #[must_use]
     pub fn new(config: MonitorConfig, now: Instant) -> Self {
-        let sessions = Sessions::new(config.identity, config.incarnation.as_str(), config.seed);
+        let sessions = Sessions::new(SessionsConfig {
+            identity: config.identity,
+            mac: config.mac,
+            hello: config.incarnation.to_string(),
+            seed: config.seed,
+            nonce_seed: config.nonce_seed,
+            authentication: config.authentication,
+        });
         let mut monitor = Self {
             sessions,
             tracker: Tracker::new(),
@@ -197,6 +216,7 @@ impl Monitor {
                 self.on_session_events(now, arrived);
             }
             Input::Roster(roster) => self.on_roster(now, roster),
+            Input::Keys(keys) => self.sessions.handle_keys(now, keys),
             Input::Stored { up_to } => self.on_stored(now, up_to),
             Input::StoreReachable(reachable) => self.on_store_reachable(reachable),
             Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
@@ -362,7 +382,7 @@ impl Monitor {
         }
         self.config.mac = mac;
         self.config.identity.mtu = mtu;
-        self.sessions.handle_readdressed(self.config.identity);
+        self.sessions.handle_readdressed(mac, self.config.identity);
         let start = self.start_record();
         self.write(HostMonitorWrite::Started(start));
     }

@@ -4,15 +4,18 @@
 
 mod counters;
 mod hellos;
+mod secrets;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::auth::{Addresses, Authentication, KeyId, Mode, Nonces};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::message::{Message, VmmSyn};
 use vmpulse_protocol::path::{
-    CloseReason, Delivery, Discard, Event, HmIdentity, Outputs, Responder, SynOutcome, Token,
+    CloseReason, Delivery, Directions, Discard, Event, HmIdentity, Outputs, Reception, Refusal, Responder,
+    SynOutcome, Token,
 };
 use vmpulse_protocol::schedule::Schedule;
 use vmpulse_protocol::time::Instant;
@@ -20,6 +23,7 @@ use vmpulse_protocol::wire::{Flags, Malformed, Packet, Version};
 
 use counters::Counters;
 use hellos::HelloLimit;
+use secrets::{Rejections, Secrets};
 
 /// Guests per host monitor: a trunk's ports, with room for an evacuated neighbour. More are refused and counted.
 pub const SESSIONS_MAXIMUM: usize = 16_384;
@@ -67,6 +71,27 @@ pub enum SessionEvent {
         uuid: String,
         /// What it speaks.
         versions: String,
+    },
+    /// A handshake was refused for want of authentication.
+    Refused {
+        /// Which VM.
+        vm: VmUuid,
+        /// Who asks.
+        mac: MacAddr,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The VM was authenticated for the first time: from now on it must be.
+    Authenticated {
+        /// Which VM.
+        vm: VmUuid,
+    },
+    /// Packets on an authenticated path were forged or replayed: three in a minute, said once in that minute.
+    Forgeries {
+        /// Which VM's path.
+        vm: VmUuid,
+        /// The address that they seem to come from.
+        mac: MacAddr,
     },
     /// A path was opened.
     Opened {
@@ -148,6 +173,7 @@ struct Session {
     partial_bytes: usize,
     /// When the schedule looks here next.
     looked_at: Option<Instant>,
+    rejections: Rejections,
 }
 
 /// A session as shown.
@@ -161,12 +187,34 @@ pub struct SessionView {
     pub version: Version,
     /// Heartbeats received from this address since the monitor started.
     pub heartbeats: u64,
+    /// Which directions are authenticated, and with which key, if any is.
+    pub security: Option<(Directions, KeyId)>,
+}
+
+/// Who the host monitor is, and where its numbers come from.
+#[derive(Clone, Debug)]
+pub struct SessionsConfig {
+    /// On the wire.
+    pub identity: HmIdentity,
+    /// Its address.
+    pub mac: MacAddr,
+    /// The identifier of this start.
+    pub hello: String,
+    /// Of numbers and marks.
+    pub seed: u64,
+    /// Of nonces: from the kernel's source of randomness, different at each start.
+    pub nonce_seed: [u8; 32],
+    /// For VMs without keys.
+    pub authentication: Mode,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Sessions {
     identity: HmIdentity,
+    mac: MacAddr,
+    secrets: Secrets,
+    nonces: Nonces,
     hello: Vec<u8>,
     sessions: HashMap<MacAddr, Session>,
     by_vm: HashMap<VmUuid, MacAddr>,
@@ -188,12 +236,16 @@ pub struct Sessions {
 type MacKey = [u8; 6];
 
 impl Sessions {
-    /// No guest yet. `hello`: the identifier of this start.
+    /// No guest yet, and no keys.
     #[must_use]
-    pub fn new(identity: HmIdentity, hello: &str, seed: u64) -> Self {
+    pub fn new(config: SessionsConfig) -> Self {
+        let SessionsConfig { identity, mac, hello, seed, nonce_seed, authentication } = config;
         let hello = Packet::plain(Version::V2_0, 0, Flags::HEL, hello.as_bytes());
         Self {
             identity,
+            mac,
+            secrets: Secrets::new(authentication),
+            nonces: Nonces::new(&nonce_seed),
             hello: hello.encode(),
             sessions: HashMap::new(),
             by_vm: HashMap::new(),
@@ -211,9 +263,27 @@ impl Sessions {
         }
     }
 
-    /// The trunk adapter changed: paths opened from now on use its new MTU.
-    pub fn handle_readdressed(&mut self, identity: HmIdentity) {
+    /// The trunk adapter changed: paths opened from now on use its new address and MTU.
+    pub fn handle_readdressed(&mut self, mac: MacAddr, identity: HmIdentity) {
+        self.mac = mac;
         self.identity = identity;
+    }
+
+    /// Mode and keys of every VM that has keys. An open path whose key is not among them any more is closed; where other
+    /// keys or modes are to be used than before, the guest is asked to shake hands anew.
+    pub fn handle_keys(&mut self, now: Instant, keys: HashMap<VmUuid, Authentication>) {
+        let changed = self.secrets.replace(keys);
+        if changed.iter().any(|(vm, _)| !self.is_open(*vm)) {
+            // One that was refused may be let in now.
+            self.broadcast_hello();
+        }
+        for (vm, kept) in changed {
+            let used = self.view(vm).and_then(|view| view.security).map(|(_, key)| key);
+            self.hello_vm(now, vm);
+            if used.is_some_and(|key| !kept.contains(&key)) {
+                self.close(now, vm, CloseReason::Unauthenticated);
+            }
+        }
     }
 
     /// Which VMs are registered, and addresses at which some of them were heard before: they do not share the
@@ -333,7 +403,13 @@ impl Sessions {
     pub fn view(&self, vm: VmUuid) -> Option<SessionView> {
         let mac = *self.by_vm.get(&vm)?;
         let session = self.sessions.get(&mac)?;
-        Some(SessionView { vm, mac, version: session.responder.version()?, heartbeats: session.heartbeats })
+        Some(SessionView {
+            vm,
+            mac,
+            version: session.responder.version()?,
+            heartbeats: session.heartbeats,
+            security: session.responder.security(),
+        })
     }
 
     /// Every open path.
@@ -386,7 +462,14 @@ impl Sessions {
         if !self.make_room_for(source) {
             return self.counters.discard(Discard::Paths);
         }
-        let (identity, seed) = (self.identity, self.random.u64(..));
+        let identity = self.identity;
+        let reception = Reception {
+            vm,
+            addresses: Addresses { vmm: source, hm: self.mac },
+            authentication: &self.secrets.of(vm).clone(),
+            nonce: self.nonces.next_nonce(),
+            seed: self.random.u64(..),
+        };
         let mut outcome = SynOutcome::Repeated;
         let session = self.sessions.entry(source).or_default();
         let too_soon = session.begun.is_some_and(|begun| now.since(begun) < HANDSHAKE_PERIOD);
@@ -398,11 +481,19 @@ impl Sessions {
         }
         self.with(now, source, |session, out| {
             session.vlan = vlan;
-            outcome = session.responder.handle_syn(now, packet, &syn, &identity, seed, out);
+            outcome = session.responder.handle_syn(now, packet, &syn, &identity, &reception, out);
         });
-        if outcome == SynOutcome::VersionConflict {
-            let versions = format!("{}-{}", syn.lower, syn.upper);
-            self.events.push_back(SessionEvent::VersionConflict { mac: source, uuid: syn.uuid, versions });
+        match outcome {
+            SynOutcome::Repeated | SynOutcome::Begun => {}
+            SynOutcome::VersionConflict => {
+                let versions = format!("{}-{}", syn.lower, syn.upper);
+                let event = SessionEvent::VersionConflict { mac: source, uuid: syn.uuid, versions };
+                self.events.push_back(event);
+            }
+            SynOutcome::Refused(refusal) => {
+                self.counters.handshakes_refused = self.counters.handshakes_refused.saturating_add(1);
+                self.events.push_back(SessionEvent::Refused { vm, mac: source, refusal });
+            }
         }
     }
 
@@ -524,7 +615,15 @@ impl Sessions {
             },
             Event::Delivered(token) => self.events.push_back(SessionEvent::Delivered { token }),
             Event::HandedBack { token, .. } => self.events.push_back(SessionEvent::HandedBack { token }),
-            Event::Discarded(reason) => self.counters.discard(reason),
+            Event::Discarded(reason) => {
+                self.counters.discard(reason);
+                if matches!(reason, Discard::Forged | Discard::Replayed)
+                    && session.rejections.is_noteworthy(now)
+                    && let Some(vm) = session.vm
+                {
+                    self.events.push_back(SessionEvent::Forgeries { vm, mac });
+                }
+            }
         }
     }
 
@@ -541,7 +640,11 @@ impl Sessions {
             self.by_vm.remove(&old);
         }
         self.by_vm.insert(vm, mac);
+        let authenticated = session.responder.is_authenticated();
         self.events.push_back(SessionEvent::Opened { vm, mac, version });
+        if authenticated && self.secrets.is_first(vm) {
+            self.events.push_back(SessionEvent::Authenticated { vm });
+        }
     }
 
     /// A handshake that was begun while nobody had the UUID is complete when somebody else has it: it comes too late,

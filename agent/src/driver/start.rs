@@ -95,7 +95,9 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
     let incarnation = incarnation(clock);
     let vm_uuid = identity::vm_uuid(&settings.vm_uuid);
     warn_about_uuid(&vm_uuid);
-    let mut trunks = Trunks::new(TrunksConfig { vm: vm_uuid.clone(), incarnation_seed: incarnation }, now);
+    let config =
+        TrunksConfig { vm: vm_uuid.clone(), incarnation_seed: incarnation, nonce_seed: nonce_seed()? };
+    let mut trunks = Trunks::new(config, now);
     let mut links = Links::new(&settings);
     links.first_scan(now, &mut trunks)?;
     let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
@@ -120,6 +122,13 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
     };
     tracing::info!(vm = daemon.vm_uuid, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(daemon)
+}
+
+fn nonce_seed() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| StartError::System { what: "random numbers", source: io::Error::other(error) })?;
+    Ok(seed)
 }
 
 /// The filter of a `log` attribute.

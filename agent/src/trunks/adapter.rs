@@ -88,6 +88,7 @@ impl Adapter {
             interval: None,
             last_hello_age: None,
             heartbeats_sent: 0,
+            security: None,
         }]
     }
 

@@ -4,9 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::auth::{Addresses, KeyId};
 use vmpulse_protocol::id::{HostMonitorId, Incarnation};
 use vmpulse_protocol::message::{Doorbell, Message};
-use vmpulse_protocol::path::{CloseReason, Delivery, Discard, Event, Initiator, Token};
+use vmpulse_protocol::path::{
+    CloseReason, Delivery, Directions, Discard, Event, Initiator, Token, VmmSecurity,
+};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Flags, Packet, Version};
 
@@ -36,6 +39,8 @@ pub enum TrunkEvent {
         host_monitor: HostMonitorId,
         /// Running version.
         version: Version,
+        /// Which directions are authenticated, and with which key, if any is.
+        security: Option<(Directions, KeyId)>,
     },
     /// A path was closed, or its handshake given up.
     Closed {
@@ -80,8 +85,9 @@ impl fmt::Display for TrunkEvent {
         match self {
             Self::AdapterUp { name, mac } => write!(out, "using adapter {name} ({mac})"),
             Self::AdapterDown { name } => write!(out, "adapter {name} is gone"),
-            Self::Opened { adapter, host_monitor, version } => {
-                write!(out, "{adapter}: path to host monitor {host_monitor} is open, version {version}")
+            Self::Opened { adapter, host_monitor, version, security } => {
+                write!(out, "{adapter}: path to host monitor {host_monitor} is open, version {version}")?;
+                security.map_or(Ok(()), |(directions, key)| write!(out, ", {directions} with key {key}"))
             }
             Self::Closed { adapter, host_monitor_mac, reason } => {
                 write!(out, "{adapter}: path to the host monitor at {host_monitor_mac} is closed: {reason}")
@@ -134,7 +140,12 @@ impl Trunks {
             if !adapter.has_room() {
                 return self.discard(key, Discard::Paths);
             }
-            let initiator = Initiator::new(self.identity.clone(), adapter.mtu, self.random.u64(..));
+            let mut initiator = Initiator::new(self.identity.clone(), adapter.mtu, self.random.u64(..));
+            initiator.secure(VmmSecurity {
+                authentication: self.authentication.clone(),
+                addresses: Addresses { vmm: adapter.mac, hm: key.1 },
+                nonces: self.nonces.fork(),
+            });
             adapter.paths.insert(key.1, HmPath::new(now, initiator, incarnation.clone(), vlan));
         }
         self.with_path(now, key, |path, out| {
@@ -185,9 +196,10 @@ impl Trunks {
     fn on_opened(&mut self, now: Instant, key: PathKey, replaced: bool) {
         let Some(path) = self.path_mut(key) else { return };
         path.on_opened(replaced);
-        let peer = path.initiator.peer();
+        let (peer, security) = (path.initiator.peer(), path.initiator.security());
         if let (Some((host_monitor, version)), Some(adapter)) = (peer, self.adapter_name(key)) {
-            self.outputs.push_back(TrunkOutput::Log(TrunkEvent::Opened { adapter, host_monitor, version }));
+            let event = TrunkEvent::Opened { adapter, host_monitor, version, security };
+            self.outputs.push_back(TrunkOutput::Log(event));
         }
         self.bell.ring(now, Doorbell::CONNECTED);
         self.tell_suspension(now, key);

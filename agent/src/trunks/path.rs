@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::Incarnation;
-use vmpulse_protocol::path::{Initiator, Outputs};
+use vmpulse_protocol::path::{Initiator, Outputs, VmmSecurity};
 use vmpulse_protocol::time::Instant;
 
 use super::PathStatus;
@@ -76,6 +76,15 @@ impl HmPath {
             self.incarnation = incarnation;
             self.last_connect = Some(now);
             self.conflict_until = None;
+            self.initiator.connect(now, out);
+        }
+    }
+
+    /// Other keys, or another mode: an open path is replaced by one that uses them.
+    pub(super) fn handle_security(&mut self, now: Instant, security: VmmSecurity, out: &mut Outputs) {
+        self.initiator.secure(security);
+        if self.initiator.is_open() || self.initiator.is_connecting() {
+            self.last_connect = Some(now);
             self.initiator.connect(now, out);
         }
     }
@@ -165,6 +174,7 @@ impl HmPath {
             interval: self.beat.map(|beat| beat.interval),
             last_hello_age: Some(now.since(self.last_hello)),
             heartbeats_sent: self.heartbeats_sent,
+            security: self.initiator.security(),
         }
     }
 }

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use vmpulse_protocol::auth::{Key, Mode, Nonce};
 use vmpulse_protocol::message::VmmSyn;
-use vmpulse_protocol::path::{Discard, Event, HmIdentity, Outputs as PathOutputs, Responder};
+use vmpulse_protocol::path::{
+    CloseReason, Discard, Event, HmIdentity, Outputs as PathOutputs, Reception, Responder,
+};
 use vmpulse_protocol::wire::{Flags, Packet};
 
 use super::*;
@@ -26,13 +29,19 @@ struct World {
     others: Vec<TrunkOutput>,
     connected: bool,
     starts: Option<u32>,
+    /// The host monitor's.
+    authentication: Authentication,
+    handshakes: u64,
 }
 
 impl World {
     fn new() -> Self {
         let now = Instant::from_millis(500_000);
-        let config =
-            TrunksConfig { vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(), incarnation_seed: 1 };
+        let config = TrunksConfig {
+            vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(),
+            incarnation_seed: 1,
+            nonce_seed: [1; 32],
+        };
         let uuid = HostMonitorId::from_bytes([9; 16]);
         let mut world = Self {
             now,
@@ -46,6 +55,8 @@ impl World {
             others: Vec::new(),
             connected: true,
             starts: Some(10_000),
+            authentication: Authentication::NONE,
+            handshakes: 0,
         };
         let up = TrunkInput::AdapterUp { adapter: ADAPTER, mac: VMM, mtu: 1500, name: "eth0".to_owned() };
         world.trunks.handle_input(now, up);
@@ -121,7 +132,15 @@ impl World {
         }
         if packet.has(Flags::SYN | Flags::BEG) {
             let syn = VmmSyn::parse(packet.payload).unwrap();
-            self.hm.handle_syn(self.now, &packet, &syn, &self.identity, 5, &mut self.hm_out);
+            let reception = Reception {
+                vm: syn.uuid.parse().unwrap(),
+                addresses: Addresses { vmm: VMM, hm: HM },
+                authentication: &self.authentication,
+                nonce: Nonce([3; 16]),
+                seed: self.handshakes,
+            };
+            self.handshakes += 1;
+            self.hm.handle_syn(self.now, &packet, &syn, &self.identity, &reception, &mut self.hm_out);
         } else {
             self.hm.handle_packet(self.now, &packet, &self.identity, &mut self.hm_out);
         }
@@ -397,4 +416,47 @@ fn a_path_without_heartbeats_that_is_not_known_any_more_is_given_up() {
     world.hello(FIRST, MacAddr::broadcast());
     world.run(1);
     assert_eq!(world.trunks.paths(world.now)[0].state, "OPEN");
+}
+
+fn keys(ids: &[u8]) -> Authentication {
+    let keys = ids.iter().map(|id| (KeyId::new(*id).unwrap(), Key::from_bytes([*id; 32])));
+    Authentication::new(Mode::Required, keys)
+}
+
+#[test]
+fn a_rotated_key_is_used_at_once_and_no_heartbeat_is_missed() {
+    let mut world = World::new();
+    world.authentication = keys(&[1, 2]);
+    world.starts = Some(100);
+    world.trunks.handle_authentication(world.now, keys(&[1]));
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(10);
+    let key = |world: &World| world.trunks.paths(world.now)[0].security.map(|(_, key)| key.as_u8());
+    assert_eq!(key(&world), Some(1));
+    world.trunks.handle_authentication(world.now, keys(&[1, 2]));
+    world.run(10);
+    assert_eq!(key(&world), Some(2));
+    let gaps = world.heartbeats.windows(2).map(|pair| pair[1].since(pair[0]));
+    assert_eq!(gaps.max(), Some(Duration::from_millis(100)));
+    assert!(world.heartbeats.len() >= 199, "{}", world.heartbeats.len());
+    // The same again changes nothing.
+    let sent = world.trunks.poll_output();
+    world.trunks.handle_authentication(world.now, keys(&[1, 2]));
+    assert_eq!((sent, world.trunks.poll_output()), (None, None));
+}
+
+#[test]
+fn without_the_key_at_the_host_monitor_the_agent_that_demands_it_says_so() {
+    let mut world = World::new();
+    world.trunks.handle_authentication(world.now, keys(&[1]));
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(25);
+    let told = |output: &TrunkOutput| matches!(output, TrunkOutput::Log(TrunkEvent::Closed { reason, .. }) if *reason == CloseReason::Unauthenticated);
+    assert!(world.others.iter().any(told));
+    assert!(world.heartbeats.is_empty());
+    // The key is given to the host monitor: the next Hello is enough.
+    world.authentication = keys(&[1]);
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    assert!(!world.heartbeats.is_empty());
 }

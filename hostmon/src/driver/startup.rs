@@ -209,11 +209,7 @@ fn monitor_config(
 ) -> Result<MonitorConfig, StartError> {
     let gone = || LinkError::InterfaceGone { interface: settings.trunk.clone() };
     let (mac, mtu) = trunk.mac_and_mtu().ok_or_else(gone)?;
-    let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| StartError::System {
-        what: "get random numbers",
-        source: std::io::Error::other(error),
-    })?;
+    let (seed, nonce_seed) = (random::<8>()?, random::<32>()?);
     let [counter, ..] = seed;
     let realtime = clock.realtime();
     Ok(MonitorConfig {
@@ -225,5 +221,16 @@ fn monitor_config(
         heartbeat_interval_ms: settings.heartbeat_interval_ms,
         store_heartbeat: settings.store_heartbeat_interval(),
         seed: u64::from_ne_bytes(seed),
+        nonce_seed,
+        authentication: vmpulse_protocol::auth::Mode::Off,
     })
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| StartError::System {
+        what: "get random numbers",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(bytes)
 }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::message::Message;
-use vmpulse_protocol::path::CloseReason;
+use vmpulse_protocol::path::{CloseReason, Refusal};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite};
 
-use super::Monitor;
 use super::notes::{Note, Stranger};
 use super::roster::Asked;
+use super::{Monitor, Output};
 use crate::sessions::SessionEvent;
 
 /// A registered VM of this host, or one of another host that came by.
@@ -60,6 +60,9 @@ impl Monitor {
             SessionEvent::VersionConflict { mac, uuid, versions } => {
                 self.on_version_conflict(now, mac, uuid, &versions)
             }
+            SessionEvent::Refused { vm, mac, refusal } => self.on_refused(now, vm, mac, refusal),
+            SessionEvent::Authenticated { vm } => self.outputs.push_back(Output::Authenticated { vm }),
+            SessionEvent::Forgeries { vm, mac } => self.on_forgeries(vm, mac),
         }
     }
 
@@ -173,6 +176,22 @@ impl Monitor {
             let (uuid, mac) = (vm.to_string(), mac.to_string());
             self.write(HostMonitorWrite::Conflict { uuid, mac, kind: ConflictKind::Uuid, text });
         }
+    }
+
+    fn on_refused(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, refusal: Refusal) {
+        if self.reported.is_new(now, mac, Stranger::Refused(refusal)) {
+            let text = format!("a handshake for VM {vm} from {mac} was refused: {refusal}");
+            self.note(Note::Stranger { mac, text: text.clone() });
+            self.write(HostMonitorWrite::NodeEvent { kind: "AUTHENTICATION_REFUSED".to_owned(), text });
+        }
+    }
+
+    /// At most once a minute for each path.
+    fn on_forgeries(&mut self, vm: VmUuid, mac: MacAddr) {
+        let text =
+            format!("packets on the path of VM {vm} at {mac} are forged or replayed; they are dropped");
+        self.note(Note::Stranger { mac, text: text.clone() });
+        self.write(HostMonitorWrite::NodeEvent { kind: "FORGERY".to_owned(), text });
     }
 
     fn on_version_conflict(&mut self, now: Instant, mac: MacAddr, uuid: String, versions: &str) {

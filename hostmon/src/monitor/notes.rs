@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::VmUuid;
-use vmpulse_protocol::path::CloseReason;
+use vmpulse_protocol::path::{CloseReason, Refusal};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 
@@ -123,6 +123,7 @@ pub(super) enum Stranger {
     CannotManage,
     UuidConflict,
     VersionConflict,
+    Refused(Refusal),
 }
 
 /// Which strangers were reported already, by kind.

@@ -32,6 +32,8 @@ struct Guest {
     delivered: usize,
 }
 
+mod authentication;
+
 struct World {
     now: Instant,
     monitor: Monitor,
@@ -39,6 +41,7 @@ struct World {
     writes: Vec<(u64, HostMonitorWrite)>,
     commits: bool,
     hellos: Vec<Instant>,
+    authenticated: Vec<VmUuid>,
 }
 
 fn config() -> MonitorConfig {
@@ -52,6 +55,8 @@ fn config() -> MonitorConfig {
         heartbeat_interval_ms: 10_000,
         store_heartbeat: Duration::from_secs(30),
         seed: 1,
+        nonce_seed: [1; 32],
+        authentication: Mode::Off,
     }
 }
 
@@ -65,10 +70,21 @@ fn roster(vms: Vec<RosterVm>) -> Roster {
 
 impl World {
     fn new() -> Self {
+        Self::with(config())
+    }
+
+    fn with(config: MonitorConfig) -> Self {
         let now = Instant::from_millis(1_000_000);
-        let monitor = Monitor::new(config(), now);
-        let mut world =
-            Self { now, monitor, guests: BTreeMap::new(), writes: vec![], commits: true, hellos: vec![] };
+        let monitor = Monitor::new(config, now);
+        let mut world = Self {
+            now,
+            monitor,
+            guests: BTreeMap::new(),
+            writes: vec![],
+            commits: true,
+            hellos: vec![],
+            authenticated: vec![],
+        };
         world.carry();
         world
     }
@@ -83,6 +99,10 @@ impl World {
         }
         world.run(1);
         world
+    }
+
+    fn missing(&self, number: u8) -> bool {
+        self.monitor.tracker.is_missing(vm(number))
     }
 
     fn roster(&mut self, roster: Roster) {
@@ -198,6 +218,7 @@ impl World {
                     self.monitor.handle_input(self.now, Input::Stored { up_to: number });
                 }
             }
+            Output::Authenticated { vm } => self.authenticated.push(vm),
             Output::Note(_) => {}
         }
     }

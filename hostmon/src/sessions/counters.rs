@@ -11,6 +11,7 @@ pub(super) struct Counters {
     pub(super) hellos: u64,
     pub(super) hellos_withheld: u64,
     pub(super) handshakes_failed: u64,
+    pub(super) handshakes_refused: u64,
 }
 
 impl Counters {
@@ -26,6 +27,7 @@ impl Counters {
             ("hellos_unicast", self.hellos),
             ("hellos_withheld", self.hellos_withheld),
             ("handshakes_failed", self.handshakes_failed),
+            ("handshakes_refused", self.handshakes_refused),
         ];
         discards.chain(others.map(|(name, count)| (name.to_owned(), count))).collect()
     }

@@ -43,14 +43,23 @@ impl Nonces {
         Self { function: keyed(seed), count: 0 }
     }
 
+    /// Another source, whose nonces are not this one's.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        Self { function: keyed(&self.next_digest()), count: 0 }
+    }
+
     /// The next one.
     pub fn next_nonce(&mut self) -> Nonce {
+        let digest = self.next_digest();
+        Nonce(digest.first_chunk().copied().unwrap_or_default())
+    }
+
+    fn next_digest(&mut self) -> [u8; 32] {
         self.count = self.count.wrapping_add(1);
         let mut function = self.function.clone();
         function.update(&self.count.to_be_bytes());
-        let digest: [u8; 32] = function.finalize().into_bytes().into();
-        let (nonce, _) = digest.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
-        Nonce(*nonce)
+        function.finalize().into_bytes().into()
     }
 }
 
@@ -92,6 +101,9 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!((again.next_nonce(), again.next_nonce()), (first, second));
         assert_ne!(Nonces::new(&[8; 32]).next_nonce(), first);
+        let mut forks = [nonces.fork(), nonces.fork()];
+        let forked = forks.each_mut().map(Nonces::next_nonce);
+        assert!(forked[0] != forked[1] && !forked.contains(&nonces.next_nonce()));
         assert_eq!(Nonce::from_hex(first.to_string().as_bytes()), Some(first));
         assert_eq!(Nonce::from_hex(b"00"), None);
     }

@@ -26,6 +26,17 @@ pub struct Directions {
     pub outgoing: bool,
 }
 
+impl core::fmt::Display for Directions {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str(match (self.incoming, self.outgoing) {
+            (true, true) => "authenticated",
+            (true, false) => "authenticated inwards only",
+            (false, true) => "authenticated outwards only",
+            (false, false) => "not authenticated",
+        })
+    }
+}
+
 impl Agreed {
     /// `keys`: what is sent, and what is received, in this order.
     pub(super) fn new(

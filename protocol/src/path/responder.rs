@@ -67,7 +67,7 @@ pub enum SynOutcome {
 }
 
 /// Why a handshake is refused for want of authentication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The VMM does not offer to send authenticated, and this VM's paths must be.
     NotOffered,
