@@ -84,7 +84,10 @@ impl Daemon {
             }
             let deadline = self.deadline();
             match self.news(deadline).await {
-                News::Link(news) => self.links.take(self.clock.now(), news, &mut self.trunks),
+                News::Link(news) => {
+                    self.stir();
+                    self.links.take(self.clock.now(), news, &mut self.trunks);
+                }
                 News::Script(ended) => self.on_script_ended(ended),
                 News::Command(call) => self.on_command(call),
                 News::Timeout => {}
@@ -95,6 +98,15 @@ impl Daemon {
         }
         tracing::info!("stopped");
         Exit::Done
+    }
+
+    /// Frames may begin handshakes.
+    fn stir(&mut self) {
+        let mut entropy = [0; 32];
+        // The kernel had some at the start, so it has some now; without, the seed of the start has to do.
+        if getrandom::fill(&mut entropy).is_ok() {
+            self.trunks.handle_entropy(&entropy);
+        }
     }
 
     fn deadline(&self) -> Instant {

@@ -251,6 +251,16 @@ impl Trunks {
         self.settle(now);
     }
 
+    /// Fresh entropy for handshakes begun in this turn. A guest that goes on from a snapshot must not repeat the nonces
+    /// and marks of its earlier life.
+    pub fn handle_entropy(&mut self, entropy: &[u8; 32]) {
+        self.nonces.stir(entropy);
+        for path in self.adapters.values_mut().flat_map(|adapter| adapter.paths.values_mut()) {
+            // Two paths stirred alike still have sources of their own.
+            path.stir(entropy);
+        }
+    }
+
     /// For the path between this adapter and this host monitor.
     fn security(&mut self, key: PathKey) -> Option<VmmSecurity> {
         let addresses = Addresses { vmm: self.adapters.get(&key.0)?.mac, hm: key.1 };

@@ -295,7 +295,8 @@ impl Sessions {
 
     /// Takes a frame. Allocates nothing for a heartbeat.
     pub fn handle_frame(&mut self, now: Instant, source: MacAddr, vlan: Option<u16>, payload: &[u8]) {
-        if source.is_multicast() || source.is_broadcast() {
+        // A broadcast address is a group's, too.
+        if source.is_multicast() {
             return self.counters.discard(Discard::Flags);
         }
         let packet = match Packet::decode(payload) {
@@ -484,7 +485,7 @@ impl Sessions {
             outcome = session.responder.handle_syn(now, packet, &syn, &identity, &reception, out);
         });
         match outcome {
-            SynOutcome::Repeated | SynOutcome::Begun => {}
+            SynOutcome::Repeated | SynOutcome::Dropped | SynOutcome::Begun => {}
             SynOutcome::VersionConflict => {
                 let versions = format!("{}-{}", syn.lower, syn.upper);
                 let event = SessionEvent::VersionConflict { mac: source, uuid: syn.uuid, versions };

@@ -110,6 +110,9 @@ impl Trunks {
         vlan: Option<u16>,
         payload: &[u8],
     ) {
+        if key.1.is_multicast() {
+            return self.discard(key, Discard::Flags);
+        }
         let packet = match Packet::decode(payload) {
             Ok(packet) => packet,
             Err(malformed) => return self.discard(key, malformed.into()),

@@ -13,6 +13,8 @@ use super::PathStatus;
 const CONNECT_PERIOD: Duration = Duration::from_secs(1);
 /// After a version conflict a host monitor is tried again this late, unless it was restarted.
 const CONFLICT_PERIOD: Duration = Duration::from_secs(600);
+/// A path on which no heartbeats are wanted is opened anew this often.
+const FORGOTTEN_PERIOD: Duration = Duration::from_secs(600);
 /// The first doorbell follows this many heartbeats.
 const HEARTBEATS_BEFORE_DOORBELL: u64 = 4;
 
@@ -68,9 +70,10 @@ impl HmPath {
         let restarted = incarnation != self.incarnation;
         let closed = !self.initiator.is_open() && !self.initiator.is_connecting();
         let conflict = self.conflict_until.is_some_and(|until| now < until);
-        if restarted || unicast || closed {
+        if restarted || unicast || closed || self.is_forgotten(now) {
             let too_soon = self.last_connect.is_some_and(|last| now.since(last) < CONNECT_PERIOD);
-            if !restarted && (too_soon || conflict) {
+            if too_soon || (conflict && !restarted) {
+                // As if it had not come: the identifier is still the old one.
                 return;
             }
             self.incarnation = incarnation;
@@ -78,6 +81,12 @@ impl HmPath {
             self.conflict_until = None;
             self.initiator.connect(now, out);
         }
+    }
+
+    /// Whether it waits in vain to be told to beat: the HM may have given the channel up long ago.
+    fn is_forgotten(&self, now: Instant) -> bool {
+        let long_ago = self.last_connect.is_none_or(|last| now.since(last) >= FORGOTTEN_PERIOD);
+        self.is_useless() && !self.initiator.is_connecting() && long_ago
     }
 
     /// Other keys, or another mode: an open path is replaced by one that uses them.
@@ -109,6 +118,10 @@ impl HmPath {
     pub(super) fn start_heartbeats(&mut self, now: Instant, interval: Duration, out: &mut Outputs) {
         self.beat = Some(Beat { interval, next: now });
         self.handle_timeout(now, out);
+    }
+
+    pub(super) fn stir(&mut self, entropy: &[u8; 32]) {
+        self.initiator.stir(entropy);
     }
 
     pub(super) fn stop_heartbeats(&mut self) {

@@ -460,3 +460,51 @@ fn without_the_key_at_the_host_monitor_the_agent_that_demands_it_says_so() {
     world.run(1);
     assert!(!world.heartbeats.is_empty());
 }
+
+#[test]
+fn a_guest_restored_from_a_snapshot_shakes_hands_with_fresh_values() {
+    let syn = |entropy: Option<[u8; 32]>| {
+        let mut world = World::new();
+        world.authentication = keys(&[1]);
+        world.trunks.handle_authentication(world.now, keys(&[1]));
+        world.hello(FIRST, MacAddr::broadcast());
+        world.run(10);
+        // From here on two lives of the same guest.
+        if let Some(entropy) = entropy {
+            world.trunks.handle_entropy(&entropy);
+        }
+        world.hello(FIRST, VMM);
+        world.run(1);
+        VmmSyn::parse(world.hm.opened_by().unwrap()).unwrap()
+    };
+    let (one, same, other) = (syn(None), syn(None), syn(Some([9; 32])));
+    assert_eq!(one, same, "the world is deterministic");
+    assert_ne!(one.mark, other.mark);
+    assert_ne!(one.offer.unwrap().nonce, other.offer.unwrap().nonce);
+}
+
+#[test]
+fn identifiers_that_change_all_the_time_begin_a_handshake_a_second() {
+    let mut world = World::new();
+    world.hello(FIRST, MacAddr::broadcast());
+    for number in 0..100 {
+        world.hello(&format!("1556303548.{number:09}.1"), MacAddr::broadcast());
+    }
+    assert_eq!(world.handshakes, 1);
+    world.run(1);
+    world.hello(SECOND, MacAddr::broadcast());
+    assert_eq!(world.handshakes, 2);
+}
+
+#[test]
+fn a_path_on_which_nothing_was_asked_for_is_opened_anew_from_time_to_time() {
+    let mut world = World::new();
+    world.starts = None;
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(599);
+    world.hello(FIRST, MacAddr::broadcast());
+    assert_eq!(world.handshakes, 1);
+    world.run(2);
+    world.hello(FIRST, MacAddr::broadcast());
+    assert_eq!(world.handshakes, 2);
+}

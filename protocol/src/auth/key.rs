@@ -208,6 +208,12 @@ impl Authentication {
         self.keys.last().map(|(id, key)| (*id, key))
     }
 
+    /// The one that a VMM tries when a handshake with that failed; the same if there is only one.
+    #[must_use]
+    pub fn other(&self) -> Option<KeyId> {
+        self.keys.first().map(|(id, _)| *id)
+    }
+
     /// The key of this id.
     #[must_use]
     pub fn key(&self, id: KeyId) -> Option<&Key> {

@@ -43,6 +43,14 @@ impl Nonces {
         Self { function: keyed(seed), count: 0 }
     }
 
+    /// Mixes in what nobody foresees: a guest that goes on from a snapshot must not repeat itself.
+    pub fn stir(&mut self, entropy: &[u8; 32]) {
+        let mut function = self.function.clone();
+        function.update(&self.next_digest());
+        function.update(entropy);
+        self.function = keyed(&function.finalize().into_bytes().into());
+    }
+
     /// Another source, whose nonces are not this one's.
     #[must_use]
     pub fn fork(&mut self) -> Self {
@@ -104,6 +112,9 @@ mod tests {
         let mut forks = [nonces.fork(), nonces.fork()];
         let forked = forks.each_mut().map(Nonces::next_nonce);
         assert!(forked[0] != forked[1] && !forked.contains(&nonces.next_nonce()));
+        let mut restored = nonces.clone();
+        restored.stir(&[5; 32]);
+        assert_ne!(restored.next_nonce(), nonces.next_nonce());
         assert_eq!(Nonce::from_hex(first.to_string().as_bytes()), Some(first));
         assert_eq!(Nonce::from_hex(b"00"), None);
     }

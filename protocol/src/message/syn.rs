@@ -63,7 +63,7 @@ impl VmmSyn {
             os_type: pairs.value("ostype").unwrap_or_default().to_string(),
             lower: version(&pairs, "verVmmLower")?,
             upper: version(&pairs, "verVmmUpper")?,
-            mark: mark(&pairs)?,
+            mark: mark(&pairs, "n")?,
             offer: Offer::read(&pairs).map_err(|_| MalformedSyn)?,
         })
     }
@@ -73,7 +73,7 @@ impl VmmSyn {
     pub fn encode(&self) -> Vec<u8> {
         let Self { uuid, os_type, lower, upper, mark, offer } = self;
         let versions = format!("verVmmLower={lower}:verVmmUpper={upper}");
-        with_tail(format!("uuid={uuid}:ostype={os_type}:{versions}"), *mark, offer.as_ref())
+        with_tail(format!("uuid={uuid}:ostype={os_type}:{versions}"), [("n", *mark)], offer.as_ref())
     }
 }
 
@@ -88,6 +88,8 @@ pub enum HmSyn {
         running: Version,
         /// Its own mark.
         mark: Option<Mark>,
+        /// The mark of the VMM's SYN that this answers.
+        answers: Option<Mark>,
         /// Authentication, if the VMM offered it and the HM has that key.
         offer: Option<Offer>,
     },
@@ -116,15 +118,17 @@ impl HmSyn {
         }
         let running = version(&pairs, "verHmRunning")?;
         let offer = Offer::read(&pairs).map_err(|_| MalformedSyn)?;
-        Ok(Self::Accepted { uuid, running, mark: mark(&pairs)?, offer })
+        let (mark, answers) = (mark(&pairs, "n")?, mark(&pairs, "re")?);
+        Ok(Self::Accepted { uuid, running, mark, answers, offer })
     }
 
     /// The payload's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Accepted { uuid, running, mark, offer } => {
-                with_tail(format!("uuid={uuid}:verHmRunning={running}"), *mark, offer.as_ref())
+            Self::Accepted { uuid, running, mark, answers, offer } => {
+                let begin = format!("uuid={uuid}:verHmRunning={running}");
+                with_tail(begin, [("n", *mark), ("re", *answers)], offer.as_ref())
             }
             Self::Conflict { uuid, lower, upper } => {
                 format!("uuid={uuid}:versionConflict=true:verHmLower={lower}:verHmUpper={upper}").into_bytes()
@@ -133,9 +137,15 @@ impl HmSyn {
     }
 }
 
-fn with_tail(mut payload: String, mark: Option<Mark>, offer: Option<&Offer>) -> Vec<u8> {
-    if let Some(mark) = mark {
-        payload.push_str(&format!(":n={mark}"));
+fn with_tail<const N: usize>(
+    mut payload: String,
+    marks: [(&str, Option<Mark>); N],
+    offer: Option<&Offer>,
+) -> Vec<u8> {
+    for (key, mark) in marks {
+        if let Some(mark) = mark {
+            payload.push_str(&format!(":{key}={mark}"));
+        }
     }
     if let Some(offer) = offer {
         offer.write(&mut payload);
@@ -147,8 +157,8 @@ fn version(pairs: &Pairs<'_>, key: &str) -> Result<Version, MalformedSyn> {
     pairs.value(key).and_then(|text| text.parse().ok()).ok_or(MalformedSyn)
 }
 
-fn mark(pairs: &Pairs<'_>) -> Result<Option<Mark>, MalformedSyn> {
-    let Some(text) = pairs.value("n") else { return Ok(None) };
+fn mark(pairs: &Pairs<'_>, key: &str) -> Result<Option<Mark>, MalformedSyn> {
+    let Some(text) = pairs.value(key) else { return Ok(None) };
     let hexadecimal = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let number = hexadecimal.then(|| u32::from_str_radix(text, 16).ok()).flatten();
     number.map(|number| Some(Mark(number))).ok_or(MalformedSyn)
@@ -190,8 +200,14 @@ mod tests {
         let uuid: HostMonitorId = HM.parse().unwrap();
         let offer = Offer { nonce: Nonce([3; 16]), key_id: KeyId::new(200).unwrap(), sends: true };
         for syn in [
-            HmSyn::Accepted { uuid, running: Version::V2_1, mark: Some(Mark(7)), offer: Some(offer) },
-            HmSyn::Accepted { uuid, running: Version::V2_0, mark: None, offer: None },
+            HmSyn::Accepted {
+                uuid,
+                running: Version::V2_1,
+                mark: Some(Mark(7)),
+                answers: Some(Mark(8)),
+                offer: Some(offer),
+            },
+            HmSyn::Accepted { uuid, running: Version::V2_0, mark: None, answers: None, offer: None },
             HmSyn::Conflict { uuid, lower: Version::V2_0, upper: Version::V2_1 },
         ] {
             assert_eq!(HmSyn::parse(&syn.encode()), Ok(syn));

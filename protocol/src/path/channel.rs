@@ -8,7 +8,7 @@ use super::guard::{Directions, Guard};
 use super::outputs::{Delivery, Event, Outputs, Token};
 use super::receive::{Receipt, Receiver};
 use super::send::{Framing, Sender};
-use super::{CloseReason, DELIVERIES_MAXIMUM, Discard, Priority};
+use super::{CloseReason, DELIVERIES_MAXIMUM, Discard, MESSAGE_MAXIMUM, Priority};
 use crate::auth::KeyId;
 use crate::time::Instant;
 use crate::wire::{Flags, Packet};
@@ -22,6 +22,21 @@ pub(super) struct Channel {
     receive_urgent: Receiver,
     /// Delivered, not accepted yet.
     undecided: Vec<Undecided>,
+}
+
+/// A first number for a channel that is to replace `open`, not that of a candidate which it replaces: so a late
+/// acknowledgement of either is not taken for one of this.
+pub(super) fn first_number(open: Option<&Channel>, candidate: Option<u8>, random: &mut fastrand::Rng) -> u8 {
+    let mut draw = || match open {
+        Some(open) => open.far_number(random),
+        None => random.u8(..),
+    };
+    let first = draw();
+    if candidate != Some(first) {
+        return first;
+    }
+    // Another one of the 128 that there are; once in 16,000 the same again, which the gate then sorts out.
+    draw()
 }
 
 #[derive(Debug)]
@@ -44,7 +59,8 @@ impl Channel {
         }
     }
 
-    /// Queues a message, or hands it back at once where the queue is full or an urgent one needs several packets.
+    /// Queues a message, or hands it back at once where the queue is full, it is too long for the receiver's bound, or an
+    /// urgent one needs several packets.
     pub(super) fn send(
         &mut self,
         now: Instant,
@@ -53,7 +69,8 @@ impl Channel {
         priority: Priority,
         out: &mut Outputs,
     ) {
-        let too_long = priority == Priority::Urgent && payload.len() > self.framing.capacity;
+        let too_long = payload.len() > MESSAGE_MAXIMUM
+            || (priority == Priority::Urgent && payload.len() > self.framing.capacity);
         let (framing, sender) = self.sending(priority);
         if too_long || !sender.queue(token, payload.clone()) {
             out.event(Event::HandedBack { token, payload });

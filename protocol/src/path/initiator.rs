@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::channel::Channel;
+use super::channel::{Channel, first_number};
 use super::guard::{Agreed, Directions, Guard, Origin, check_syn_acknowledgement};
 use super::outputs::{Delivery, Event, Outputs, Token};
 use super::send::Framing;
@@ -59,6 +59,8 @@ pub struct Initiator {
     mtu: usize,
     random: fastrand::Rng,
     security: Option<VmmSecurity>,
+    /// The latest handshake failed, maybe for the newer key: the HM may not have it yet.
+    tries_other_key: bool,
     open: Option<Open>,
     candidate: Option<Candidate>,
 }
@@ -76,6 +78,7 @@ struct Open {
 #[derive(Debug)]
 struct Candidate {
     syn: OutgoingSyn,
+    mark: Mark,
     payload: Vec<u8>,
     offer: Option<Offer>,
     /// Acknowledgements of our SYN that came before the HM's SYN: a plain one, and the latest with a trailer.
@@ -107,27 +110,40 @@ impl Initiator {
     #[must_use]
     pub fn new(identity: VmmIdentity, mtu: usize, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { identity, mtu, random, security: None, open: None, candidate: None }
+        Self { identity, mtu, random, security: None, tries_other_key: false, open: None, candidate: None }
     }
 
     /// How handshakes begun from now on are authenticated. What is open stays as it is until it is replaced.
     pub fn secure(&mut self, security: VmmSecurity) {
+        self.tries_other_key = false;
         self.security = Some(security);
+    }
+
+    /// Mixes in what nobody foresees, before a handshake: a guest that goes on from a snapshot must not repeat itself.
+    pub fn stir(&mut self, entropy: &[u8; 32]) {
+        let (first, _) = entropy.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
+        let seed = self.random.u64(..) ^ u64::from_ne_bytes(*first);
+        self.random = fastrand::Rng::with_seed(seed);
+        if let Some(security) = &mut self.security {
+            security.nonces.stir(entropy);
+        }
     }
 
     /// Begins a handshake, beside the open channel if there is one; takes the place of one under way.
     pub fn connect(&mut self, now: Instant, out: &mut Outputs) {
         let VmmIdentity { uuid, os_type, lower, upper } = self.identity.clone();
-        let mark = Some(Mark(self.random.u32(..)));
+        let mark = Mark(self.random.u32(..));
         let offer = self.offer();
-        let payload = VmmSyn { uuid, os_type, lower, upper, mark, offer }.encode();
-        let first = match &self.open {
-            Some(open) => open.channel.far_number(&mut self.random),
-            None => self.random.u8(..),
-        };
+        let payload = VmmSyn { uuid, os_type, lower, upper, mark: Some(mark), offer }.encode();
+        let first = first_number(
+            self.open.as_ref().map(|open| &open.channel),
+            self.candidate.as_ref().map(|candidate| candidate.syn.number()),
+            &mut self.random,
+        );
         let syn = OutgoingSyn::send(now, first, Flags::BEG, &payload, out);
         self.candidate = Some(Candidate {
             syn,
+            mark,
             payload,
             offer,
             plain_acknowledgement: false,
@@ -142,7 +158,9 @@ impl Initiator {
         let security = self.security.as_mut()?;
         let mode = security.authentication.mode;
         let usable = mode.verifies() && self.identity.uuid.parse::<VmUuid>().is_ok();
-        let (key_id, _) = security.authentication.preferred().filter(|_| usable)?;
+        let keys = &security.authentication;
+        let key_id = if self.tries_other_key { keys.other() } else { keys.preferred().map(|(id, _)| id) };
+        let key_id = key_id.filter(|_| usable)?;
         Some(Offer { nonce: security.nonces.next_nonce(), key_id, sends: mode.sends() })
     }
 
@@ -213,6 +231,11 @@ impl Initiator {
             Ok(Origin::Candidate) => return out.discard(Discard::Handshaking),
             Err(reason) => return out.discard(reason),
         }
+        let answered = self.candidate.as_ref().is_some_and(|candidate| candidate.answer.is_some());
+        if answered && packet.has(Flags::ACKR) && !packet.has(Flags::ACK) {
+            // The HM may have opened the new channel already, and send this message there as well.
+            return out.discard(Discard::Handshaking);
+        }
         if let Err(reason) = open.channel.handle_packet(now, packet, out) {
             self.close(reason, out);
         }
@@ -229,6 +252,7 @@ impl Initiator {
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Outputs) {
         let alive = self.candidate.as_mut().is_none_or(|candidate| candidate.syn.handle_timeout(now, out));
         if let Some(candidate) = self.candidate.take_if(|_| !alive) {
+            self.tries_other_key = !self.tries_other_key;
             let refused =
                 if candidate.refused { CloseReason::Unauthenticated } else { CloseReason::Unanswered };
             out.event(Event::HandshakeFailed(refused));
@@ -260,7 +284,8 @@ impl Initiator {
                 Ok(()) => {}
                 Err(reason) => return out.discard(reason),
             }
-        } else if packet.has(Flags::ACKR | Flags::END) && !packet.has(Flags::BEG) {
+        } else if packet.has(Flags::ACKR | Flags::END) && !packet.has(Flags::BEG) && packet.trailer.is_none()
+        {
             self.on_answer(now, packet, out);
         } else {
             out.discard(Discard::Flags);
@@ -274,7 +299,7 @@ impl Initiator {
         if let Some(open) = self.open.as_mut().filter(|open| open.is_opened_by(now, packet)) {
             return open.channel.acknowledge_syn(packet.number, out);
         }
-        let HmSyn::Accepted { uuid, running, offer, .. } = syn else {
+        let HmSyn::Accepted { uuid, running, answers, offer, .. } = syn else {
             // Nothing is kept of a conflict, so a repetition is simply acknowledged.
             acknowledge_syn(packet.number, None, out);
             if self.candidate.take().is_some() {
@@ -285,8 +310,10 @@ impl Initiator {
         if !(self.identity.lower..=self.identity.upper).contains(&running) {
             return out.discard(Discard::Syn);
         }
-        if self.candidate.is_none() {
-            return out.discard(Discard::Flags);
+        let Some(candidate) = &self.candidate else { return out.discard(Discard::Flags) };
+        if answers.is_some_and(|answers| answers != candidate.mark) {
+            // To an earlier attempt: taken for the answer to this one, the ends would have different numbers.
+            return out.discard(Discard::Syn);
         }
         self.on_accepted(packet, uuid, running, offer, out);
     }

@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::channel::Channel;
+use super::channel::{Channel, first_number};
 use super::guard::{Agreed, Directions, Guard, Origin, check_syn_acknowledgement};
 use super::outputs::{Delivery, Event, Outputs, Token};
 use super::send::Framing;
@@ -58,6 +58,8 @@ impl HmIdentity {
 pub enum SynOutcome {
     /// A repetition: acknowledged again.
     Repeated,
+    /// Not taken: it has a trailer, though keys do not exist yet.
+    Dropped,
     /// A candidate was begun.
     Begun,
     /// Answered with the conflict; nothing will be opened.
@@ -75,6 +77,8 @@ pub enum Refusal {
     UnknownKey(KeyId),
     /// The open channel is authenticated, and this would not be.
     Downgrade,
+    /// The open channel is authenticated, and is another VM's: with its own key a guest could end the other's path.
+    AnotherVm(VmUuid),
 }
 
 impl core::fmt::Display for Refusal {
@@ -82,6 +86,7 @@ impl core::fmt::Display for Refusal {
         match self {
             Self::NotOffered => out.write_str("it does not offer authentication, which is required"),
             Self::UnknownKey(id) => write!(out, "it uses key {id}, which is not known here"),
+            Self::AnotherVm(vm) => write!(out, "VM {vm} has an authenticated path at that address"),
             Self::Downgrade => out.write_str("its open path is authenticated, and this handshake is not"),
         }
     }
@@ -154,6 +159,10 @@ impl Responder {
         reception: &Reception<'_>,
         out: &mut Outputs,
     ) -> SynOutcome {
+        if packet.trailer.is_some() {
+            out.discard(Discard::Flags);
+            return SynOutcome::Dropped;
+        }
         if self.repeat(now, packet, out) {
             return SynOutcome::Repeated;
         }
@@ -164,11 +173,12 @@ impl Responder {
             None => None,
         };
         let mut random = fastrand::Rng::with_seed(reception.seed);
-        let answer = answer(identity, running, Mark(random.u32(..)), terms.as_ref());
-        let first = match &self.open {
-            Some(open) => open.channel.far_number(&mut random),
-            None => random.u8(..),
-        };
+        let answer = answer(identity, running, (Mark(random.u32(..)), syn.mark), terms.as_ref());
+        let first = first_number(
+            self.open.as_ref().map(|open| &open.channel),
+            self.candidate.as_ref().map(|candidate| candidate.syn.number()),
+            &mut random,
+        );
         let payload = answer.encode();
         let mut agreed = Agreed::default();
         if let Some(terms) = &terms {
@@ -188,6 +198,9 @@ impl Responder {
         running: Version,
         reception: &Reception<'a>,
     ) -> Result<Option<Terms<'a>>, Refusal> {
+        if let Some(open) = self.open.as_ref().filter(|open| open.guard.is_on() && open.vm != reception.vm) {
+            return Err(Refusal::AnotherVm(open.vm));
+        }
         let authentication = reception.authentication;
         let offer = syn.offer.filter(|_| running >= Version::V2_1 && authentication.mode.verifies());
         let key = offer.and_then(|offer| authentication.key(offer.key_id).map(|key| (offer, key)));
@@ -300,6 +313,12 @@ impl Responder {
     #[must_use]
     pub fn security(&self) -> Option<(Directions, KeyId)> {
         self.open.as_ref().and_then(|open| open.channel.security(&open.guard))
+    }
+
+    /// The number that the VMM's SYN named, for tests that play the VMM.
+    #[cfg(test)]
+    pub(super) fn opened_with(&self) -> u8 {
+        self.open.as_ref().map_or(0, |open| open.request.number)
     }
 
     /// The payload of the VMM's SYN by which the channel was opened.
@@ -453,12 +472,18 @@ impl Request {
     }
 }
 
-/// `running`: `None` if there is no common version.
-fn answer(identity: &HmIdentity, running: Option<Version>, mark: Mark, terms: Option<&Terms<'_>>) -> HmSyn {
+/// `running`: `None` if there is no common version; `marks`: ours, and the one that is answered.
+fn answer(
+    identity: &HmIdentity,
+    running: Option<Version>,
+    (mark, answers): (Mark, Option<Mark>),
+    terms: Option<&Terms<'_>>,
+) -> HmSyn {
     let HmIdentity { uuid, lower, upper, .. } = *identity;
     match running {
         Some(running) => {
-            HmSyn::Accepted { uuid, running, mark: Some(mark), offer: terms.map(|terms| terms.offer) }
+            let offer = terms.map(|terms| terms.offer);
+            HmSyn::Accepted { uuid, running, mark: Some(mark), answers, offer }
         }
         None => HmSyn::Conflict { uuid, lower, upper },
     }

@@ -373,11 +373,65 @@ fn a_long_message_wraps_the_numbers_and_arrives_whole() {
 #[test]
 fn a_message_beyond_the_bound_closes_the_path() {
     let mut pair = Pair::new(8, PERFECT).open();
+    // A correct sender does not even try.
     pair.send(End::Vmm, 1, &vec![0; MESSAGE_MAXIMUM]);
-    pair.run(3000);
-    assert!(pair.events.contains(&(End::Hm, Event::Closed(CloseReason::Incomplete))));
+    assert!(pair.vmm_out.poll_packet().is_none());
+    pair.run(1);
     assert_eq!(pair.tokens(End::Vmm, handed_back), [1]);
+    let mut number = pair.hm.opened_with();
+    let mut flags = Flags::ACKR | Flags::BEG;
+    for _ in 0..=MESSAGE_MAXIMUM / 100 {
+        pair.transmit(End::Hm, Packet::plain(Version::V2_1, number, flags, &[0; 100]).encode());
+        pair.run(1);
+        (number, flags) = (number.wrapping_add(1), Flags::ACKR);
+    }
+    assert!(pair.events.contains(&(End::Hm, Event::Closed(CloseReason::Incomplete))));
     assert!(pair.received.is_empty());
+}
+
+#[test]
+fn the_answer_to_an_earlier_attempt_is_not_taken_for_the_present_one() {
+    let mut pair = Pair::new(15, PERFECT);
+    pair.connect();
+    pair.run(0);
+    pair.drain();
+    pair.deliver_quietly();
+    let late: Vec<_> = core::iter::from_fn(|| pair.hm_out.poll_packet()).collect();
+    pair.hm = Responder::new();
+    pair.connect();
+    for bytes in late {
+        pair.transmit(End::Vmm, bytes);
+    }
+    pair.run(5);
+    assert!(pair.events.contains(&(End::Vmm, Event::Discarded(Discard::Syn))));
+    pair.send(End::Hm, 1, b"");
+    pair.run(5);
+    assert_eq!(pair.received_tokens(End::Vmm), [1]);
+}
+
+#[test]
+fn between_the_two_openings_the_vmm_takes_no_message_on_the_old_channel() {
+    let mut pair = Pair::new(16, PERFECT).open();
+    pair.send(End::Hm, 1, b"");
+    let old = pair.hm_out.poll_packet().unwrap();
+    // The HM has opened the new channel and handed its message back; the VMM has not heard of it.
+    pair.connect();
+    pair.drain();
+    pair.deliver_quietly();
+    let acknowledgement = pair.hm_out.poll_packet().unwrap();
+    pair.drain();
+    pair.deliver_quietly();
+    pair.drain();
+    pair.deliver_quietly();
+    pair.drain();
+    assert_eq!(pair.tokens(End::Hm, handed_back), [1]);
+    pair.transmit(End::Vmm, old);
+    pair.deliver();
+    assert!(pair.received.is_empty(), "taken on the old channel, and to come on the new one");
+    pair.transmit(End::Vmm, acknowledgement);
+    pair.send(End::Hm, 1, b"");
+    pair.run(200);
+    assert_eq!(pair.received_tokens(End::Vmm), [1]);
 }
 
 #[test]

@@ -194,6 +194,57 @@ fn an_authenticated_path_is_not_replaced_by_a_plain_handshake() {
     assert!(pair.discards(End::Vmm).contains(&Discard::Unauthenticated));
 }
 
+#[test]
+fn a_guest_does_not_end_the_path_of_another_with_its_own_key() {
+    let mut pair = Pair::required(11);
+    let other = VmUuid::from_bytes([0x62; 16]);
+    let identity = VmmIdentity { uuid: other.to_string(), ..pair.vmm.identity().clone() };
+    let mut intruder = Initiator::new(identity, 108, 5);
+    intruder.secure(security(with_keys(Mode::Required, &[1]), 9));
+    let mut out = Outputs::new();
+    intruder.connect(pair.now, &mut out);
+    let bytes = out.poll_packet().unwrap();
+    let packet = Packet::decode(&bytes).unwrap();
+    let syn = VmmSyn::parse(packet.payload).unwrap();
+    let reception = Reception {
+        vm: other,
+        addresses: ADDRESSES,
+        authentication: &pair.authentication.clone(),
+        nonce: pair.nonces.next_nonce(),
+        seed: 1,
+    };
+    let outcome = pair.hm.handle_syn(pair.now, &packet, &syn, &pair.identity, &reception, &mut pair.hm_out);
+    assert_eq!(outcome, SynOutcome::Refused(Refusal::AnotherVm(VM)));
+    assert_eq!(pair.hm_out.poll_packet(), None);
+}
+
+#[test]
+fn a_syn_with_a_trailer_is_not_taken() {
+    let keys = with_keys(Mode::Required, &[1]);
+    let mut pair = Pair::new(12, PERFECT).secure(keys.clone(), keys);
+    pair.connect();
+    let syn = pair.vmm_out.poll_packet().unwrap();
+    let trailer = Some(crate::wire::Trailer { key_id: 1, count: 1, tag: [0; 16] });
+    let packet = Packet::decode(&syn).unwrap();
+    let sealed = Packet { trailer, ..packet }.encode();
+    pair.transmit(End::Hm, sealed);
+    pair.run(1);
+    assert_eq!(pair.discards(End::Hm), [Discard::Flags]);
+    assert!(!pair.hm.is_open());
+}
+
+#[test]
+fn a_key_that_the_hm_has_not_yet_gives_way_to_the_older_one() {
+    let mut pair =
+        Pair::new(13, PERFECT).secure(with_keys(Mode::Required, &[1, 2]), with_keys(Mode::Required, &[1]));
+    pair.connect();
+    pair.run(2000);
+    assert!(!pair.vmm.is_open());
+    pair.connect();
+    pair.run(5);
+    assert_eq!(pair.vmm.security(), Some((BOTH, id(1))));
+}
+
 fn offer_of(pair: &Pair) -> Option<crate::auth::Offer> {
     VmmSyn::parse(pair.hm.opened_by().unwrap()).unwrap().offer
 }
