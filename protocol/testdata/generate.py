@@ -497,9 +497,9 @@ def verdicts(keys, key, key_id, vmm_syn, hm_syn):
                      ("another payload", 8), ("another counter", 18), ("another tag, first byte", 19),
                      ("another tag, last byte", 34)]:
         yield step(name, changed(sealed(up, key_id, 11, *beat), at, 0xB9 if at == 3 else None), "forged")
-    longer = bytearray(sealed(up, key_id, 11, *beat))
-    longer[5] = 2
-    yield step("a shorter payload", with_checksum(longer), "forged")
+    shorter = bytearray(sealed(up, key_id, 11, *beat))
+    shorter[5] = 2
+    yield step("a shorter payload", with_checksum(shorter[:-1]), "forged")
     yield step("a wrong checksum", bytes([*sealed(up, key_id, 11, *beat)[:7], 0, *sealed(up, key_id, 11, *beat)[8:]]), "checksum")
     yield step("a trailer that lacks a byte", sealed(up, key_id, 11, *beat)[:-1], "length")
     yield step("no trailer", packet(*beat), "unauthenticated")
