@@ -1,8 +1,10 @@
 //! The crate's two ends of a path, opened by packets made here.
 
+use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::auth::{Addresses, Authentication, Nonce};
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::message::VmmSyn;
-use vmpulse_protocol::path::{Event, HmIdentity, Initiator, Outputs, Responder, VmmIdentity};
+use vmpulse_protocol::path::{Event, HmIdentity, Initiator, Outputs, Reception, Responder, VmmIdentity};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Flags, Packet, Version};
 
@@ -76,7 +78,14 @@ impl HmEnd {
         let packet = Packet::decode(bytes).unwrap();
         if packet.has(Flags::SYN | Flags::BEG) {
             let syn = VmmSyn::parse(packet.payload).unwrap();
-            self.responder.handle_syn(now, &packet, &syn, &self.identity, 1, &mut self.out);
+            let reception = Reception {
+                vm: syn.uuid.parse().unwrap(),
+                addresses: Addresses { vmm: MacAddr(2, 0, 0, 0, 1, 1), hm: MacAddr(2, 0, 0, 0, 0, 1) },
+                authentication: &Authentication::NONE,
+                nonce: Nonce([0; 16]),
+                seed: 1,
+            };
+            self.responder.handle_syn(now, &packet, &syn, &self.identity, &reception, &mut self.out);
         } else {
             self.responder.handle_packet(now, &packet, &self.identity, &mut self.out);
         }

@@ -7,7 +7,7 @@ use vmpulse_protocol::wire::{Flags, Packet};
 use crate::files::{byte, bytes, flag, from_hex, list, number, text, vectors};
 
 /// A described packet is read as described, and written as it came if it is canonical.
-fn check(vector: &Value) {
+pub(crate) fn check(vector: &Value) {
     let data = bytes(vector, "hex");
     let packet = Packet::decode(&data).unwrap_or_else(|why| panic!("{why:?}: {vector}"));
     let names = list(vector, "flags").iter().map(|name| name.as_str().unwrap());
