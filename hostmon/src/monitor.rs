@@ -238,6 +238,7 @@ impl Monitor {
         self.on_lateness(now);
         if self.next_hello <= now {
             self.sessions.broadcast_hello();
+            self.sessions.remind_missing(now);
             self.hellos = self.hellos.saturating_add(1);
             self.next_hello = match HELLOS.get(self.hellos) {
                 Some(after) => self.started + *after,
@@ -391,15 +392,19 @@ impl Monitor {
     fn settle(&mut self, now: Instant) {
         self.on_session_events(now, now);
         while let Some(edge) = self.tracker.poll_edge() {
-            self.on_edge(edge);
+            self.on_edge(now, edge);
         }
     }
 
-    fn on_edge(&mut self, edge: Edge) {
+    fn on_edge(&mut self, now: Instant, edge: Edge) {
         self.note(Note::Edge(edge));
         match edge {
-            Edge::Detected { vm } => self.write(HostMonitorWrite::PathDetected { vm }),
+            Edge::Detected { vm } => {
+                self.sessions.handle_missing(now, vm, false);
+                self.write(HostMonitorWrite::PathDetected { vm });
+            }
             Edge::Missing { vm, age, common } => {
+                self.sessions.handle_missing(now, vm, true);
                 self.write(HostMonitorWrite::PathMissing { vm, age, common })
             }
             Edge::Deferred { doubt } => {

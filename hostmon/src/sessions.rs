@@ -4,6 +4,7 @@
 
 mod counters;
 mod hellos;
+mod reminders;
 mod secrets;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,6 +24,7 @@ use vmpulse_protocol::wire::{Flags, Malformed, Packet, Version};
 
 use counters::Counters;
 use hellos::HelloLimit;
+use reminders::Reminders;
 use secrets::{Rejections, Secrets};
 
 /// Guests per host monitor: a trunk's ports, with room for an evacuated neighbour. More are refused and counted.
@@ -221,6 +223,7 @@ pub struct Sessions {
     /// Addresses in the order in which they appeared, of which some are strangers.
     newcomers: VecDeque<MacAddr>,
     registered: HashSet<VmUuid>,
+    reminders: Reminders,
     known_addresses: HashSet<MacAddr>,
     schedule: Schedule<MacKey>,
     limit: HelloLimit,
@@ -251,6 +254,7 @@ impl Sessions {
             by_vm: HashMap::new(),
             newcomers: VecDeque::new(),
             registered: HashSet::new(),
+            reminders: Reminders::default(),
             known_addresses: HashSet::new(),
             schedule: Schedule::new(),
             limit: HelloLimit::default(),
@@ -289,6 +293,7 @@ impl Sessions {
     /// Which VMs are registered, and addresses at which some of them were heard before: they do not share the
     /// bounds of strangers.
     pub fn handle_registered(&mut self, vms: HashSet<VmUuid>, addresses: HashSet<MacAddr>) {
+        self.reminders.retain(&vms);
         self.registered = vms;
         self.known_addresses = addresses;
     }
@@ -391,11 +396,28 @@ impl Sessions {
         }
     }
 
-    /// Begins the handshake that [`SessionEvent::AnotherAddress`] asked about: the old address is given up.
-    pub fn give_up(&mut self, now: Instant, vm: VmUuid) {
-        if let Some(mac) = self.by_vm.get(&vm).copied() {
-            self.close(now, vm, CloseReason::Unanswered);
-            self.remove(mac);
+    /// The VM's path is MISSING (true), or beats or is not watched (false). A missing VM may appear at another address,
+    /// whose path takes the place of the old one when it is open; and it is reminded.
+    pub fn handle_missing(&mut self, now: Instant, vm: VmUuid, missing: bool) {
+        if self.reminders.handle_missing(vm, missing) {
+            self.remind(now, vm);
+        }
+    }
+
+    /// A guest whose packets are all refused, or that waits on a channel that was given up here, learns of it only by a
+    /// Hello of its own: to be called every 30 s.
+    pub fn remind_missing(&mut self, now: Instant) {
+        for vm in self.reminders.missing() {
+            self.remind(now, vm);
+        }
+    }
+
+    /// Says Hello where the VM was heard last.
+    fn remind(&mut self, now: Instant, vm: VmUuid) {
+        if self.by_vm.contains_key(&vm) {
+            self.hello_vm(now, vm);
+        } else if let Some((mac, vlan)) = self.reminders.last_place(vm) {
+            self.say_hello(now, mac, vlan);
         }
     }
 
@@ -416,6 +438,11 @@ impl Sessions {
     /// Every open path.
     pub fn views(&self) -> impl Iterator<Item = SessionView> {
         self.by_vm.keys().filter_map(|vm| self.view(*vm))
+    }
+
+    /// A message of a guest was not understood, or is not for a host monitor.
+    pub fn count_strange_message(&mut self) {
+        self.counters.discard(Discard::Message);
     }
 
     /// Named counts since the start: frames dropped by reason, Hellos sent and withheld.
@@ -457,7 +484,9 @@ impl Sessions {
         let Ok(vm) = syn.uuid.parse::<VmUuid>() else {
             return self.events.push_back(SessionEvent::CannotManage { mac: source, uuid: syn.uuid });
         };
-        if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != source) {
+        if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != source)
+            && !self.reminders.is_missing(vm)
+        {
             return self.events.push_back(SessionEvent::AnotherAddress { vm, open_at, mac: source });
         }
         if !self.make_room_for(source) {
@@ -469,6 +498,7 @@ impl Sessions {
             addresses: Addresses { vmm: source, hm: self.mac },
             authentication: &self.secrets.of(vm).clone(),
             nonce: self.nonces.next_nonce(),
+            gives_way: self.gives_way(source),
             seed: self.random.u64(..),
         };
         let mut outcome = SynOutcome::Repeated;
@@ -496,6 +526,12 @@ impl Sessions {
                 self.events.push_back(SessionEvent::Refused { vm, mac: source, refusal });
             }
         }
+    }
+
+    /// Whether a path at this address may be replaced by another VM's: its own VM is missing, or nobody's.
+    fn gives_way(&self, mac: MacAddr) -> bool {
+        let vm = self.sessions.get(&mac).and_then(|session| session.vm);
+        vm.is_none_or(|vm| self.reminders.is_missing(vm) || !self.registered.contains(&vm))
     }
 
     /// True for a known address or a free place; the oldest stranger gives way to a newcomer.
@@ -591,10 +627,15 @@ impl Sessions {
             Event::Opened { .. } => self.on_opened(now, mac),
             Event::Closed(reason) => {
                 if let Some(vm) = session.vm.take() {
+                    let place = (mac, session.vlan);
                     if self.by_vm.get(&vm) == Some(&mac) {
                         self.by_vm.remove(&vm);
                     }
                     self.events.push_back(SessionEvent::Closed { vm, mac, reason });
+                    if self.registered.contains(&vm) {
+                        self.reminders.handle_closed(vm, place);
+                        self.remind(now, vm);
+                    }
                 }
             }
             Event::HandshakeFailed(_) => {
@@ -635,8 +676,15 @@ impl Sessions {
         let vm = syn.and_then(|syn| syn.uuid.parse::<VmUuid>().ok());
         let (Some(vm), Some(version)) = (vm, session.responder.version()) else { return };
         if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != mac) {
-            return self.on_opened_twice(now, mac, vm, open_at);
+            if !self.reminders.is_missing(vm) {
+                return self.on_opened_twice(now, mac, vm, open_at);
+            }
+            // The VM has another adapter now; whoever still is at the old address has lost the path.
+            let reason = CloseReason::Unanswered;
+            self.remove(open_at);
+            self.events.push_back(SessionEvent::Closed { vm, mac: open_at, reason });
         }
+        let Some(session) = self.sessions.get_mut(&mac) else { return };
         if let Some(old) = session.vm.replace(vm).filter(|old| *old != vm) {
             self.by_vm.remove(&old);
         }

@@ -136,6 +136,7 @@ impl World {
                 vm: syn.uuid.parse().unwrap(),
                 addresses: Addresses { vmm: VMM, hm: HM },
                 authentication: &self.authentication,
+                gives_way: false,
                 nonce: Nonce([3; 16]),
                 seed: self.handshakes,
             };

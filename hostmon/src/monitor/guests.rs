@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::VmUuid;
-use vmpulse_protocol::message::Message;
+use vmpulse_protocol::message::{DEFAULT_HEARTBEAT_INTERVAL_MS, Message};
 use vmpulse_protocol::path::{CloseReason, Refusal};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
@@ -27,6 +27,15 @@ pub(super) struct Watched {
     pub(super) told: Option<Option<u32>>,
     /// A message about it is under way.
     pub(super) telling: bool,
+    /// Its present path speaks 2.0, which knows one interval.
+    pub(super) plain: bool,
+}
+
+impl Watched {
+    /// What it is to be told.
+    fn due(&self) -> Option<u32> {
+        if self.plain { self.wanted.map(|_| DEFAULT_HEARTBEAT_INTERVAL_MS) } else { self.wanted }
+    }
 }
 
 pub(super) const fn interval(interval_ms: u32) -> Duration {
@@ -69,7 +78,7 @@ impl Monitor {
     fn on_heartbeat(&mut self, now: Instant, arrived: Instant, vm: VmUuid) {
         self.tracker.handle_heartbeat(arrived, vm);
         let Some(watched) = self.watched.get_mut(&vm) else { return };
-        if watched.told == Some(watched.wanted) {
+        if watched.told == Some(watched.due()) {
             return;
         }
         // It beats, by a start of an earlier life of this monitor: stopping it is something to be said, too.
@@ -118,13 +127,15 @@ impl Monitor {
 
     /// Tells the VM to beat or not to, unless it was told so.
     pub(super) fn reconcile(&mut self, now: Instant, vm: VmUuid) {
+        let version = self.sessions.view(vm).map(|session| session.version);
         let Some(watched) = self.watched.get_mut(&vm) else { return };
-        let unsaid = watched.told.unwrap_or_default() != watched.wanted;
+        watched.plain = version.is_some_and(|version| version < Version::V2_1);
+        let unsaid = watched.told.unwrap_or_default() != watched.due();
         if watched.telling || !unsaid || !self.sessions.is_open(vm) {
             return;
         }
         watched.telling = true;
-        let interval_ms = watched.wanted;
+        let interval_ms = watched.due();
         let message = match interval_ms {
             Some(interval_ms) => {
                 // It may beat by the new interval long before its acknowledgement comes.
@@ -164,12 +175,9 @@ impl Monitor {
         }
     }
 
-    /// Two addresses claim one UUID. While the first beats, the second is turned away and recorded; when the first
-    /// is MISSING the VM may have got a new adapter: the next SYN (it is repeated) finds the place free.
+    /// Two addresses claim one UUID. While the first beats, the second is turned away and recorded. When the first is
+    /// MISSING the VM may have got a new adapter: then the sessions let it in.
     fn on_another_address(&mut self, now: Instant, vm: VmUuid, open_at: MacAddr, mac: MacAddr) {
-        if self.tracker.is_missing(vm) {
-            return self.sessions.give_up(now, vm);
-        }
         if self.reported.is_new(now, mac, Stranger::UuidConflict) {
             let text = format!("{mac} claims the UUID of VM {vm}, whose path is open at {open_at}");
             self.note(Note::Stranger { mac, text: text.clone() });

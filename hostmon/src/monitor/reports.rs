@@ -11,7 +11,10 @@ use crate::sessions::Receipt;
 
 impl Monitor {
     pub(super) fn on_message(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, payload: &[u8]) {
-        let Some(message) = Message::parse(payload) else { return self.take_and_drop(now, receipt) };
+        let Some(message) = Message::parse(payload) else {
+            self.sessions.count_strange_message();
+            return self.take_and_drop(now, receipt);
+        };
         if !self.roster_known {
             // Who this is will be known when the store was read; until then nothing is taken.
             return self.sessions.refuse(receipt);
@@ -44,13 +47,15 @@ impl Monitor {
                 self.taken_reports.remove(&vm);
                 self.write_for(vm, receipt, HostMonitorWrite::ReportCleared { vm, message: tag });
             }
+            Message::Report { .. } | Message::ReportClear { .. } => self.take_and_drop(now, receipt),
             Message::Heartbeat { .. }
             | Message::StartHeartbeat { .. }
             | Message::StopHeartbeat
-            | Message::Report { .. }
-            | Message::ReportClear { .. }
             | Message::ReportRequest { .. }
-            | Message::ReportTaken { .. } => self.take_and_drop(now, receipt),
+            | Message::ReportTaken { .. } => {
+                self.sessions.count_strange_message();
+                self.take_and_drop(now, receipt);
+            }
         }
     }
 

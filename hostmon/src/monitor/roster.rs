@@ -6,7 +6,9 @@ use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::message::Message;
 use vmpulse_protocol::path::Token;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{HostMonitorRequest, HostMonitorWrite, RequestKind, Roster, RosterVm, VmState};
+use vmpulse_store::{
+    HostMonitorRequest, HostMonitorWrite, RequestKind, Roster, RosterPath, RosterVm, VmState,
+};
 
 use super::Monitor;
 use crate::sessions::SessionView;
@@ -72,12 +74,17 @@ impl Monitor {
         match (wanted, &vm.path) {
             // Only at the start: later the tracker knows better than the store.
             (Some(interval_ms), Some(path)) if new && !self.roster_known => {
-                self.tracker.expect(now, vm.uuid, super::guests::interval(interval_ms), path.missed);
+                self.expect(now, vm.uuid, interval_ms, path);
             }
             (Some(_), _) => {}
-            (None, _) => self.unwatch(vm.uuid),
+            (None, _) => self.unwatch(now, vm.uuid),
         }
         self.reconcile(now, vm.uuid);
+    }
+
+    fn expect(&mut self, now: Instant, vm: VmUuid, interval_ms: u32, path: &RosterPath) {
+        self.tracker.expect(now, vm, super::guests::interval(interval_ms), path.missed);
+        self.sessions.handle_missing(now, vm, path.missed.is_some());
     }
 
     /// A VM of another host that was heard here: it is watched here, also after a restart. Alive is alive.
@@ -86,10 +93,10 @@ impl Monitor {
         self.watched.entry(vm.uuid).or_default().wanted = wanted;
         match (wanted, vm.path.as_ref().filter(|_| !self.roster_known)) {
             (Some(interval_ms), Some(path)) => {
-                self.tracker.expect(now, vm.uuid, super::guests::interval(interval_ms), path.missed);
+                self.expect(now, vm.uuid, interval_ms, path);
             }
             (Some(_), None) => {}
-            (None, _) => self.unwatch(vm.uuid),
+            (None, _) => self.unwatch(now, vm.uuid),
         }
         self.reconcile(now, vm.uuid);
     }
@@ -119,16 +126,17 @@ impl Monitor {
         if let Some(watched) = self.watched.get_mut(&vm) {
             watched.wanted = None;
         }
-        self.unwatch(vm);
+        self.unwatch(now, vm);
         self.reconcile(now, vm);
         self.watched.remove(&vm);
         self.asked_reports.remove(&vm);
         self.taken_reports.remove(&vm);
     }
 
-    fn unwatch(&mut self, vm: VmUuid) {
+    fn unwatch(&mut self, now: Instant, vm: VmUuid) {
         if self.tracker.is_watched(vm) {
             self.tracker.forget(vm);
+            self.sessions.handle_missing(now, vm, false);
             self.write(HostMonitorWrite::PathForgotten { vm });
         }
     }

@@ -41,6 +41,8 @@ struct World {
     writes: Vec<(u64, HostMonitorWrite)>,
     commits: bool,
     hellos: Vec<Instant>,
+    /// Hellos to one guest alone.
+    reminders: Vec<(Instant, MacAddr)>,
     authenticated: Vec<VmUuid>,
 }
 
@@ -83,6 +85,7 @@ impl World {
             writes: vec![],
             commits: true,
             hellos: vec![],
+            reminders: vec![],
             authenticated: vec![],
         };
         world.carry();
@@ -206,6 +209,9 @@ impl World {
                 let packet = Packet::decode(&frame.payload).unwrap();
                 if packet.has(Flags::HEL) {
                     self.hellos.push(self.now);
+                    if !frame.destination.is_broadcast() {
+                        self.reminders.push((self.now, frame.destination));
+                    }
                 } else if let Some(guest) =
                     self.guests.get_mut(&frame.destination).filter(|guest| !guest.frozen)
                 {
@@ -565,4 +571,24 @@ fn an_orderly_stop_is_recorded_as_one() {
     let down =
         HostMonitorWrite::NodeChanged { state: NodeState::Down, reason: 0x40, mode: MonitorMode::Down };
     assert_eq!(world.writes().last(), Some(&&down));
+}
+
+#[test]
+fn a_peer_of_version_2_0_is_told_the_one_interval_that_it_knows() {
+    let mut world = World::new();
+    let mut registered = registered(1, VmState::Starting, None);
+    registered.heartbeat_interval_ms = Some(500);
+    world.roster(roster(vec![registered]));
+    let mut guest = World::new_guest(1, &vm(1).to_string());
+    guest.end = Initiator::new(VmmIdentity { upper: Version::V2_0, ..guest.end.identity().clone() }, 1500, 3);
+    guest.end.connect(world.now, &mut guest.out);
+    world.guests.insert(mac(1), guest);
+    world.run(60);
+    assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
+    assert!(!world.missing(1));
+    world.guest_mut(1).frozen = true;
+    world.run(12);
+    assert!(!world.missing(1));
+    world.run(10);
+    assert!(world.missing(1));
 }

@@ -101,6 +101,9 @@ pub struct Reception<'a> {
     pub addresses: Addresses,
     /// Mode and keys for this VM.
     pub authentication: &'a Authentication,
+    /// Whether an authenticated channel of another VM at this address may be replaced: that VM is missing or not
+    /// monitored.
+    pub gives_way: bool,
     /// Fresh.
     pub nonce: Nonce,
     /// Decides our number and mark.
@@ -198,7 +201,8 @@ impl Responder {
         running: Version,
         reception: &Reception<'a>,
     ) -> Result<Option<Terms<'a>>, Refusal> {
-        if let Some(open) = self.open.as_ref().filter(|open| open.guard.is_on() && open.vm != reception.vm) {
+        let another = self.open.as_ref().filter(|open| open.guard.is_on() && open.vm != reception.vm);
+        if let Some(open) = another.filter(|_| !reception.gives_way) {
             return Err(Refusal::AnotherVm(open.vm));
         }
         let authentication = reception.authentication;
@@ -221,7 +225,7 @@ impl Responder {
                 Err(Refusal::UnknownKey(offer.key_id))
             }
             Some(_) | None if authentication.mode.demands() => Err(Refusal::NotOffered),
-            Some(_) | None if self.is_authenticated() => Err(Refusal::Downgrade),
+            Some(_) | None if self.is_authenticated() && another.is_none() => Err(Refusal::Downgrade),
             Some(_) | None => Ok(terms),
         }
     }

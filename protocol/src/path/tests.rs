@@ -217,6 +217,7 @@ impl Pair {
             vm: VM,
             addresses: ADDRESSES,
             authentication: &self.authentication,
+            gives_way: false,
             nonce: self.nonces.next_nonce(),
             seed: self.random.u64(..),
         };

@@ -82,6 +82,7 @@ impl HmEnd {
                 vm: syn.uuid.parse().unwrap(),
                 addresses: Addresses { vmm: MacAddr(2, 0, 0, 0, 1, 1), hm: MacAddr(2, 0, 0, 0, 0, 1) },
                 authentication: &Authentication::NONE,
+                gives_way: false,
                 nonce: Nonce([0; 16]),
                 seed: 1,
             };

@@ -143,3 +143,76 @@ fn where_authentication_is_required_a_vm_without_keys_has_no_path() {
     assert_eq!(world.monitor.paths(world.now).count(), 0);
     assert_eq!(world.events("AUTHENTICATION_REFUSED"), 1);
 }
+
+/// A guest that was restored from a snapshot goes on counting from where it was then: everything is refused, and never
+/// answered. It must learn of it.
+#[test]
+fn a_restored_guest_is_reminded_until_it_shakes_hands_anew() {
+    let mut world = secured(Mode::Required);
+    let guest = world.guest_mut(1);
+    guest.frozen = true;
+    guest.end.send_heartbeat(&mut guest.out);
+    let beat = guest.out.poll_packet().unwrap();
+    world.reminders.clear();
+    for _ in 0..120 {
+        let input = Input::Frame { arrived: world.now, source: mac(1), vlan: None, payload: &beat };
+        world.monitor.handle_input(world.now, input);
+        world.run(1);
+    }
+    assert!(world.missing(1));
+    assert!((4..=6).contains(&world.reminders.len()), "{:?}", world.reminders);
+    assert!(world.reminders.iter().all(|(_, to)| *to == mac(1)));
+    // One is enough.
+    world.guest_mut(1).frozen = false;
+    world.guest_keys(1, Mode::Required, &[1]);
+    world.run(2);
+    assert!(!world.missing(1));
+    world.reminders.clear();
+    world.run(120);
+    assert_eq!(world.reminders, []);
+}
+
+/// A missing VM's path is not ended by whoever claims its UUID without being able to prove it.
+#[test]
+fn who_cannot_prove_it_does_not_end_the_path_of_a_missing_vm() {
+    let mut world = secured(Mode::Required);
+    world.guest_mut(1).frozen = true;
+    world.run(30);
+    assert!(world.missing(1));
+    world.guest(9, 1);
+    world.run(5);
+    assert_eq!(world.key_in_use(), Some(1));
+    assert_eq!(world.monitor.paths(world.now).next().unwrap().session.mac, mac(1));
+    // Who can takes it over: the VM has a new adapter.
+    world.guest_keys(9, Mode::Required, &[1]);
+    world.run(5);
+    assert_eq!(world.monitor.paths(world.now).next().unwrap().session.mac, mac(9));
+    assert!(!world.missing(1));
+}
+
+#[test]
+fn a_guest_does_not_end_the_path_of_another_by_its_own_key_unless_that_is_missing() {
+    let mut world = World::beating(1..=2);
+    let both = [1, 2].map(|number| (vm(number), keys(Mode::Required, &[number])));
+    world.monitor.handle_input(world.now, Input::Keys(HashMap::from(both)));
+    world.guest_keys(1, Mode::Required, &[1]);
+    world.guest_keys(2, Mode::Required, &[2]);
+    world.run(3);
+    // VM 2 speaks from the address of VM 1, whose own guest is cut off.
+    world.guest_mut(1).frozen = true;
+    let genuine = world.guests.remove(&mac(1)).unwrap();
+    world.guests.remove(&mac(2));
+    world.guest_saying(1, &vm(2).to_string());
+    world.guest_keys(1, Mode::Required, &[2]);
+    world.run(3);
+    let at = |world: &World, number: u8| {
+        world.monitor.paths(world.now).find(|path| path.session.vm == vm(number)).map(|path| path.session.mac)
+    };
+    assert_eq!(at(&world, 1), Some(mac(1)));
+    drop(genuine);
+    world.run(60);
+    assert!(world.missing(1) && world.missing(2));
+    world.guest_keys(1, Mode::Required, &[2]);
+    world.run(3);
+    assert_eq!(at(&world, 2), Some(mac(1)));
+}

@@ -210,6 +210,7 @@ fn a_guest_does_not_end_the_path_of_another_with_its_own_key() {
         vm: other,
         addresses: ADDRESSES,
         authentication: &pair.authentication.clone(),
+        gives_way: false,
         nonce: pair.nonces.next_nonce(),
         seed: 1,
     };
