@@ -128,7 +128,7 @@ impl CaptureSocket {
     /// Frames that are missing in the capture because the queue was full, since it was opened.
     pub fn drops(&self) -> u64 {
         // The kernel forgets its count when it is read. It refuses only what is no packet socket.
-        let new = sys::take_drops(&self.socket).unwrap_or_default().into();
+        let new = sys::take_losses(&self.socket).unwrap_or_default().drops.into();
         self.drops.fetch_add(new, Ordering::Relaxed) + new
     }
 

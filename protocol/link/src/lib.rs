@@ -18,15 +18,19 @@ mod frame;
 mod interface;
 mod link;
 mod pcap;
+mod ring;
 mod socket;
 mod sys;
 
 pub use capture::{CaptureConfig, CaptureSocket, Captured, Direction};
-pub use config::{DEFAULT_ETHERTYPE, DEFAULT_RECEIVE_BUFFER_BYTES, LinkConfig};
+pub use config::{
+    BLOCK_TIMEOUT_MS, DEFAULT_ETHERTYPE, DEFAULT_RECEIVE_BUFFER_BYTES, LinkConfig, RING_BYTES, ReceiveMethod,
+    RingConfig,
+};
 pub use error::LinkError;
 pub use frame::Tag;
 pub use interface::{Interface, interfaces};
-pub use link::{Link, ReceiveBuffer, Received};
+pub use link::{Left, Link, ReceiveBuffer, Received};
 pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
 pub use vmpulse_protocol::MacAddr;

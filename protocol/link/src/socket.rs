@@ -12,19 +12,21 @@
 //! The socket is opened with protocol 0, which receives nothing. Filter and options are in place before it is bound,
 //! so no frame can slip in before the filter.
 
+mod receive;
+
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use libc::{EMSGSIZE, PACKET_IGNORE_OUTGOING, SOL_PACKET};
 use socket2::Socket;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::adapter::{Adapter, ask_for_remarks, attach, opening_error, size_queue};
-use crate::control::Remarks;
+use crate::adapter::{Adapter, ask_for_remarks, attach, opening_error};
 use crate::filter::Filter;
 use crate::frame::{Header, Outgoing};
-use crate::sys::{self, Lengths};
+use crate::sys;
+use receive::Source;
+
 use crate::{Link, LinkConfig, LinkError, MacAddr, ReceiveBuffer, Received};
 
 /// A [`Link`] on a real adapter.
@@ -38,7 +40,9 @@ pub struct PacketSocket {
     /// As last heard; the adapter's own is that of the opening.
     mtu: AtomicUsize,
     filter: Filter,
+    source: Source,
     drops: AtomicU64,
+    freezes: AtomicU64,
     /// Told to be down, and nothing since then says otherwise.
     down: AtomicBool,
 }
@@ -53,14 +57,18 @@ impl PacketSocket {
         let failed = |action| move |source| opening_error(action, &config.interface, source);
         let (socket, adapter) = Adapter::open(&config.interface)?;
         let filter = Filter { mac: adapter.mac, ethertype: config.ethertype, vlan: config.vlan };
-        prepare(&socket, &filter, config.receive_buffer_bytes).map_err(failed("set up the raw socket"))?;
+        prepare(&socket, &filter).map_err(failed("set up the raw socket"))?;
+        let source =
+            Source::prepare(&socket, config, adapter.mtu).map_err(failed("set up the receive queue"))?;
         adapter.bind(&socket)?;
         Ok(Self {
             socket: sys::register(socket).map_err(failed("wait for frames"))?,
             mtu: adapter.mtu.into(),
             adapter,
             filter,
+            source,
             drops: 0.into(),
+            freezes: 0.into(),
             down: false.into(),
         })
     }
@@ -85,11 +93,24 @@ impl PacketSocket {
         self.adapter.check(self.socket.get_ref())
     }
 
-    /// Frames the kernel dropped because the queue was full, since the socket was opened.
+    /// Frames the kernel dropped because the queue was full, since the socket was opened. With a ring also those it
+    /// cut: frames larger than any that the adapter's MTU allowed when the link was opened.
     pub fn drops(&self) -> u64 {
-        // The kernel forgets its count when it is read. It refuses only what is no packet socket.
-        let new = sys::take_drops(self.socket.get_ref()).unwrap_or_default().into();
-        self.drops.fetch_add(new, Ordering::Relaxed) + new
+        self.count_losses();
+        self.drops.load(Ordering::Relaxed)
+    }
+
+    /// Times the ring was full, since the socket was opened; none without a ring.
+    pub fn freezes(&self) -> u64 {
+        self.count_losses();
+        self.freezes.load(Ordering::Relaxed)
+    }
+
+    /// The kernel forgets its counts when they are read. It refuses only what is no packet socket.
+    fn count_losses(&self) {
+        let new = sys::take_losses(self.socket.get_ref()).unwrap_or_default();
+        self.drops.fetch_add(new.drops.into(), Ordering::Relaxed);
+        self.freezes.fetch_add(new.freezes.into(), Ordering::Relaxed);
     }
 
     /// Name of the adapter when the socket was opened.
@@ -102,28 +123,6 @@ impl PacketSocket {
     #[must_use]
     pub fn index(&self) -> u32 {
         self.adapter.index
-    }
-
-    /// Receives, and tells the reactor what was found empty, so that it waits for the next event.
-    fn try_receive(&self, buffer: &mut ReceiveBuffer) -> io::Result<Lengths> {
-        let mut tried = false;
-        // One at a time: the reactor clears nothing for two interests at once.
-        for interest in [Interest::READABLE, Interest::ERROR] {
-            let result = self.socket.try_io(interest, |socket| {
-                tried = true;
-                sys::receive(socket, &mut buffer.frame, &mut buffer.control)
-            });
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return done,
-            }
-        }
-        if tried {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        // The reactor has not told of a frame, but it may only not have looked yet. A daemon that was stopped
-        // for a while must not take what waits for silence, so look.
-        sys::receive(self.socket.get_ref(), &mut buffer.frame, &mut buffer.control)
     }
 
     fn no_frame(&self, error: io::Error) -> Result<(), LinkError> {
@@ -178,34 +177,13 @@ impl Link for PacketSocket {
     }
 
     fn receive<'a>(&self, buffer: &'a mut ReceiveBuffer) -> Result<Option<Received<'a>>, LinkError> {
-        // Ends: each turn takes a frame off the queue, and the filter lets hardly any through that is not ours.
-        let (length, header, remarks) = loop {
-            let lengths = match self.try_receive(buffer) {
-                Ok(lengths) => lengths,
-                Err(error) => return self.no_frame(error).map(|()| None),
-            };
-            let remarks = Remarks::decode(buffer.control.get(..lengths.control).unwrap_or_default());
-            match buffer.header(lengths.frame) {
-                Some(header) if self.filter.accepts(&header, remarks.tag) => {
-                    break (lengths.frame, header, remarks);
-                }
-                Some(_) | None => {}
-            }
-        };
-        self.down.store(false, Ordering::Relaxed);
-        Ok(Some(Received {
-            source: header.source,
-            destination: header.destination,
-            vlan: remarks.tag.map(|tag| tag.tci),
-            stamp: remarks.stamp,
-            payload: buffer.payload(length),
-        }))
+        let Some((length, remarks)) = self.receive_into(buffer)? else { return Ok(None) };
+        Ok(Received::accept(&self.filter, buffer.frame.get(..length).unwrap_or_default(), remarks))
     }
 }
 
-fn prepare(socket: &Socket, filter: &Filter, receive_buffer_bytes: usize) -> io::Result<()> {
+fn prepare(socket: &Socket, filter: &Filter) -> io::Result<()> {
     sys::set_option(socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
     ask_for_remarks(socket)?;
-    attach(socket, &filter.program())?;
-    size_queue(socket, receive_buffer_bytes)
+    attach(socket, &filter.program())
 }

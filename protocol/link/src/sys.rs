@@ -1,5 +1,8 @@
-//! The system calls that have no safe wrapper. All `unsafe` of the project is in this file.
+//! The system calls that have no safe wrapper. All `unsafe` of the project is in this file and its folder.
 #![allow(unsafe_code)]
+
+pub(crate) mod many;
+pub(crate) mod ring;
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -7,7 +10,7 @@ use std::mem::{size_of, size_of_val, zeroed};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use libc::{ifreq, sockaddr_ll, socklen_t, tpacket_stats};
+use libc::{ifreq, sockaddr_ll, socklen_t, tpacket_stats_v3};
 use socket2::{SockAddr, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -17,8 +20,11 @@ use crate::MacAddr;
 /// What the reactor waits for: frames, and the adapter's end, which is an error without a frame.
 pub(crate) const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
 
+/// That of a kernel built for 100 ticks a second.
+const SLOWEST_TICK: Duration = Duration::from_millis(10);
+
 /// How much a call to [`receive`] brought.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lengths {
     /// Bytes of the whole frame, even if the buffer was smaller.
     pub(crate) frame: usize,
@@ -28,15 +34,30 @@ pub(crate) struct Lengths {
 
 /// Sets a socket option that is a number.
 pub(crate) fn set_option(socket: &Socket, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    let (pointer, length) = ((&raw const value).cast::<c_void>(), size_of::<c_int>() as socklen_t);
+    set_struct(socket, level, name, &value)
+}
+
+/// Sets a socket option that is a plain structure.
+fn set_struct<T: Copy>(socket: &Socket, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let (pointer, length) = ((&raw const *value).cast::<c_void>(), size_of::<T>() as socklen_t);
     // SAFETY: `pointer` is valid for `length` bytes during the call, and the kernel only reads them.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer, length) })
 }
 
-/// Frames dropped for want of room in the queue since the last call.
-pub(crate) fn take_drops(socket: &Socket) -> io::Result<u32> {
-    let mut statistics = tpacket_stats { tp_packets: 0, tp_drops: 0 };
-    let mut length = size_of::<tpacket_stats>() as socklen_t;
+/// What the kernel could not deliver since the last call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Frames dropped for want of room.
+    pub(crate) drops: u32,
+    /// Times a ring was full; none without a ring.
+    pub(crate) freezes: u32,
+}
+
+/// Asks what was lost; the kernel then forgets it.
+pub(crate) fn take_losses(socket: &Socket) -> io::Result<Losses> {
+    // Without a ring the kernel fills in the first two fields only.
+    let mut statistics = tpacket_stats_v3 { tp_packets: 0, tp_drops: 0, tp_freeze_q_cnt: 0 };
+    let mut length = size_of::<tpacket_stats_v3>() as socklen_t;
     let pointer = (&raw mut statistics).cast::<c_void>();
     // SAFETY: `pointer` is valid for writes of `length` bytes, and the kernel writes no more than that.
     check(unsafe {
@@ -48,7 +69,7 @@ pub(crate) fn take_drops(socket: &Socket) -> io::Result<u32> {
             &raw mut length,
         )
     })?;
-    Ok(statistics.tp_drops)
+    Ok(Losses { drops: statistics.tp_drops, freezes: statistics.tp_freeze_q_cnt })
 }
 
 /// Receives one frame and the kernel's remarks on it.
@@ -183,6 +204,17 @@ fn named(name: &str) -> io::Result<ifreq> {
 fn empty_request() -> ifreq {
     // SAFETY: ifreq is numbers and pointers the kernel does not follow for these calls; zero is valid in each.
     unsafe { zeroed() }
+}
+
+/// Time between two ticks of the kernel's clock, the unit of its ordinary timers.
+pub(crate) fn tick() -> Duration {
+    let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `resolution` is valid for writes of one timespec.
+    let asked = check(unsafe { libc::clock_getres(libc::CLOCK_REALTIME_COARSE, &raw mut resolution) });
+    match (asked, u64::try_from(resolution.tv_nsec)) {
+        (Ok(()), Ok(nanoseconds)) if resolution.tv_sec == 0 => Duration::from_nanos(nanoseconds),
+        _ => SLOWEST_TICK,
+    }
 }
 
 fn check(result: c_int) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use vmpulse_link::{Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer};
+use vmpulse_link::{Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer, Received};
 
 /// Set in the process that runs inside the namespace.
 const INSIDE: &str = "VMPULSE_TEST_INSIDE";
@@ -114,7 +114,7 @@ pub(crate) fn open(config: &LinkConfig) -> PacketSocket {
 }
 
 /// A received frame that outlives the buffer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) source: MacAddr,
     pub(crate) destination: MacAddr,
@@ -123,15 +123,21 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
+impl From<Received<'_>> for Frame {
+    fn from(frame: Received<'_>) -> Self {
+        Self {
+            source: frame.source,
+            destination: frame.destination,
+            vlan: frame.vlan,
+            stamp: frame.stamp,
+            payload: frame.payload.to_vec(),
+        }
+    }
+}
+
 pub(crate) fn take(link: &dyn Link) -> Result<Option<Frame>, LinkError> {
     let mut buffer = ReceiveBuffer::new();
-    Ok(link.receive(&mut buffer)?.map(|frame| Frame {
-        source: frame.source,
-        destination: frame.destination,
-        vlan: frame.vlan,
-        stamp: frame.stamp,
-        payload: frame.payload.to_vec(),
-    }))
+    Ok(link.receive(&mut buffer)?.map(Frame::from))
 }
 
 pub(crate) fn try_next(socket: &PacketSocket) -> Result<Option<Frame>, LinkError> {
