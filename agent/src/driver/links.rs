@@ -68,6 +68,7 @@ impl Links {
             ethertype: settings.ethertype,
             vlan: settings.vlan_id(),
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+            receive: vmpulse_link::ReceiveMethod::Plain,
         };
         Self {
             names: settings.adapters.clone(),

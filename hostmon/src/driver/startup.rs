@@ -198,6 +198,7 @@ fn link_config(settings: &Settings) -> LinkConfig {
         ethertype: settings.ethertype,
         vlan: settings.vlan_id(),
         receive_buffer_bytes: settings.receive_buffer_bytes,
+        receive: vmpulse_link::ReceiveMethod::Plain,
     }
 }
 

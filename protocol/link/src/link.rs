@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use crate::control::Remarks;
+use crate::filter::Filter;
 use crate::frame::{HEADER_BYTES, Header, LARGEST_HEADER_BYTES};
+use crate::sys::Lengths;
 use crate::{LinkError, MacAddr};
 
 /// The largest frame Linux can carry: MTU 65535 and a tagged header.
-const BUFFER_BYTES: usize = 65_535 + LARGEST_HEADER_BYTES;
+pub(crate) const BUFFER_BYTES: usize = 65_535 + LARGEST_HEADER_BYTES;
 /// Room for the kernel's remarks on a frame: 36 bytes for the tag and 32 for the stamp, and some to spare.
-const CONTROL_BYTES: usize = 128;
+pub(crate) const CONTROL_BYTES: usize = 128;
 
 /// An adapter that carries the frames of one EtherType.
 pub trait Link {
@@ -48,6 +51,15 @@ pub struct Received<'a> {
     pub payload: &'a [u8],
 }
 
+/// What a link was left with after [`receive_batch`](crate::PacketSocket::receive_batch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: all frames were handed over that came more than [`reading_lag`](crate::PacketSocket::reading_lag) ago.
+    Nothing,
+    /// The limit was reached: more frames may wait.
+    More,
+}
+
 /// Room for one frame, used again for each.
 #[derive(Debug)]
 pub struct ReceiveBuffer {
@@ -71,13 +83,34 @@ impl ReceiveBuffer {
         self.payload(HEADER_BYTES + length)
     }
 
-    /// Header and payload of the frame of `length` bytes that the buffer holds; `None` if it is no whole frame.
-    pub(crate) fn header(&self, length: usize) -> Option<Header> {
-        Header::decode(self.frame.get(..length)?)
+    /// The kernel's remarks on the frame that the buffer holds.
+    pub(crate) fn remarks(&self, lengths: Lengths) -> Remarks {
+        Remarks::decode(self.control.get(..lengths.control).unwrap_or_default())
     }
 
-    pub(crate) fn payload(&self, length: usize) -> &[u8] {
+    /// Puts a whole frame in place of a received one. Returns its length.
+    pub(crate) fn hold(&mut self, frame: &[u8]) -> usize {
+        let length = frame.len().min(BUFFER_BYTES);
+        self.frame.iter_mut().zip(frame).for_each(|(to, from)| *to = *from);
+        length
+    }
+
+    fn payload(&self, length: usize) -> &[u8] {
         self.frame.get(HEADER_BYTES..length).unwrap_or_default()
+    }
+}
+
+impl<'a> Received<'a> {
+    /// A frame and the kernel's remarks on it, if it is ours.
+    pub(crate) fn accept(filter: &Filter, frame: &'a [u8], remarks: Remarks) -> Option<Self> {
+        let header = Header::decode(frame)?;
+        filter.accepts(&header, remarks.tag).then_some(Self {
+            source: header.source,
+            destination: header.destination,
+            vlan: remarks.tag.map(|tag| tag.tci),
+            stamp: remarks.stamp,
+            payload: frame.get(HEADER_BYTES..).unwrap_or_default(),
+        })
     }
 }
 

@@ -1,12 +1,16 @@
-//! The system calls that have no safe wrapper. All `unsafe` of the project is in this file.
+//! The system calls that have no safe wrapper. All `unsafe` of the project is in this file and its folder.
 #![allow(unsafe_code)]
+
+pub(crate) mod many;
+pub(crate) mod ring;
 
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
-use libc::{ifreq, sockaddr_ll, socklen_t, tpacket_stats};
+use libc::{ifreq, sockaddr_ll, socklen_t, tpacket_stats_v3};
 use socket2::{SockAddr, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -16,8 +20,11 @@ use crate::MacAddr;
 /// What the reactor waits for: frames, and the adapter's end, which is an error without a frame.
 pub(crate) const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
 
+/// That of a kernel built for 100 ticks a second.
+const SLOWEST_TICK: Duration = Duration::from_millis(10);
+
 /// How much a call to [`receive`] brought.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lengths {
     /// Bytes of the whole frame, even if the buffer was smaller.
     pub(crate) frame: usize,
@@ -27,15 +34,30 @@ pub(crate) struct Lengths {
 
 /// Sets a socket option that is a number.
 pub(crate) fn set_option(socket: &Socket, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    let (pointer, length) = ((&raw const value).cast::<c_void>(), size_of::<c_int>() as socklen_t);
+    set_struct(socket, level, name, &value)
+}
+
+/// Sets a socket option that is a plain structure.
+fn set_struct<T: Copy>(socket: &Socket, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let (pointer, length) = ((&raw const *value).cast::<c_void>(), size_of::<T>() as socklen_t);
     // SAFETY: `pointer` is valid for `length` bytes during the call, and the kernel only reads them.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, pointer, length) })
 }
 
-/// Frames dropped for want of room in the queue since the last call.
-pub(crate) fn take_drops(socket: &Socket) -> io::Result<u32> {
-    let mut statistics = tpacket_stats { tp_packets: 0, tp_drops: 0 };
-    let mut length = size_of::<tpacket_stats>() as socklen_t;
+/// What the kernel could not deliver since the last call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Frames dropped for want of room.
+    pub(crate) drops: u32,
+    /// Times a ring was full; none without a ring.
+    pub(crate) freezes: u32,
+}
+
+/// Asks what was lost; the kernel then forgets it.
+pub(crate) fn take_losses(socket: &Socket) -> io::Result<Losses> {
+    // Without a ring the kernel fills in the first two fields only.
+    let mut statistics = tpacket_stats_v3 { tp_packets: 0, tp_drops: 0, tp_freeze_q_cnt: 0 };
+    let mut length = size_of::<tpacket_stats_v3>() as socklen_t;
     let pointer = (&raw mut statistics).cast::<c_void>();
     // SAFETY: `pointer` is valid for writes of `length` bytes, and the kernel writes no more than that.
     check(unsafe {
@@ -47,11 +69,32 @@ pub(crate) fn take_drops(socket: &Socket) -> io::Result<u32> {
             &raw mut length,
         )
     })?;
-    Ok(statistics.tp_drops)
+    Ok(Losses { drops: statistics.tp_drops, freezes: statistics.tp_freeze_q_cnt })
 }
 
 /// Receives one frame and the kernel's remarks on it.
 pub(crate) fn receive(socket: &Socket, frame: &mut [u8], control: &mut [u8]) -> io::Result<Lengths> {
+    receive_from(socket, frame, control, None)
+}
+
+/// The same, and whether this machine sent the frame.
+pub(crate) fn receive_either_way(
+    socket: &Socket,
+    frame: &mut [u8],
+    control: &mut [u8],
+) -> io::Result<(Lengths, bool)> {
+    // SAFETY: sockaddr_ll is numbers; zero is valid in each.
+    let mut address: sockaddr_ll = unsafe { zeroed() };
+    let lengths = receive_from(socket, frame, control, Some(&mut address))?;
+    Ok((lengths, address.sll_pkttype == libc::PACKET_OUTGOING))
+}
+
+fn receive_from(
+    socket: &Socket,
+    frame: &mut [u8],
+    control: &mut [u8],
+    address: Option<&mut sockaddr_ll>,
+) -> io::Result<Lengths> {
     let mut vector = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
     // SAFETY: msghdr is numbers and pointers; all zero means "nothing given" for each of them.
     let mut message: libc::msghdr = unsafe { zeroed() };
@@ -59,11 +102,24 @@ pub(crate) fn receive(socket: &Socket, frame: &mut [u8], control: &mut [u8]) -> 
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = control.len() as _;
-    // SAFETY: `message` points to one vector and a control area that are exclusively borrowed during the call and as
-    // long as said; the kernel writes plain bytes into them and no further.
+    if let Some(address) = address {
+        message.msg_namelen = size_of_val(address) as socklen_t;
+        message.msg_name = (&raw mut *address).cast();
+    }
+    // SAFETY: `message` points to one vector, a control area and perhaps an address that are exclusively borrowed during
+    // the call and as long as said; the kernel writes plain bytes into them and no further.
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_TRUNC) };
     let frame = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     Ok(Lengths { frame, control: message.msg_controllen as usize })
+}
+
+/// Waits until there is something to receive, a frame or an error; `false` if `patience` passed before.
+pub(crate) fn wait_readable(socket: &Socket, patience: Duration) -> io::Result<bool> {
+    let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let milliseconds = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: one pollfd, exclusively ours during the call.
+    let ready = unsafe { libc::poll(&raw mut waiting, 1, milliseconds) };
+    check(ready.min(0)).map(|()| ready > 0)
 }
 
 /// The address to bind a packet socket to an interface with.
@@ -148,6 +204,17 @@ fn named(name: &str) -> io::Result<ifreq> {
 fn empty_request() -> ifreq {
     // SAFETY: ifreq is numbers and pointers the kernel does not follow for these calls; zero is valid in each.
     unsafe { zeroed() }
+}
+
+/// Time between two ticks of the kernel's clock, the unit of its ordinary timers.
+pub(crate) fn tick() -> Duration {
+    let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `resolution` is valid for writes of one timespec.
+    let asked = check(unsafe { libc::clock_getres(libc::CLOCK_REALTIME_COARSE, &raw mut resolution) });
+    match (asked, u64::try_from(resolution.tv_nsec)) {
+        (Ok(()), Ok(nanoseconds)) if resolution.tv_sec == 0 => Duration::from_nanos(nanoseconds),
+        _ => SLOWEST_TICK,
+    }
 }
 
 fn check(result: c_int) -> io::Result<()> {

@@ -10,8 +10,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use pnet_datalink::{Channel, DataLinkReceiver, DataLinkSender};
 use vmpulse_link::{Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer, interfaces};
 
+#[path = "namespace/capture.rs"]
+mod capture;
 #[path = "namespace/harness.rs"]
 mod harness;
+#[path = "namespace/methods.rs"]
+mod methods;
 
 use harness::{
     Frame, PATIENCE, Wire, config, eventually, ip, namespace_test, next, next_error, open, try_next,
@@ -360,7 +364,7 @@ namespace_test! {
 }
 
 /// Whether waiting for the link does wait. Asked without giving the reactor a turn.
-fn sleeps(socket: &PacketSocket) -> bool {
+pub(crate) fn sleeps(socket: &PacketSocket) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     pin!(socket.readable()).poll(&mut context).is_pending()
 }
@@ -371,7 +375,7 @@ fn eventually_now(seen: impl Fn() -> bool) {
 }
 
 /// An independent way to the wire, to send what our socket cannot and to see what it sends.
-fn raw(name: &str) -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>) {
+pub(crate) fn raw(name: &str) -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>) {
     let interface = pnet_datalink::interfaces().into_iter().find(|interface| interface.name == name).unwrap();
     let config =
         pnet_datalink::Config { promiscuous: false, read_timeout: Some(PATIENCE), ..Default::default() };

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use vmpulse_link::{Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer};
+use vmpulse_link::{Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer, Received};
 
 /// Set in the process that runs inside the namespace.
 const INSIDE: &str = "VMPULSE_TEST_INSIDE";
@@ -18,14 +18,16 @@ macro_rules! namespace_test {
         $(#[$attribute])*
         fn $name() {
             let wrapper: &[&str] = &[$($($wrapper),+)?];
-            $crate::harness::run(stringify!($name), wrapper, async move || $body);
+            let path = concat!(module_path!(), "::", stringify!($name));
+            $crate::harness::run(path, wrapper, async move || $body);
         }
     };
 }
 pub(crate) use namespace_test;
 
-/// Runs `body` if we are inside, else the same test again inside.
-pub(crate) fn run(name: &str, wrapper: &[&str], body: impl AsyncFnOnce()) {
+/// Runs `body` if we are inside, else the same test again inside. `path` starts with the name of the test program.
+pub(crate) fn run(path: &str, wrapper: &[&str], body: impl AsyncFnOnce()) {
+    let name = path.split_once("::").map_or(path, |(_, name)| name);
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         return runtime.block_on(body());
@@ -112,7 +114,7 @@ pub(crate) fn open(config: &LinkConfig) -> PacketSocket {
 }
 
 /// A received frame that outlives the buffer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) source: MacAddr,
     pub(crate) destination: MacAddr,
@@ -121,15 +123,21 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
+impl From<Received<'_>> for Frame {
+    fn from(frame: Received<'_>) -> Self {
+        Self {
+            source: frame.source,
+            destination: frame.destination,
+            vlan: frame.vlan,
+            stamp: frame.stamp,
+            payload: frame.payload.to_vec(),
+        }
+    }
+}
+
 pub(crate) fn take(link: &dyn Link) -> Result<Option<Frame>, LinkError> {
     let mut buffer = ReceiveBuffer::new();
-    Ok(link.receive(&mut buffer)?.map(|frame| Frame {
-        source: frame.source,
-        destination: frame.destination,
-        vlan: frame.vlan,
-        stamp: frame.stamp,
-        payload: frame.payload.to_vec(),
-    }))
+    Ok(link.receive(&mut buffer)?.map(Frame::from))
 }
 
 pub(crate) fn try_next(socket: &PacketSocket) -> Result<Option<Frame>, LinkError> {
