@@ -5,6 +5,7 @@
 //! silence that waits in the socket.
 
 mod identity;
+mod policing;
 mod startup;
 mod status;
 mod store_thread;
@@ -22,6 +23,7 @@ use vmpulse_protocol::time::Instant;
 use crate::monitor::{Input, Monitor, Note, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
+use policing::Policing;
 pub use startup::{StartError, check_settings, run};
 use store_thread::{Reply, StoreThread};
 use trunk::Trunk;
@@ -38,6 +40,7 @@ struct Driver {
     monitor: Monitor,
     trunk: Trunk,
     store: StoreThread,
+    policing: Policing,
     listener: CommandListener,
     facts: status::Facts,
     next_adapter_look: Instant,
@@ -76,6 +79,7 @@ impl Driver {
                 self.monitor.handle_timeout(now);
             }
             self.carry(now);
+            self.policing.poll(now, &self.monitor);
             if self.is_done(now) {
                 return;
             }

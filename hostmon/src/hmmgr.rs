@@ -2,6 +2,7 @@
 
 mod passthru;
 mod status;
+mod trunk;
 
 use std::error::Error;
 use std::io::{ErrorKind, Write};
@@ -35,6 +36,11 @@ enum Action {
     Status,
     /// Carry out one XML request to the health store: request on standard input, answer on standard output.
     Passthru,
+    /// Make, police, check and take away the trunks of this host.
+    Trunk {
+        #[command(subcommand)]
+        action: trunk::TrunkAction,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +69,7 @@ pub fn main() -> Exit {
         Ok(settings) => match arguments.action {
             Action::Status => status::run(&settings, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
+            Action::Trunk { action } => trunk::run(&settings, arguments.output, action),
         },
         Err(error) => fail(&error, Exit::Config),
     }

@@ -1,6 +1,6 @@
 //! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
 //!
-//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`passthru`]'s parsing and rendering.
+//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`passthru`]'s parsing and rendering, [`policing`].
 //! Edges and drivers: [`driver`] (the daemon), [`settings`].
 
 pub mod driver;
@@ -8,7 +8,9 @@ pub mod hmmgr;
 pub mod monitor;
 pub mod passthru;
 pub mod pending;
+pub mod policing;
 pub mod sessions;
 pub mod settings;
 pub mod status;
 pub mod tracker;
+pub mod trunk_setup;

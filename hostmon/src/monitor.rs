@@ -294,6 +294,18 @@ impl Monitor {
         !self.adapter_down && !self.tracker.is_blind()
     }
 
+    /// Addresses of registered VMs, which the kernel is to keep apart from strangers.
+    #[must_use]
+    pub fn known_addresses(&self) -> BTreeSet<MacAddr> {
+        self.sessions.known_addresses()
+    }
+
+    /// Changes when [`known_addresses`](Self::known_addresses) may have; 0 until the store was read.
+    #[must_use]
+    pub const fn known_changes(&self) -> u64 {
+        self.sessions.known_changes()
+    }
+
     /// Named counts since the start.
     #[must_use]
     pub fn counters(&self) -> Vec<(String, u64)> {

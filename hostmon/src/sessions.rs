@@ -7,7 +7,7 @@ mod hellos;
 mod reminders;
 mod secrets;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
@@ -225,6 +225,8 @@ pub struct Sessions {
     registered: HashSet<VmUuid>,
     reminders: Reminders,
     known_addresses: HashSet<MacAddr>,
+    /// Grows whenever [`Self::known_addresses`] may have changed; 0 until somebody is registered.
+    known_changes: u64,
     schedule: Schedule<MacKey>,
     limit: HelloLimit,
     random: fastrand::Rng,
@@ -256,6 +258,7 @@ impl Sessions {
             registered: HashSet::new(),
             reminders: Reminders::default(),
             known_addresses: HashSet::new(),
+            known_changes: 0,
             schedule: Schedule::new(),
             limit: HelloLimit::default(),
             random: fastrand::Rng::with_seed(seed),
@@ -294,8 +297,36 @@ impl Sessions {
     /// bounds of strangers.
     pub fn handle_registered(&mut self, vms: HashSet<VmUuid>, addresses: HashSet<MacAddr>) {
         self.reminders.retain(&vms);
+        let first = self.known_changes == 0;
+        if first || (&self.registered, &self.known_addresses) != (&vms, &addresses) {
+            self.known_changes = self.known_changes.saturating_add(1);
+        }
         self.registered = vms;
         self.known_addresses = addresses;
+    }
+
+    /// Addresses of registered VMs: those of open paths first, then where the store says that one was heard. At most
+    /// [`SESSIONS_MAXIMUM`].
+    #[must_use]
+    pub fn known_addresses(&self) -> BTreeSet<MacAddr> {
+        let open = self.by_vm.iter().filter(|(vm, _)| self.registered.contains(vm)).map(|(_, mac)| *mac);
+        let mut known: BTreeSet<MacAddr> = open.take(SESSIONS_MAXIMUM).collect();
+        for mac in &self.known_addresses {
+            if known.len() >= SESSIONS_MAXIMUM {
+                break;
+            }
+            // What a store holds need not be an address that a frame can come from.
+            if !mac.is_multicast() {
+                known.insert(*mac);
+            }
+        }
+        known
+    }
+
+    /// Changes when [`known_addresses`](Self::known_addresses) may have; 0 until it is told who is registered.
+    #[must_use]
+    pub const fn known_changes(&self) -> u64 {
+        self.known_changes
     }
 
     /// Takes a frame. Allocates nothing for a heartbeat.
@@ -562,6 +593,13 @@ impl Sessions {
         self.partial_bytes = self.partial_bytes.saturating_sub(session.partial_bytes);
         if let Some(vm) = session.vm.filter(|vm| self.by_vm.get(vm) == Some(&mac)) {
             self.by_vm.remove(&vm);
+            self.on_known_changed();
+        }
+    }
+
+    const fn on_known_changed(&mut self) {
+        if self.known_changes > 0 {
+            self.known_changes = self.known_changes.saturating_add(1);
         }
     }
 
@@ -636,6 +674,7 @@ impl Sessions {
                         self.reminders.handle_closed(vm, place);
                         self.remind(now, vm);
                     }
+                    self.on_known_changed();
                 }
             }
             Event::HandshakeFailed(_) => {
@@ -690,6 +729,7 @@ impl Sessions {
         }
         self.by_vm.insert(vm, mac);
         let authenticated = session.responder.is_authenticated();
+        self.on_known_changed();
         self.events.push_back(SessionEvent::Opened { vm, mac, version });
         if authenticated && self.secrets.is_first(vm) {
             self.events.push_back(SessionEvent::Authenticated { vm });
@@ -705,6 +745,7 @@ impl Sessions {
         if let Some(old) = old {
             // The address had another VM's path open before, which this handshake has ended.
             self.by_vm.remove(&old);
+            self.on_known_changed();
             self.events.push_back(SessionEvent::Closed { vm: old, mac, reason: CloseReason::Unanswered });
         }
         self.events.push_back(SessionEvent::AnotherAddress { vm, open_at, mac });

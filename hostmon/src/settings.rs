@@ -57,6 +57,8 @@ pub struct Settings {
     pub store_heartbeat_interval_ms: u32,
     /// Receive buffer of the trunk's socket.
     pub receive_buffer_bytes: usize,
+    /// Network namespace that the trunk's rules are in; empty: the daemon's own.
+    pub policing_netns: PathBuf,
     /// Log level.
     pub log: String,
 }
@@ -74,6 +76,7 @@ impl Default for Settings {
             heartbeat_interval_ms: 10_000,
             store_heartbeat_interval_ms: 30_000,
             receive_buffer_bytes: 8 * 1024 * 1024,
+            policing_netns: PathBuf::new(),
             log: "info".to_owned(),
         }
     }
@@ -139,8 +142,11 @@ impl Settings {
             let problem = format!("{:?} is not understood: write sqlite:///absolute/path", self.store);
             return Some(("store", problem));
         }
-        let places = [("run_dir", &self.run_dir), ("state_dir", &self.state_dir)];
-        let (key, path) = places.into_iter().find(|(_, path)| !path.is_absolute())?;
+        let netns = &self.policing_netns;
+        let netns = (!netns.as_os_str().is_empty()).then_some(("policing_netns", netns));
+        let mut places =
+            [("run_dir", &self.run_dir), ("state_dir", &self.state_dir)].into_iter().chain(netns);
+        let (key, path) = places.find(|(_, path)| !path.is_absolute())?;
         Some((key, format!("{:?} is not an absolute path", path.display().to_string())))
     }
 
@@ -166,6 +172,12 @@ impl Settings {
     #[must_use]
     pub fn vlan_id(&self) -> Option<u16> {
         (self.vlan != 0).then_some(self.vlan)
+    }
+
+    /// Network namespace that the trunk's rules are in, if it is not the daemon's own.
+    #[must_use]
+    pub fn policing_netns(&self) -> Option<PathBuf> {
+        (!self.policing_netns.as_os_str().is_empty()).then(|| self.policing_netns.clone())
     }
 
     /// Interval of guests' heartbeats where a VM has none of its own.

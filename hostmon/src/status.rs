@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vmpulse_store::MonitorMode;
 
+use crate::policing::PolicingStatus;
+
 /// A request on the command socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
@@ -48,6 +50,9 @@ pub struct Status {
     pub kernel_drops: u64,
     /// Times its loop was late.
     pub late: u64,
+    /// What the kernel drops before it gets here.
+    #[serde(default)]
+    pub policing: PolicingStatus,
 }
 
 /// One guest's path.

@@ -174,6 +174,7 @@ fn running() -> Status {
         counters: [("heartbeats".to_owned(), 7)].into(),
         kernel_drops: 0,
         late: 0,
+        policing: Default::default(),
     }
 }
 

@@ -16,6 +16,7 @@ use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
+use super::policing::Policing;
 use super::status::Facts;
 use super::store_thread::StoreThread;
 use super::trunk::Trunk;
@@ -147,6 +148,8 @@ fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
         Signals::install().map_err(|source| StartError::System { what: "listen for signals", source })?;
     let store = StoreThread::start(store, uuid, clock)
         .map_err(|source| StartError::System { what: "start the store's thread", source })?;
+    let policing = Policing::start(settings, clock)
+        .map_err(|source| StartError::System { what: "start the policing thread", source })?;
     tracing::info!(hm = %uuid, trunk = %config.trunk, mac = %config.mac, store = %settings.store, "host monitor started");
     let started = StoreTime(i64::try_from(clock.realtime().as_micros()).unwrap_or(i64::MAX)).rfc3339();
     let facts = Facts { started, store: settings.store.clone(), store_error: None };
@@ -155,6 +158,7 @@ fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
         monitor: Monitor::new(config, now),
         trunk,
         store,
+        policing,
         listener,
         facts,
         next_adapter_look: now,

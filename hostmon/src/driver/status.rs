@@ -47,6 +47,7 @@ impl Driver {
             late: counters.get("late_turns").copied().unwrap_or_default(),
             counters,
             kernel_drops: self.trunk.drops(),
+            policing: self.policing.status(),
         }
     }
 }

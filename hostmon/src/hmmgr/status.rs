@@ -9,6 +9,7 @@ use vmpulse_local::command::{CallError, call};
 use vmpulse_local::exit::Exit;
 
 use super::{Output, fail, print};
+use crate::policing::PolicingStatus;
 use crate::settings::Settings;
 use crate::status::{CommandRequest, PathStatus, Status};
 
@@ -116,6 +117,8 @@ fn show(status: &Status) -> String {
         ("Spool", status.spool.to_string()),
         ("Kernel_drops", status.kernel_drops.to_string()),
         ("Late", status.late.to_string()),
+        ("Policing", policing(&status.policing)),
+        ("Policing_drops", policing_drops(&status.policing)),
         ("Paths", status.paths.len().to_string()),
     ];
     for (key, value) in lines {
@@ -126,6 +129,21 @@ fn show(status: &Status) -> String {
         line(&mut text, &format!("{:<21}{name} {count}", "Counter:"));
     }
     text
+}
+
+fn policing(policing: &PolicingStatus) -> String {
+    match &policing.reason {
+        None if policing.on => format!("on, {} addresses known", policing.known),
+        None => "off".to_owned(),
+        Some(reason) => format!("off: {reason}"),
+    }
+}
+
+/// Whatever a rule counts that does not let pass.
+fn policing_drops(policing: &PolicingStatus) -> String {
+    let dropped = policing.counters.iter().filter(|(name, _)| !name.ends_with("_passed"));
+    let shown: Vec<String> = dropped.map(|(name, frames)| format!("{name} {frames}")).collect();
+    if shown.is_empty() { "-".to_owned() } else { shown.join(", ") }
 }
 
 fn paths(text: &mut String, paths: &[PathStatus]) {
@@ -196,6 +214,12 @@ mod tests {
             counters: [("hello_sent".to_owned(), 5), ("bad_checksum".to_owned(), 0)].into(),
             kernel_drops: 0,
             late: 0,
+            policing: PolicingStatus {
+                on: true,
+                reason: None,
+                known: 2,
+                counters: [("known_passed".to_owned(), 9), ("strangers_dropped".to_owned(), 5)].into(),
+            },
         };
         let text = show(&status);
         for part in [
@@ -206,10 +230,15 @@ mod tests {
             "  02:00:00:00:00:01  BEATING    2.1            10000       4.007          12\n",
             "never",
             "Counter:             hello_sent 5\n",
+            "Policing:            on, 2 addresses known\n",
+            "Policing_drops:      strangers_dropped 5\n",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }
         assert!(!text.contains("bad_checksum"), "{text}");
+        let off =
+            PolicingStatus { reason: Some("`nft` is not installed".into()), ..PolicingStatus::default() };
+        assert!(show(&Status { policing: off, ..status }).contains("Policing:            off: `nft`"));
     }
 
     #[test]

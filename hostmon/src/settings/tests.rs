@@ -15,6 +15,7 @@ fn the_shipped_sample_has_every_key_with_its_default() {
         "ethertype",
         "heartbeat_interval_ms",
         "log",
+        "policing_netns",
         "receive_buffer_bytes",
         "run_dir",
         "state_dir",
@@ -42,6 +43,7 @@ fn unknown_keys_and_bad_values_are_refused_with_their_name() {
         ("receive_buffer_bytes = 1000", "receive_buffer_bytes"),
         ("run_dir = \"run\"", "run_dir"),
         ("state_dir = \"\"", "state_dir"),
+        ("policing_netns = \"vios\"", "policing_netns"),
     ] {
         let error = parse(text).unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -1,0 +1,175 @@
+//! `hmmgr trunk` on real adapters with real rules, in a network namespace of each test's own.
+//!
+//! Each test runs itself again inside `unshare`, so it needs no root where the kernel allows user namespaces.
+// Helpers of a test file, which clippy does not take for tests.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use serde_json::Value;
+
+#[path = "trunk/host.rs"]
+mod host;
+
+use host::{Host, frame, ip, send};
+
+/// Tells which tests run inside a namespace, and makes them run there.
+macro_rules! host_test {
+    ($(#[$attribute:meta])* fn $name:ident($host:ident: &Host) $body:block) => {
+        #[test]
+        $(#[$attribute])*
+        fn $name() {
+            host::run(stringify!($name), |$host| $body);
+        }
+    };
+}
+
+const OURS: u16 = 0x88B5;
+
+host_test! {
+    fn made_once_repaired_and_taken_away_whole(host: &Host) {
+        let clean = host.state();
+        assert!(host.ok("create trunkA --mtu 9000").contains("<source dev='trunkA' mode='vepa'/>"));
+        let made = host.state();
+        for side in ["trunkA", "trunkA-hm"] {
+            let shown = ip(&format!("-d link show dev {side}"));
+            for part in ["mtu 9000", "NOARP", "UP", "addrgenmode none", "alias vmpulse trunk trunkA"] {
+                assert!(shown.contains(part), "{part} in {shown}");
+            }
+        }
+        assert_eq!(host.changes("create trunkA"), [""; 0]);
+        assert_eq!(host.state(), made, "a second time changes nothing");
+        host.ok("check trunkA");
+
+        let mac = ip("-br link show dev trunkA-hm");
+        ip("link set dev trunkA-hm down");
+        ip("link set dev trunkA mtu 1500");
+        host.nft("delete table netdev vmpulse-trunkA-hm");
+        let (code, said) = host.hmmgr("check");
+        assert_eq!((code, said.matches("trunkA: ").count()), (1, 4), "{said}");
+        assert_eq!(host.changes("create trunkA").len(), 3);
+        host.ok("check");
+        ip("link delete dev trunkA");
+        host.ok("create --all");
+        assert_eq!(ip("-br link show dev trunkA-hm"), mac, "made again it has the address it had");
+
+        host.ok("delete trunkA");
+        assert_eq!(host.state(), clean);
+        assert_eq!(host.hmmgr("delete trunkA").0, 1);
+    }
+}
+
+host_test! {
+    fn the_monitors_side_may_have_a_namespace_of_its_own(host: &Host) {
+        let clean = host.state();
+        let said = host.ok("create trunkA --netns vios");
+        assert!(said.contains("policing_netns"), "{said}");
+        host.ok("create trunkB --netns vios --policing off");
+        assert!(ip("-n vios -br link").contains("trunkA-hm") && !ip("-br link").contains("-hm"));
+        assert_eq!(host.changes("create trunkA"), [""; 0]);
+        host.ok("delete trunkA");
+        assert!(ip("netns list").contains("vios"), "trunkB is still in it");
+        host.ok("delete trunkB");
+        assert_eq!(host.state(), clean);
+    }
+}
+
+host_test! {
+    fn what_is_in_the_way_is_named_and_left(host: &Host) {
+        ip("link add name trunkA type veth peer name other");
+        let before = host.state();
+        let (code, said) = host.hmmgr("create trunkA");
+        assert!(code == 1 && said.contains("trunkA is taken by veth"), "{code}: {said}");
+        assert_eq!(host.state(), before, "nothing was made and nothing was kept");
+        assert!(host.hmmgr("create t --adapter nowhere").1.contains("no adapter nowhere"));
+        for (line, code) in [("create trunkB --mtu 12", 2), ("create much-too-long", 2), ("show trunkB", 1)] {
+            assert_eq!(host.hmmgr(line).0, code, "{line}");
+        }
+        host.ok("create trunkB");
+        assert_eq!(host.hmmgr("create trunkB --netns vios").0, 2);
+        ip("link add link trunkB name macvtap0 type macvtap mode vepa");
+        let (code, said) = host.hmmgr("delete trunkB");
+        assert!(code == 1 && said.contains("macvtap0"), "{said}");
+        host.ok("delete trunkB --force");
+        assert_eq!(host.state(), before);
+    }
+}
+
+host_test! {
+    fn strangers_take_nothing_from_those_who_are_known(host: &Host) {
+        host.ok("create trunkA --source-rate 10 --source-burst 100 --strangers-rate 10 --strangers-burst 100");
+        host.nft("add element netdev vmpulse-trunkA-hm known { 02:00:00:00:00:01, 02:00:00:00:00:02 }");
+        let invented = (0..5000_u16).map(|n| frame([2, 9, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]], &[], OURS));
+        send("trunkA", invented);
+        send("trunkA", (0..80).map(|_| frame([2, 0, 0, 0, 0, 1], &[], OURS)));
+        // Tagged or not, a source has one rate.
+        send("trunkA", (0..500).map(|_| frame([2, 0, 0, 0, 0, 2], &[0x81, 0, 0, 100], OURS)));
+        send("trunkA", (0..500).map(|_| frame([2, 0, 0, 0, 0, 2], &[], OURS)));
+        send("trunkA", (0..30).map(|_| frame([2, 0, 0, 0, 0, 1], &[], 0x0806)));
+        let count = |name: &str| host.shown("trunkA")["counters"][name].as_u64().unwrap();
+        let passed = count("known_passed");
+        assert_eq!(passed + count("known_dropped"), 1080);
+        assert!((80 + 100..1080 / 2).contains(&passed), "{passed}: all of the one, a burst of the other");
+        let strangers = count("strangers_passed");
+        assert!((100..2500).contains(&strangers), "{strangers}");
+        assert_eq!(strangers + count("strangers_dropped") + count("stranger_source_dropped"), 5000);
+        assert!(count("foreign_dropped") >= 30);
+
+        // Other limits make another table, in which those known are known from the first moment.
+        host.ok("create trunkA --source-burst 200");
+        assert_eq!(host.shown("trunkA")["known"], 2);
+    }
+}
+
+host_test! {
+    fn a_guests_own_port_lets_only_its_own_address_pass(host: &Host) {
+        host.ok("create trunkA --source-rate 10 --source-burst 100");
+        ip("link add link trunkA name macvtap0 address 02:00:00:00:00:07 type macvtap mode vepa");
+        ip("link set dev macvtap0 up");
+        host.ok("port sync trunkA");
+        assert_eq!(host.changes("port sync trunkA"), [""; 0]);
+        send("macvtap0", (0..50).map(|_| frame([2, 0, 0, 0, 0, 7], &[], OURS)));
+        send("macvtap0", (0..50).map(|_| frame([2, 0, 0, 0, 0, 8], &[], OURS)));
+        send("macvtap0", (0..500).map(|_| frame([2, 0, 0, 0, 0, 7], &[], OURS)));
+        let port = |host: &Host| host.shown("trunkA")["ports"][0].clone();
+        assert_eq!(port(host)["dropped_forged"], 50);
+        assert!(port(host)["dropped_over"].as_u64().unwrap() > 250);
+
+        // A tap's own address is not its guest's.
+        ip("link add name tap0 type veth peer name guest0");
+        assert_eq!(host.hmmgr("port add trunkA tap0").0, 2);
+        host.ok("port add trunkA tap0 --mac 02:00:00:00:00:09");
+        ip("link set dev tap0 up");
+        ip("link set dev guest0 up");
+        send("guest0", (0..20).map(|_| frame([2, 0, 0, 0, 0, 8], &[], OURS)));
+        // A little of the other end's own IPv6 may be among them.
+        assert!(host.shown("trunkA")["ports"][1]["dropped_forged"].as_u64().unwrap() >= 20);
+
+        ip("link delete dev macvtap0");
+        assert!(host.hmmgr("check").1.contains("macvtap0 is gone"));
+        assert_eq!(host.changes("port sync trunkA"), ["polices the port macvtap0 no more"]);
+        host.ok("port remove trunkA tap0");
+        host.ok("check");
+        let chains = host.nft("list table netdev vmpulse-trunkA-hm");
+        assert!(!chains.contains("port-"), "{chains}");
+    }
+}
+
+host_test! {
+    fn frames_from_outside_are_policed_before_the_monitor_hears_them(host: &Host) {
+        ip("link add name eth1 type veth peer name wire");
+        ip("link set dev eth1 up");
+        ip("link set dev wire up");
+        let before = host.state();
+        host.ok("create trunkA --adapter eth1 --source-rate 1 --source-burst 10");
+        assert_eq!(host.changes("create trunkA"), [""; 0]);
+        send("wire", (0..500).map(|_| frame([2, 0, 0, 0, 0, 1], &[], OURS)));
+        send("wire", (0..10).map(|_| frame([2, 0, 0, 0, 0, 1], &[], 0x0806)));
+        let shown = host.shown("trunkA");
+        let heard: Value = serde_json::from_str(&ip("-j -s link show dev trunkA-hm")).unwrap();
+        let heard = heard[0]["stats64"]["rx"]["packets"].as_u64().unwrap();
+        assert!((20..250).contains(&heard), "{heard}: ten frames of others', and a burst of ours");
+        assert!(shown["counters"]["stranger_source_dropped"].as_u64().unwrap() > 250, "{shown:#}");
+        assert_eq!(shown["libvirt_interface"], Value::Null);
+        host.ok("delete trunkA");
+        assert_eq!(host.state(), before);
+    }
+}

@@ -1,0 +1,156 @@
+//! A host of a test's own: its network namespace, its /run, its state folder.
+
+use std::ffi::OsStr;
+use std::os::fd::AsRawFd;
+use std::process::{Command, Output};
+
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket};
+use serde_json::Value;
+
+/// Set in the process that runs inside.
+const INSIDE: &str = "VMPULSE_TEST_INSIDE";
+/// What `hmmgr` ends with where the kernel cannot do what is needed.
+const UNAVAILABLE: i32 = 69;
+
+/// Runs `body` if we are inside, else the same test again inside.
+pub(crate) fn run(name: &str, body: impl FnOnce(&Host)) {
+    if std::env::var_os(INSIDE).is_some() {
+        sh("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
+        return body(&Host(tempfile::tempdir_in("/run").unwrap()));
+    }
+    let flags = match unshare_flags() {
+        Ok(flags) => flags,
+        Err(reason) => return eprintln!("SKIPPED {name}: no network namespaces here: {reason}"),
+    };
+    let program = std::env::current_exe().unwrap();
+    let words = [program.as_os_str(), OsStr::new(name), OsStr::new("--exact"), OsStr::new("--nocapture")];
+    let output = Command::new("unshare").arg(flags).args(words).env(INSIDE, "1").output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run unshare (package util-linux): {error}"));
+    let text = both(&output);
+    if text.contains("SKIPPED: this kernel") {
+        return eprintln!("SKIPPED {name}: {text}");
+    }
+    assert!(output.status.success() && text.contains("1 passed"), "inside the namespace:\n{text}");
+}
+
+/// As root without a user namespace, else with one.
+fn unshare_flags() -> Result<&'static str, String> {
+    let mut reasons = String::new();
+    for flags in ["-nm", "-Urnm"] {
+        match Command::new("unshare").args([flags, "true"]).output() {
+            Ok(output) if output.status.success() => return Ok(flags),
+            Ok(output) => reasons.push_str(&both(&output)),
+            Err(error) => panic!("cannot run unshare (package util-linux): {error}"),
+        }
+    }
+    Err(reasons)
+}
+
+fn both(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
+}
+
+fn sh(program: &str, words: &[&str]) -> String {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = Command::new(program).args(words).env("PATH", path).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+    assert!(output.status.success(), "{program} {words:?}: {}", both(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs one `ip` command.
+pub(crate) fn ip(line: &str) -> String {
+    sh("ip", &line.split(' ').collect::<Vec<_>>())
+}
+
+/// The host.
+pub(crate) struct Host(tempfile::TempDir);
+
+impl Host {
+    /// `hmmgr trunk` with these words: exit code and everything said.
+    pub(crate) fn hmmgr(&self, line: &str) -> (i32, String) {
+        let folder = self.0.path();
+        let settings = folder.join("hostmon.toml");
+        let text = format!(
+            "store = \"sqlite://{0}/h.db\"\nstate_dir = \"{0}/state\"\nrun_dir = \"{0}\"\n",
+            folder.display()
+        );
+        std::fs::write(&settings, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hmmgr"));
+        command.arg("trunk").args(line.split(' ')).env("VMPULSE_HOSTMON_SETTINGS", settings);
+        let output = command.output().unwrap();
+        let (code, said) = (output.status.code().unwrap(), both(&output));
+        if code == UNAVAILABLE && said.contains("this kernel") {
+            // Not a failure of ours; whoever started us says so.
+            println!("SKIPPED: this kernel: {said}");
+            std::process::exit(1);
+        }
+        (code, said)
+    }
+
+    /// The same, and it must end well.
+    pub(crate) fn ok(&self, line: &str) -> String {
+        let (code, said) = self.hmmgr(line);
+        assert_eq!(code, 0, "hmmgr trunk {line}: {said}");
+        said
+    }
+
+    /// What a command changed, by its JSON.
+    pub(crate) fn changes(&self, line: &str) -> Vec<String> {
+        let answer: Value = serde_json::from_str(&self.ok(&format!("{line} -o json"))).unwrap();
+        serde_json::from_value(answer["trunks"][0]["changes"].clone()).unwrap()
+    }
+
+    /// A trunk as it is shown.
+    pub(crate) fn shown(&self, name: &str) -> Value {
+        let answer: Value = serde_json::from_str(&self.ok(&format!("show {name} -o json"))).unwrap();
+        answer["trunks"][0].clone()
+    }
+
+    /// Runs one command of `nft`.
+    pub(crate) fn nft(&self, line: &str) -> String {
+        sh("nft", &[line])
+    }
+
+    /// Everything a trunk could leave behind.
+    pub(crate) fn state(&self) -> String {
+        let records = std::fs::read_dir(self.0.path().join("state/trunks")).into_iter().flatten();
+        let mut records: Vec<_> = records.map(|entry| entry.unwrap().file_name()).collect();
+        records.retain(|name| name != "lock");
+        let links = ip("-d link show");
+        let tables = self.nft("list tables");
+        format!("{records:?}\n{}\n{links}\n{tables}", ip("netns list"))
+    }
+}
+
+/// A frame of the shortest length to everybody; `tag` stands before its EtherType.
+pub(crate) fn frame(source: [u8; 6], tag: &[u8], ethertype: u16) -> Vec<u8> {
+    let mut frame = vec![0xFF; 6];
+    frame.extend(source);
+    frame.extend(tag);
+    frame.extend(ethertype.to_be_bytes());
+    frame.resize(60 + tag.len(), 0);
+    frame
+}
+
+/// Sends frames from an adapter as a guest could that sends what it likes. The rules may refuse them at once.
+pub(crate) fn send(adapter: &str, frames: impl Iterator<Item = Vec<u8>>) {
+    let address = address_of(adapter);
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    for frame in frames {
+        match sendto(socket.as_raw_fd(), &frame, &address, MsgFlags::empty()) {
+            Ok(_) | Err(Errno::ENOBUFS) => {}
+            Err(error) => panic!("cannot send from {adapter}: {error}"),
+        }
+    }
+}
+
+fn address_of(adapter: &str) -> LinkAddr {
+    let mut all = getifaddrs().unwrap().filter(|entry| entry.interface_name == adapter);
+    let links = |address: nix::sys::socket::SockaddrStorage| {
+        (address.family() == Some(AddressFamily::Packet)).then(|| *address.as_link_addr().unwrap())
+    };
+    all.find_map(|entry| links(entry.address?)).unwrap()
+}
