@@ -18,6 +18,8 @@ pub(super) enum Asked {
     Heartbeats { vm: VmUuid, interval_ms: Option<u32> },
     /// A request of the store.
     Request { tag: i64 },
+    /// `QUIET_OK`.
+    QuietAnswer,
 }
 
 impl Monitor {
@@ -39,6 +41,7 @@ impl Monitor {
             }
         }
         self.tell_registered(&roster.vms, &roster.visiting);
+        self.on_roster_quiets(now, roster.quiet);
         if !std::mem::replace(&mut self.roster_known, true) {
             self.on_first_roster(now);
         }
@@ -124,6 +127,7 @@ impl Monitor {
         self.watched.remove(&vm);
         self.asked_reports.remove(&vm);
         self.taken_reports.remove(&vm);
+        self.drop_quiet(vm);
     }
 
     fn unwatch(&mut self, vm: VmUuid) {
@@ -177,7 +181,7 @@ impl Monitor {
         match self.under_way.remove(&token) {
             Some(Asked::Heartbeats { vm, interval_ms }) => self.on_told(now, vm, interval_ms),
             Some(Asked::Request { tag }) => self.write(HostMonitorWrite::RequestDone { tag }),
-            None => {}
+            Some(Asked::QuietAnswer) | None => {}
         }
     }
 
@@ -192,7 +196,8 @@ impl Monitor {
             Some(Asked::Request { tag }) => {
                 self.requests.remove(&tag);
             }
-            None => {}
+            // A guest that is silent as it announced need not hear it; one that reconnects announces again.
+            Some(Asked::QuietAnswer) | None => {}
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::wildcard_enum_match_arm)]
 
 mod adversity;
+mod quiet;
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,7 @@ fn config() -> MonitorConfig {
         mac: TRUNK,
         vlan: None,
         heartbeat_interval_ms: 10_000,
+        quiet_max: Duration::from_secs(300),
         store_heartbeat: Duration::from_secs(30),
         seed: 1,
     }
