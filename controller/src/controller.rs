@@ -6,6 +6,7 @@
 
 mod fleet;
 mod hosts;
+mod quiet;
 mod vms;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,8 +5,10 @@
 pub mod block;
 pub mod log;
 
+use std::time::Duration;
+
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
-use vmpulse_store::{HostKey, NewEvent, Severity};
+use vmpulse_store::{HostKey, NewEvent, QUIET_BUDGET, Severity};
 
 use crate::fde::host::HostMonitorFailure;
 use crate::fde::vm::seconds;
@@ -49,6 +51,12 @@ pub enum EventKind {
     VmRecovered,
     /// A VM is STARTING for long.
     VmStartDelayed,
+    /// A guest announced to be silent.
+    VmQuietBegan,
+    /// An announced silence ended.
+    VmQuietEnded,
+    /// A guest wanted to announce more silence than it may.
+    VmQuietRefused,
     /// An application is RED.
     AppFailureDetected,
     /// A report of a guest cannot be read.
@@ -69,10 +77,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::VmFailureDetected,
         Self::VmRecovered,
         Self::VmStartDelayed,
+        Self::VmQuietBegan,
+        Self::VmQuietEnded,
+        Self::VmQuietRefused,
         Self::AppFailureDetected,
         Self::AppReportRejected,
         Self::ViosFailure,
@@ -86,11 +97,14 @@ impl EventKind {
     /// Name, severity, entity and message id. The id of a message never changes and is never used again.
     #[must_use]
     pub const fn entry(self) -> (&'static str, Severity, Entity, &'static str) {
-        use Severity::{Critical, Informational, Warning};
+        use Severity::{Critical, Informational, Maintenance, Warning};
         match self {
             Self::VmFailureDetected => ("VM_FAILURE_DETECTED", Critical, Entity::Vm, "0000-187"),
             Self::VmRecovered => ("VM_RECOVERED", Informational, Entity::Vm, "0000-188"),
             Self::VmStartDelayed => ("VM_START_DELAYED", Warning, Entity::Vm, "0000-189"),
+            Self::VmQuietBegan => ("VM_QUIET_BEGAN", Maintenance, Entity::Vm, "0000-205"),
+            Self::VmQuietEnded => ("VM_QUIET_ENDED", Maintenance, Entity::Vm, "0000-206"),
+            Self::VmQuietRefused => ("VM_QUIET_REFUSED", Warning, Entity::Vm, "0000-207"),
             Self::AppFailureDetected => ("APP_FAILURE_DETECTED", Critical, Entity::App, "0000-190"),
             Self::AppReportRejected => ("APP_REPORT_REJECTED", Warning, Entity::Vm, "0000-191"),
             Self::ViosFailure => ("VIOS_FAILURE", Critical, Entity::Vios, "0000-192"),
@@ -139,6 +153,11 @@ pub mod incident {
     #[must_use]
     pub fn vm_starting(vm: VmUuid) -> String {
         format!("vm-starting:{vm}")
+    }
+    /// Of a VM's announced silences. It is never open: the store itself sees to it that each is told once.
+    #[must_use]
+    pub fn vm_quiet(vm: VmUuid) -> String {
+        format!("vm-quiet:{vm}")
     }
     /// Of an application that is RED.
     #[must_use]
@@ -221,6 +240,53 @@ pub fn vm_start_delayed(vm: VmName<'_>, age_s: u64) -> NewEvent {
         vm.name
     );
     EventKind::VmStartDelayed.event(incident::vm_starting(vm.vm), &vm.resource(), &text)
+}
+
+/// VM_QUIET_BEGAN.
+#[must_use]
+pub fn vm_quiet_began(vm: VmName<'_>, granted: Duration, reason: &str) -> NewEvent {
+    let text = format!(
+        "VM: {} announced to be silent for up to {}: {}. Until then its silence is not counted.",
+        vm.name,
+        duration(granted),
+        given(reason)
+    );
+    EventKind::VmQuietBegan.event(incident::vm_quiet(vm.vm), &vm.resource(), &text)
+}
+
+/// VM_QUIET_ENDED.
+#[must_use]
+pub fn vm_quiet_ended(vm: VmName<'_>, by_guest: bool, lasted: Duration, reason: &str) -> NewEvent {
+    let how = if by_guest { "was ended by the guest" } else { "ran out" };
+    let text = format!(
+        "VM: the announced silence of {} {how} after {}: {}. Its silence counts again.",
+        vm.name,
+        duration(lasted),
+        given(reason)
+    );
+    EventKind::VmQuietEnded.event(incident::vm_quiet(vm.vm), &vm.resource(), &text)
+}
+
+/// VM_QUIET_REFUSED.
+#[must_use]
+pub fn vm_quiet_refused(vm: VmName<'_>, asked: Duration, reason: &str) -> NewEvent {
+    let text = format!(
+        "VM: {} wanted to be silent for {}: {}. It was refused, because it has had its {} of the last hour: its silence \
+         counts.",
+        vm.name,
+        duration(asked),
+        given(reason),
+        duration(QUIET_BUDGET)
+    );
+    EventKind::VmQuietRefused.event(incident::vm_quiet(vm.vm), &vm.resource(), &text)
+}
+
+fn duration(duration: Duration) -> String {
+    format!("{} seconds", seconds(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn given(reason: &str) -> &str {
+    if reason.is_empty() { "no reason was given" } else { reason }
 }
 
 /// APP_FAILURE_DETECTED.
@@ -383,7 +449,9 @@ mod tests {
 
     #[test]
     fn a_name_cannot_break_out_of_its_line() {
-        let event = vm_recovered(vm("a\n-----EVENT END-----\x1b[2J"));
-        assert!(!event.resource.chars().chain(event.description.chars()).any(char::is_control));
+        let hostile = "a\n-----EVENT END-----\x1b[2J";
+        for event in [vm_recovered(vm(hostile)), vm_quiet_began(vm("a"), Duration::from_secs(1), hostile)] {
+            assert!(!event.resource.chars().chain(event.description.chars()).any(char::is_control));
+        }
     }
 }

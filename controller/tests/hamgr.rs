@@ -288,3 +288,33 @@ fn an_event_that_does_not_exist_is_no_event_that_did_not_happen() {
     assert!(text.contains("VM_FAIL"), "{text}");
     assert!(!bench.shown("query event VM_FAILURE_DETECTED").contains("Event:"));
 }
+
+#[test]
+fn query_vm_of_one_that_announced_its_silence() {
+    let mut bench = silent();
+    let (asked, reason) = (Duration::from_secs(60), "backup".to_owned());
+    bench.write(left(), HostMonitorWrite::QuietAsked { vm: vm(), asked, age: Duration::ZERO, reason });
+    bench.advance(10);
+    bench.poll();
+    assert_eq!(
+        bench.shown("query vm vmraix1"),
+        "Name:                vmraix1\n\
+         UUID:                61BE20F0-09A8-4753-B5E5-564F8A545ED5\n\
+         Host:                8408-E8E-212424W\n\
+         VM_failure_detection_speed:    normal\n\
+         Heartbeating_with:   none\n\
+         VM_status:           NO_OPERATION_IN_PROGRESS\n\
+         Version_conflict:    No\n\
+         Last_response:       announced silence\n\
+         Restart_phase:       announced silence until 2026-11-21 08:01:30 UTC: backup\n\
+         HA_monitor_state:    STARTED\n"
+    );
+    let verbose = bench.shown("-v query vm vmraix1");
+    assert!(verbose.contains("trunk0 with 52:54:00:00:00:01: announced silence, version 2.1\n"), "{verbose}");
+    let answer: serde_json::Value = serde_json::from_str(&bench.shown("q vm -o json")).unwrap();
+    assert_eq!(answer[0]["announced_silence"]["until"], "2026-11-21T08:01:30Z");
+    assert_eq!(answer[0]["announced_silence"]["reason"], "backup");
+    assert_eq!(answer[0]["last_response"]["known"], "announced");
+    bench.write(right(), HostMonitorWrite::QuietEnded { vm: vm(), age: Duration::ZERO });
+    assert!(bench.shown("query vm vmraix1").contains("Last_response:       60 seconds\n"));
+}

@@ -149,10 +149,13 @@ impl Driver {
 
     fn on_reply(&mut self, now: Instant, reply: Option<Reply>) {
         match reply {
-            Some(Reply::Stored { up_to }) => {
+            Some(Reply::Stored { up_to, quiets }) => {
                 self.committed = up_to;
                 self.monitor.handle_input(now, Input::StoreReachable(true));
                 self.monitor.handle_input(now, Input::Stored { up_to });
+                for answer in quiets {
+                    self.monitor.handle_input(now, Input::Quiet(answer));
+                }
             }
             Some(Reply::Roster(roster)) => {
                 self.monitor.handle_input(now, Input::StoreReachable(true));

@@ -6,6 +6,7 @@
 
 mod guests;
 mod notes;
+mod quiet;
 mod reports;
 mod roster;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use vmpulse_protocol::id::{Incarnation, VmUuid};
 use vmpulse_protocol::path::{HmIdentity, Token};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
-    HostMonitorStart, HostMonitorWrite, MonitorMode, NodeState, REASON_NODE_SHUTDOWN, Roster,
+    HostMonitorStart, HostMonitorWrite, MonitorMode, NodeState, QuietAnswer, REASON_NODE_SHUTDOWN, Roster,
 };
 
 use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
@@ -29,6 +30,8 @@ use crate::tracker::{Doubt, Edge, Tracker};
 use guests::Watched;
 pub use notes::Note;
 use notes::Reported;
+pub use quiet::QuietView;
+use quiet::Quiets;
 use roster::Asked;
 
 /// Hellos after the start, then every [`HELLO_PERIOD`].
@@ -55,6 +58,8 @@ pub struct MonitorConfig {
     pub vlan: Option<u16>,
     /// Interval for VMs that have none of their own.
     pub heartbeat_interval_ms: u32,
+    /// Longest silence that a guest may announce at once.
+    pub quiet_max: Duration,
     /// Interval of its own heartbeat to the store.
     pub store_heartbeat: Duration,
     /// Different at each start.
@@ -88,6 +93,8 @@ pub enum Input<'a> {
         /// The number.
         up_to: u64,
     },
+    /// The store's answer to a guest's `QUIET`; said after [`Input::Stored`] of its write.
+    Quiet(QuietAnswer),
     /// The store cannot be written (false), or can again (true).
     StoreReachable(bool),
     /// The kernel dropped this many frames more.
@@ -151,6 +158,7 @@ pub struct Monitor {
     /// The report that each VM was asked for, and the one it was told is taken.
     asked_reports: HashMap<VmUuid, i64>,
     taken_reports: HashMap<VmUuid, i64>,
+    quiets: Quiets,
     reported: Reported,
     hellos: usize,
     next_hello: Instant,
@@ -191,6 +199,7 @@ impl Monitor {
             undecided: HashMap::new(),
             asked_reports: HashMap::new(),
             taken_reports: HashMap::new(),
+            quiets: Quiets::default(),
             reported: Reported::default(),
             hellos: 0,
             next_hello: now,
@@ -218,6 +227,7 @@ impl Monitor {
             Input::Roster(roster) => self.on_roster(now, roster),
             Input::Keys(keys) => self.sessions.handle_keys(now, keys),
             Input::Stored { up_to } => self.on_stored(now, up_to),
+            Input::Quiet(answer) => self.on_quiet_answer(now, answer),
             Input::StoreReachable(reachable) => self.on_store_reachable(reachable),
             Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
             Input::Behind => self.tracker.handle_doubt(now, Doubt::Behind),
@@ -250,6 +260,7 @@ impl Monitor {
             self.write(HostMonitorWrite::Heartbeat);
         }
         self.sessions.handle_timeout(now);
+        self.end_quiets(now);
         if self.adapter_down {
             self.tracker.handle_doubt(now, Doubt::AdapterDown);
         }
@@ -261,7 +272,7 @@ impl Monitor {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let own = [Some(self.next_hello), Some(self.next_store_heartbeat)];
+        let own = [Some(self.next_hello), Some(self.next_store_heartbeat), self.quiets.poll_timeout()];
         own.into_iter().chain([self.sessions.poll_timeout(), self.tracker.poll_timeout()]).flatten().min()
     }
 
@@ -282,10 +293,16 @@ impl Monitor {
             beating: self.tracker.is_beating(session.vm),
             watched: self.tracker.is_watched(session.vm),
             missing: self.tracker.is_missing(session.vm),
+            quiet: self.quiets.is_in_force(session.vm),
             silence: self.tracker.silence(now, session.vm),
             interval_ms: self.watched.get(&session.vm).and_then(|watched| watched.told).flatten(),
             session,
         })
+    }
+
+    /// Every announced silence in force.
+    pub fn quiets(&self, now: Instant) -> impl Iterator<Item = QuietView> {
+        self.quiets.views(now)
     }
 
     /// Whether it can hear its trunk: its adapter is up, and not too much was lost.
@@ -472,6 +489,8 @@ pub struct PathView {
     pub beating: bool,
     /// Whether it is MISSING.
     pub missing: bool,
+    /// Whether the VM announced to be silent.
+    pub quiet: bool,
     /// Since its last heartbeat, if it is watched.
     pub silence: Option<Duration>,
     /// Interval that the guest was told.

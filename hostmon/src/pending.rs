@@ -133,7 +133,9 @@ impl Pending {
 /// The VM whose path a newer edge makes an older one pointless. A path's opening is no edge: it also ends a suspension.
 fn edge_of(write: &HostMonitorWrite) -> Option<VmUuid> {
     match write {
-        HostMonitorWrite::PathDetected { vm } | HostMonitorWrite::PathMissing { vm, .. } => Some(*vm),
+        HostMonitorWrite::PathDetected { vm }
+        | HostMonitorWrite::PathMissing { vm, .. }
+        | HostMonitorWrite::PathQuiet { vm } => Some(*vm),
         HostMonitorWrite::Started(_)
         | HostMonitorWrite::Heartbeat
         | HostMonitorWrite::NodeChanged { .. }
@@ -143,6 +145,9 @@ fn edge_of(write: &HostMonitorWrite) -> Option<VmUuid> {
         | HostMonitorWrite::PathForgotten { .. }
         | HostMonitorWrite::Suspended { .. }
         | HostMonitorWrite::Resumed { .. }
+        | HostMonitorWrite::QuietAsked { .. }
+        | HostMonitorWrite::QuietEnded { .. }
+        | HostMonitorWrite::QuietOver { .. }
         | HostMonitorWrite::Doorbell { .. }
         | HostMonitorWrite::Report { .. }
         | HostMonitorWrite::ReportCleared { .. }
@@ -163,7 +168,11 @@ const fn is_remark(write: &HostMonitorWrite) -> bool {
 
 fn aged(write: &HostMonitorWrite, waited: Duration) -> HostMonitorWrite {
     let mut write = write.clone();
-    if let HostMonitorWrite::PathMissing { age, .. } = &mut write {
+    if let HostMonitorWrite::PathMissing { age, .. }
+    | HostMonitorWrite::QuietAsked { age, .. }
+    | HostMonitorWrite::QuietEnded { age, .. }
+    | HostMonitorWrite::QuietOver { age, .. } = &mut write
+    {
         *age = age.saturating_add(waited);
     }
     write
@@ -196,6 +205,22 @@ mod tests {
         assert_eq!(batch, [missing(1, 29)]);
         pending.committed();
         assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn what_a_guest_said_of_its_silence_ages_too_and_is_never_dropped() {
+        let (vm, reason) = (vm(1), "backup".to_owned());
+        let said = |age| {
+            let age = Duration::from_secs(age);
+            let asked = Duration::from_secs(60);
+            let ended = HostMonitorWrite::QuietEnded { vm, age };
+            let over = HostMonitorWrite::QuietOver { vm, sequence: 7, age };
+            [HostMonitorWrite::QuietAsked { vm, asked, age, reason: reason.clone() }, ended, over]
+        };
+        let mut pending = Pending::default();
+        said(0).into_iter().chain(said(0)).for_each(|write| push(&mut pending, 1, write));
+        let (_, batch) = pending.batch(Instant::from_millis(3000)).unwrap();
+        assert_eq!(batch, [said(2), said(2)].concat());
     }
 
     #[test]

@@ -29,6 +29,9 @@ const MAX_ADAPTER_NAME: usize = 15;
 /// What the protocol allows for a heartbeat interval, in milliseconds.
 const INTERVAL_MS: std::ops::RangeInclusive<u32> = 100..=60_000;
 
+/// Longest announced silence: from none at all to all that a guest is granted in an hour.
+const QUIET_MAX_MS: std::ops::RangeInclusive<u32> = 0..=600_000;
+
 /// From a few hundred frames to more than the largest trunk sends while a host is stopped for a minute.
 const RECEIVE_BUFFER_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=256 * 1024 * 1024;
 
@@ -53,6 +56,8 @@ pub struct Settings {
     pub vlan: u16,
     /// Interval of guests' heartbeats where a VM has none of its own.
     pub heartbeat_interval_ms: u32,
+    /// Longest silence that a guest may announce at once; 0: none.
+    pub quiet_max_ms: u32,
     /// Interval of this host monitor's own heartbeat to the store.
     pub store_heartbeat_interval_ms: u32,
     /// Receive buffer of the trunk's socket.
@@ -74,6 +79,7 @@ impl Default for Settings {
             ethertype: 0x88B5,
             vlan: 0,
             heartbeat_interval_ms: 10_000,
+            quiet_max_ms: 300_000,
             store_heartbeat_interval_ms: 30_000,
             receive_buffer_bytes: 8 * 1024 * 1024,
             policing_netns: PathBuf::new(),
@@ -186,6 +192,12 @@ impl Settings {
         Duration::from_millis(self.heartbeat_interval_ms.into())
     }
 
+    /// Longest silence that a guest may announce at once.
+    #[must_use]
+    pub fn quiet_max(&self) -> Duration {
+        Duration::from_millis(self.quiet_max_ms.into())
+    }
+
     /// Interval of this host monitor's own heartbeat to the store.
     #[must_use]
     pub fn store_heartbeat_interval(&self) -> Duration {
@@ -198,16 +210,19 @@ fn uuid_or_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HostMonito
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }
 
+fn within(key: &'static str, value: u32, allowed: &std::ops::RangeInclusive<u32>) -> Option<Fault> {
+    let problem = || format!("{value} is not in {} to {}", allowed.start(), allowed.end());
+    (!allowed.contains(&value)).then(|| (key, problem()))
+}
+
 impl Checked for Settings {
     fn first_fault(&self) -> Option<Fault> {
-        let interval = |key, value: u32| {
-            let problem = || format!("{value} is not in {} to {}", INTERVAL_MS.start(), INTERVAL_MS.end());
-            (!INTERVAL_MS.contains(&value)).then(|| (key, problem()))
-        };
+        let interval = |key, value: u32| within(key, value, &INTERVAL_MS);
         self.trunk_fault()
             .or_else(|| self.wire_fault())
             .or_else(|| interval("heartbeat_interval_ms", self.heartbeat_interval_ms))
             .or_else(|| interval("store_heartbeat_interval_ms", self.store_heartbeat_interval_ms))
+            .or_else(|| within("quiet_max_ms", self.quiet_max_ms, &QUIET_MAX_MS))
             .or_else(|| self.place_fault())
     }
 }

@@ -44,6 +44,8 @@ pub struct Status {
     pub spool: u64,
     /// Its guests, by VM.
     pub paths: Vec<PathStatus>,
+    /// Announced silences in force, by VM; also of guests that have no open path now.
+    pub quiet: Vec<QuietStatus>,
     /// What it counts, by name.
     pub counters: BTreeMap<String, u64>,
     /// Frames that the kernel dropped because the receive buffer was full.
@@ -53,6 +55,17 @@ pub struct Status {
     /// What the kernel drops before it gets here.
     #[serde(default)]
     pub policing: PolicingStatus,
+}
+
+/// An announced silence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuietStatus {
+    /// Which VM.
+    pub vm: String,
+    /// How much longer.
+    pub left_ms: u64,
+    /// Why, in the guest's words.
+    pub reason: String,
 }
 
 /// One guest's path.

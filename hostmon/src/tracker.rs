@@ -14,6 +14,8 @@
 //! Before anybody is accused the tracker doubts itself: while its own loop was late, its socket lost frames or
 //! its adapter was down within the last interval, it waits one interval more. After three such intervals in a row
 //! the trunk is *blind*, which is said once, and nobody is accused until an interval was clean.
+//!
+//! A VM that announced its silence is not MISSING before that is over and 1.9 intervals more have passed.
 
 mod common;
 mod doubt;
@@ -90,7 +92,11 @@ impl Watch {
     }
 
     fn deadline(&self) -> Instant {
-        self.silent_from + self.interval.saturating_mul(MISSING_AFTER_TENTHS) / 10 + self.grace
+        self.silent_from + self.allowed() + self.grace
+    }
+
+    fn allowed(&self) -> Duration {
+        self.interval.saturating_mul(MISSING_AFTER_TENTHS) / 10
     }
 }
 
@@ -109,6 +115,8 @@ pub struct Tracker {
     doubts: Doubts,
     recent: RecentEdges,
     beating: usize,
+    /// Until when VMs announced to be silent, as long as that matters: the few that did.
+    quiet: HashMap<VmUuid, Instant>,
     /// Judgements that wait.
     deferral: Option<Deferral>,
     blind: bool,
@@ -125,6 +133,7 @@ impl Tracker {
             doubts: Doubts::default(),
             recent: RecentEdges::default(),
             beating: 0,
+            quiet: HashMap::new(),
             deferral: None,
             blind: false,
             edges: std::collections::VecDeque::new(),
@@ -207,12 +216,32 @@ impl Tracker {
         self.edges.push_back(Edge::Detected { vm });
     }
 
+    /// The VM announced to be silent until `until`; or not beyond it, if that is earlier than it said before. Silence
+    /// counts again from there; what is MISSING is not, until it has lasted for 1.9 intervals more.
+    pub fn handle_quiet(&mut self, now: Instant, vm: VmUuid, until: Instant) {
+        self.quiet.insert(vm, until);
+        let missing = |watch: &&mut Watch| watch.state == State::Missing && until > now;
+        if let Some(watch) = self.watches.get_mut(&vm).filter(missing) {
+            watch.state = State::Waiting;
+            self.schedule.push(now + watch.allowed(), vm);
+            self.recent.forget(vm);
+        }
+    }
+
+    /// The VM's announced silence is over. Of a VM that is watched it is remembered until it beats or is MISSING.
+    pub fn handle_quiet_over(&mut self, vm: VmUuid) {
+        if !self.watches.contains_key(&vm) {
+            self.quiet.remove(&vm);
+        }
+    }
+
     /// The VM is not monitored any more.
     pub fn forget(&mut self, vm: VmUuid) {
         if self.watches.remove(&vm).is_some_and(|watch| watch.state == State::Beating) {
             self.beating = self.beating.saturating_sub(1);
         }
         self.recent.forget(vm);
+        self.quiet.remove(&vm);
     }
 
     /// The monitor itself may have missed heartbeats up to `now`.
@@ -289,7 +318,16 @@ impl Tracker {
         }
         let deadline = watch.deadline();
         if deadline > now {
+            if self.quiet.get(&vm).is_some_and(|over| *over <= watch.silent_from) {
+                self.quiet.remove(&vm);
+            }
             return self.schedule.push(deadline, vm);
+        }
+        if let Some(until) =
+            self.quiet.get(&vm).map(|over| *over + watch.allowed()).filter(|until| *until > now)
+        {
+            // Looked at as often as any other: it may be ended before its time.
+            return self.schedule.push(until.min(now + watch.allowed()), vm);
         }
         if let Some((again, doubt)) = self.doubts.defer(now, watch.interval) {
             let interval = watch.interval;
@@ -300,6 +338,7 @@ impl Tracker {
             self.beating = self.beating.saturating_sub(1);
         }
         watch.state = State::Missing;
+        self.quiet.remove(&vm);
         let (age, interval) = (now.since(watch.silent_from), watch.interval);
         self.accuse(now, vm, age, interval);
     }

@@ -171,6 +171,7 @@ fn running() -> Status {
             last_heartbeat_age_ms: Some(412),
             heartbeats: 7,
         }],
+        quiet: vec![],
         counters: [("heartbeats".to_owned(), 7)].into(),
         kernel_drops: 0,
         late: 0,

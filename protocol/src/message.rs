@@ -18,6 +18,10 @@ pub const HEARTBEAT_INTERVAL_MS: core::ops::RangeInclusive<u32> = 100..=60_000;
 /// Interval of a `START_HB` that names none, in milliseconds.
 pub const DEFAULT_HEARTBEAT_INTERVAL_MS: u32 = 10_000;
 
+/// Longest reason of a `QUIET`, in bytes: a sentence for people, and with it the message fits one packet whatever the
+/// adapter's MTU (an urgent message is a single packet).
+pub const QUIET_REASON_MAXIMUM: usize = 128;
+
 /// What a doorbell says has changed; bits add up while it is pending.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Doorbell(pub u32);
@@ -85,6 +89,19 @@ pub enum Message<'a> {
     Suspend,
     /// `RESUME`.
     Resume,
+    /// `QUIET:<ms>:<reason>`, 2.1: heartbeats may stop for that long. `QUIET:0` ends it.
+    Quiet {
+        /// Milliseconds; 0 ends an announced silence.
+        ms: u32,
+        /// Why, for people: printable ASCII, at most [`QUIET_REASON_MAXIMUM`] bytes, possibly none. It is the rest of
+        /// the message, so it may contain colons.
+        reason: &'a str,
+    },
+    /// `QUIET_OK:<ms>`, 2.1: the answer to a `QUIET`.
+    QuietOk {
+        /// Milliseconds granted, counted from the arrival of the `QUIET`; 0 if it was ended or is refused.
+        ms: u32,
+    },
     /// `DBELL:0x<hex>`.
     Doorbell(Doorbell),
     /// `PMSG_REQ:<tag>:<what>`.
@@ -131,6 +148,8 @@ impl<'a> Message<'a> {
         let (word, rest) = split(payload)?;
         match word {
             b"START_HB" => start_heartbeat(rest),
+            b"QUIET" => quiet(rest),
+            b"QUIET_OK" => Some(Self::QuietOk { ms: number(rest)? }),
             b"DBELL" => doorbell(rest),
             b"PMSG_REQ" => {
                 let (tag, what) = split(rest)?;
@@ -159,6 +178,9 @@ impl<'a> Message<'a> {
             Self::Shutdown(Shutdown::Os) => b"SHDN:OS".to_vec(),
             Self::Suspend => b"SUSPEND".to_vec(),
             Self::Resume => b"RESUME".to_vec(),
+            Self::Quiet { ms, reason: "" } => format!("QUIET:{ms}").into_bytes(),
+            Self::Quiet { ms, reason } => format!("QUIET:{ms}:{reason}").into_bytes(),
+            Self::QuietOk { ms } => format!("QUIET_OK:{ms}").into_bytes(),
             Self::Doorbell(bits) => format!("DBELL:{:#x}", bits.0).into_bytes(),
             Self::ReportRequest { tag, what } => format!("PMSG_REQ:{tag}:{what}").into_bytes(),
             Self::Report { tag, xml } => {
@@ -174,8 +196,15 @@ impl<'a> Message<'a> {
     /// Whether it goes in the urgent sequence.
     #[must_use]
     pub const fn is_urgent(&self) -> bool {
-        matches!(self, Self::Heartbeat { .. } | Self::Shutdown(_))
+        matches!(self, Self::Heartbeat { .. } | Self::Shutdown(_) | Self::Quiet { .. })
     }
+}
+
+/// Whether a `QUIET` may carry this reason.
+#[must_use]
+pub fn is_quiet_reason(text: &str) -> bool {
+    let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    text.len() <= QUIET_REASON_MAXIMUM && text.bytes().all(printable)
 }
 
 fn split(payload: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -198,6 +227,16 @@ fn start_heartbeat(arguments: &[u8]) -> Option<Message<'_>> {
 
 fn decimal(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn quiet(arguments: &[u8]) -> Option<Message<'_>> {
+    let (ms, reason) = split(arguments).unwrap_or((arguments, b""));
+    let reason = core::str::from_utf8(reason).ok().filter(|reason| is_quiet_reason(reason))?;
+    Some(Message::Quiet { ms: number(ms)?, reason })
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    decimal(core::str::from_utf8(text).ok()?)
 }
 
 fn doorbell(bits: &[u8]) -> Option<Message<'_>> {
@@ -226,6 +265,11 @@ mod tests {
             ),
             ("PMSG_RSP:7:<a:b/>", Message::Report { tag: 7, xml: b"<a:b/>" }),
             ("CLEAR_DB:7", Message::ReportClear { tag: 7 }),
+            ("QUIET:60000:fs freeze", Message::Quiet { ms: 60_000, reason: "fs freeze" }),
+            ("QUIET:1:at 03:00: backup", Message::Quiet { ms: 1, reason: "at 03:00: backup" }),
+            ("QUIET:4294967295", Message::Quiet { ms: u32::MAX, reason: "" }),
+            ("QUIET:0", Message::Quiet { ms: 0, reason: "" }),
+            ("QUIET_OK:60000", Message::QuietOk { ms: 60_000 }),
         ] {
             assert_eq!(Message::parse(text.as_bytes()), Some(message), "{text}");
             assert_eq!(message.encode(), text.as_bytes());
@@ -254,14 +298,38 @@ mod tests {
             "PMSG_REQ:1",
             "SHDN:",
             "SUSPEND:",
+            "QUIET",
+            "QUIET:",
+            "QUIET::why",
+            "QUIET:+1:why",
+            "QUIET:-1:why",
+            "QUIET:4294967296:why",
+            "QUIET:1:tab\tin it",
+            "QUIET:1:umlaut \u{e4}",
+            "QUIET_OK",
+            "QUIET_OK:",
+            "QUIET_OK:1:",
         ] {
             assert_eq!(Message::parse(text.as_bytes()), None, "{text:?}");
         }
     }
 
+    #[test]
+    fn a_reason_has_a_bound_and_fits_one_packet_of_the_smallest_mtu() {
+        let longest = "x".repeat(QUIET_REASON_MAXIMUM);
+        let quiet = Message::Quiet { ms: u32::MAX, reason: &longest };
+        let bytes = quiet.encode();
+        assert_eq!(Message::parse(&bytes), Some(quiet));
+        assert!(quiet.is_urgent() && !Message::QuietOk { ms: 1 }.is_urgent());
+        // 576 is the least that any IP network carries; nobody runs a smaller Ethernet.
+        assert!(bytes.len() <= crate::wire::payload_capacity(576), "{}", bytes.len());
+        let longer = [bytes.as_slice(), b"x"].concat();
+        assert_eq!(Message::parse(&longer), None);
+    }
+
     proptest! {
         #[test]
-        fn what_parses_encodes_to_what_parses_alike(payload in "(HB:G?|(START_HB|DBELL|GMSG|PMSG_RSP|PMSG_REQ):[-a-z0-9=:x]{0,12})") {
+        fn what_parses_encodes_to_what_parses_alike(payload in "(HB:G?|(START_HB|DBELL|GMSG|PMSG_RSP|PMSG_REQ|QUIET|QUIET_OK):[-a-z0-9=:x]{0,12})") {
             if let Some(message) = Message::parse(payload.as_bytes()) {
                 let again = message.encode();
                 prop_assert_eq!(Message::parse(&again), Some(message));

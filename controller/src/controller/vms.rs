@@ -40,6 +40,7 @@ impl Controller {
         self.refresh_fleet(store, answered)?;
         let (decisions, left_over) = self.judge(store, &answer, answered)?;
         self.tell_delayed_starts(store, answer.now, answered)?;
+        self.tell_quiets(store)?;
         let doorbells = self.take_in(store, &answer)?;
         let pending = self.reports(store, clock())?;
         let due = next_due(&decisions);
@@ -97,12 +98,20 @@ impl Controller {
     }
 
     fn case(&self, view: &VmView, missed: Option<&MissedHeartbeats>, at: StoreTime, now: Instant) -> VmCase {
+        // Whether it is over is told by the host monitors: without one that is known nothing is.
+        let announced = view.quiet.is_some() && view.paths.iter().any(|path| path.known);
+        let mut hb_offset_ms = 0;
         let silence = match missed {
-            Some(missed) => Silence::Silent {
-                youngest_ms: milliseconds(self.guard.bound(self.youngest(view, missed, now), now)),
-                oldest_ms: milliseconds(self.guard.bound(missed.oldest, now)),
-                common: missed.common,
-            },
+            _ if announced => Silence::Announced,
+            Some(missed) => {
+                let youngest = self.guard.bound(self.youngest(view, missed, now), now);
+                hb_offset_ms = milliseconds(youngest.saturating_sub(self.counted(view, youngest, at, now)));
+                Silence::Silent {
+                    youngest_ms: milliseconds(youngest),
+                    oldest_ms: milliseconds(self.guard.bound(missed.oldest, now)),
+                    common: missed.common,
+                }
+            }
             None if view.paths.is_empty() => Silence::NoPath,
             None if view.paths.iter().any(|path| path.known && path.missed.is_none()) => Silence::Heard,
             None => Silence::Unknown,
@@ -114,7 +123,7 @@ impl Controller {
             suspended: view.suspended,
             agent_seen: view.agent_seen_at.is_some(),
             silence,
-            hb_offset_ms: 0,
+            hb_offset_ms,
             detection: Detection::of(&self.memory.fleet.system, &view.settings),
             at,
         }
@@ -128,6 +137,12 @@ impl Controller {
         let lost_for =
             beat_when_last_known.filter_map(|path| self.memory.hosts.silent_for(path.host_monitor, now));
         lost_for.fold(missed.youngest, Duration::min)
+    }
+
+    /// What of a silence counts: nothing before the end of the VM's last announced silence.
+    fn counted(&self, view: &VmView, silent: Duration, at: StoreTime, now: Instant) -> Duration {
+        let over_for = view.quiet_ended_at.map(|ended| self.guard.bound(at.since(ended), now));
+        over_for.map_or(silent, |over_for| silent.min(over_for))
     }
 
     fn phase_of(&self, vm: VmUuid) -> &str {
@@ -172,6 +187,7 @@ impl Controller {
                     Verdict::NotEligible { .. }
                     | Verdict::Unknown
                     | Verdict::Heard
+                    | Verdict::Announced
                     | Verdict::Waiting { .. } => case.detection.vmfdt_ms.value,
                 };
                 let vmfdt_ms = case.detection.vmfdt_ms.value;
@@ -276,7 +292,11 @@ fn next_due(decisions: &[Decision]) -> Option<Duration> {
         Verdict::Waiting { counted_ms } => {
             Some(Duration::from_millis(decision.case.detection.vmfdt_ms.value.saturating_sub(counted_ms)))
         }
-        Verdict::NotEligible { .. } | Verdict::Unknown | Verdict::Heard | Verdict::Failed { .. } => None,
+        Verdict::NotEligible { .. }
+        | Verdict::Unknown
+        | Verdict::Heard
+        | Verdict::Announced
+        | Verdict::Failed { .. } => None,
     };
     decisions.iter().filter_map(due).min()
 }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! In FAILED a silence that looks shorter than VMFDT (the VM was heard for a moment between two polls, the age may not
-//! be believed, VMFDT was raised) and an unknown one change nothing: it is the same incident until the VM is heard.
+//! be believed, VMFDT was raised), an announced one and an unknown one change nothing: it is the same incident until the VM is heard.
 
 use super::vm::{Decision, Silence, Verdict};
 
@@ -86,7 +86,9 @@ pub fn steps(phase: &str, decision: &Decision) -> Vec<Step> {
 
 fn from_calm(decision: &Decision) -> Vec<Step> {
     match decision.verdict {
-        Verdict::NotEligible { .. } | Verdict::Heard => vec![Step::Phase(String::new())],
+        Verdict::NotEligible { .. } | Verdict::Heard | Verdict::Announced => {
+            vec![Step::Phase(String::new())]
+        }
         Verdict::Unknown if decision.case.silence == Silence::NoPath => vec![Step::Phase(String::new())],
         Verdict::Unknown | Verdict::Waiting { .. } => vec![Step::Phase(decision.rationale())],
         // An incident still open here is of a VM that was removed meanwhile.
@@ -102,7 +104,7 @@ fn from_calm(decision: &Decision) -> Vec<Step> {
 fn from_failed(decision: &Decision) -> Vec<Step> {
     match decision.verdict {
         Verdict::NotEligible { .. } => vec![Step::CloseFailure, Step::Phase(String::new())],
-        Verdict::Unknown | Verdict::Waiting { .. } => Vec::new(),
+        Verdict::Unknown | Verdict::Announced | Verdict::Waiting { .. } => Vec::new(),
         Verdict::Failed { .. } => vec![Step::TellFailure],
         Verdict::Heard => vec![
             // Told late if the process ended right after it had decided.
@@ -173,8 +175,9 @@ mod tests {
         assert_eq!(record.phase, "VM failure detected for VM vmraix1. No recovery in this version");
         assert_eq!(record.events, ["failure"]);
         record.poll(Silence::Unknown, ALL);
+        record.poll(Silence::Announced, ALL);
         record.poll(silent(10), ALL);
-        assert!(is_failed(&record.phase), "neither unknown nor a shorter silence ends it");
+        assert!(is_failed(&record.phase), "neither unknown nor announced nor a shorter silence ends it");
         record.poll(Silence::Heard, ALL);
         record.poll(Silence::Heard, ALL);
         assert_eq!((record.phase.as_str(), record.events.as_slice()), ("", &["failure", "recovery"][..]));
@@ -232,6 +235,7 @@ mod tests {
     fn a_steady_situation_writes_nothing() {
         assert_eq!(steps("", &decide(case(Silence::Heard))), []);
         assert_eq!(steps("", &decide(case(Silence::NoPath))), []);
+        assert_eq!(steps("", &decide(case(Silence::Announced))), []);
         let waiting = decide(case(silent(50)));
         assert_eq!(steps(&waiting.rationale(), &waiting), []);
     }

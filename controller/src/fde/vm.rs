@@ -22,7 +22,8 @@ pub struct VmCase {
     pub agent_seen: bool,
     /// What its paths say.
     pub silence: Silence,
-    /// Silence up to here does not count (HBoffset). Grows while a guest boots; 0 as long as nothing starts guests.
+    /// Silence up to here does not count (HBoffset): it was announced. (Grows while a guest boots, once anything starts
+    /// guests.)
     pub hb_offset_ms: u64,
     /// The settings that hold.
     pub detection: Detection,
@@ -40,6 +41,8 @@ pub enum Silence {
     Unknown,
     /// Heartbeats arrive on at least one path.
     Heard,
+    /// The guest announced that it may be silent, and that time is not over.
+    Announced,
     /// None arrives on any path that counts.
     Silent {
         /// How long the VM has been silent altogether: the age of the youngest silence, as far as it may be believed.
@@ -76,6 +79,8 @@ pub enum Verdict {
     Unknown,
     /// Heartbeats arrive.
     Heard,
+    /// Silent or not, as it announced: not judged by its heartbeats. Evidence of another kind is as strong as ever.
+    Announced,
     /// Silent, not for long enough.
     Waiting {
         /// Silence that counts.
@@ -105,6 +110,7 @@ pub fn decide(case: VmCase) -> Decision {
         (Some(why), _) => Verdict::NotEligible { why },
         (None, Silence::NoPath | Silence::Unknown) => Verdict::Unknown,
         (None, Silence::Heard) => Verdict::Heard,
+        (None, Silence::Announced) => Verdict::Announced,
         (None, Silence::Silent { youngest_ms, .. }) => {
             let counted_ms = youngest_ms.saturating_sub(case.hb_offset_ms);
             if counted_ms >= case.detection.vmfdt_ms.value {
@@ -146,6 +152,7 @@ impl Decision {
                 format!("Heartbeats of VM {name} are unknown: no host monitor that can hear it is responsive")
             }
             Verdict::Heard => format!("VM {name} is heard"),
+            Verdict::Announced => format!("VM {name} announced to be silent"),
             Verdict::Waiting { counted_ms } => {
                 format!(
                     "Missed HB count {} for VM {name} is less than its VMFDT {vmfdt}",
@@ -232,6 +239,15 @@ pub(crate) mod tests {
     fn unknown_is_never_silence() {
         assert_eq!(decide(case(Silence::Unknown)).verdict, Verdict::Unknown);
         assert_eq!(decide(case(Silence::NoPath)).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn an_announced_silence_is_no_failure_and_does_not_count_when_it_is_over() {
+        assert_eq!(decide(case(Silence::Announced)).verdict, Verdict::Announced);
+        let over = VmCase { hb_offset_ms: 300_000, ..case(silent(489)) };
+        assert_eq!(decide(over).verdict, Verdict::Waiting { counted_ms: 189_000 });
+        let failed = VmCase { hb_offset_ms: 300_000, ..case(silent(490)) };
+        assert_eq!(decide(failed).verdict, Verdict::Failed { counted_ms: 190_000 });
     }
 
     #[test]

@@ -52,6 +52,7 @@ delegate! {
         fn reports_pending(&mut self) -> Vec<PendingReport>;
         fn events(&mut self, limit: u32) -> Vec<EventRecord>;
         fn controllers(&mut self) -> Vec<ControllerView>;
+        fn quiet_news(&mut self) -> Vec<QuietNews>;
         fn roster(&mut self, host_monitor: HostMonitorId) -> Roster;
     }
     writes {
@@ -67,6 +68,7 @@ delegate! {
         fn incident_close(&mut self, incident: &str) -> ();
         fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> ();
-        fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> ();
+        fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
+        fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> bool;
     }
 }

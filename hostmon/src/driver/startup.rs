@@ -224,6 +224,7 @@ fn monitor_config(
         mac,
         vlan: settings.vlan_id(),
         heartbeat_interval_ms: settings.heartbeat_interval_ms,
+        quiet_max: settings.quiet_max(),
         store_heartbeat: settings.store_heartbeat_interval(),
         seed: u64::from_ne_bytes(seed),
         nonce_seed,

@@ -6,8 +6,8 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_store::MonitorMode;
 
 use super::Driver;
-use crate::monitor::PathView;
-use crate::status::{PathStatus, Status};
+use crate::monitor::{PathView, QuietView};
+use crate::status::{PathStatus, QuietStatus, Status};
 
 /// What does not change, and the store's state.
 pub(super) struct Facts {
@@ -24,6 +24,8 @@ impl Driver {
         let mut paths: Vec<PathStatus> =
             self.monitor.paths(now).map(|path| path_status(path, hears_trunk)).collect();
         paths.sort_by(|a, b| (&a.vm, &a.mac).cmp(&(&b.vm, &b.mac)));
+        let mut quiet: Vec<QuietStatus> = self.monitor.quiets(now).map(quiet_status).collect();
+        quiet.sort_by(|a, b| a.vm.cmp(&b.vm));
         let counters: std::collections::BTreeMap<String, u64> = self
             .monitor
             .counters()
@@ -44,6 +46,7 @@ impl Driver {
             pending_writes: self.written.saturating_sub(self.committed),
             spool: 0,
             paths,
+            quiet,
             late: counters.get("late_turns").copied().unwrap_or_default(),
             counters,
             kernel_drops: self.trunk.drops(),
@@ -56,6 +59,7 @@ fn path_status(path: PathView, hears_trunk: bool) -> PathStatus {
     let state = match (path.watched, path.beating, path.missing) {
         (true, _, _) if !hears_trunk => "UNKNOWN",
         (false, _, _) => "NOT_MONITORED",
+        (true, _, _) if path.quiet => "QUIET",
         (true, true, _) => "BEATING",
         (true, false, true) => "MISSING",
         (true, false, false) => "EXPECTED",
@@ -69,6 +73,10 @@ fn path_status(path: PathView, hears_trunk: bool) -> PathStatus {
         last_heartbeat_age_ms: path.silence.filter(|_| path.session.heartbeats > 0).map(milliseconds),
         heartbeats: path.session.heartbeats,
     }
+}
+
+fn quiet_status(quiet: QuietView) -> QuietStatus {
+    QuietStatus { vm: quiet.vm.to_string(), left_ms: milliseconds(quiet.left), reason: quiet.reason }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -8,7 +8,7 @@ use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::errors;
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{HostMonitorWrite, Roster, Store, StoreError};
+use vmpulse_store::{HostMonitorWrite, QuietAnswer, Roster, Store, StoreError};
 
 use crate::pending::{Pending, Waiting};
 
@@ -25,7 +25,7 @@ const RETRY_PERIOD: Duration = Duration::from_secs(1);
 /// What the store said.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Stored { up_to: u64 },
+    Stored { up_to: u64, quiets: Vec<QuietAnswer> },
     Roster(Roster),
     Unreachable { error: String },
 }
@@ -121,12 +121,12 @@ impl Worker {
 
     fn turn(&mut self, now: Instant) -> Result<(), StoreError> {
         while let Some((up_to, batch)) = self.pending.batch(now) {
-            self.store.host_monitor_apply(self.host_monitor, &batch)?;
+            let applied = self.store.host_monitor_apply(self.host_monitor, &batch)?;
             self.pending.committed();
             if batch.iter().any(changes_roster) {
                 self.next_roster = now;
             }
-            self.tell(Reply::Stored { up_to });
+            self.tell(Reply::Stored { up_to, quiets: applied.quiets });
         }
         let stamp = self.store.change_stamp()?;
         if self.stamp != Some(stamp) || now >= self.next_roster {

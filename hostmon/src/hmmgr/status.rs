@@ -124,6 +124,10 @@ fn show(status: &Status) -> String {
     for (key, value) in lines {
         line(&mut text, &format!("{:<21}{value}", format!("{key}:")));
     }
+    for quiet in &status.quiet {
+        let text_of = format!("VM {} for {} s more: {}", quiet.vm, seconds(quiet.left_ms), quiet.reason);
+        line(&mut text, &format!("{:<21}{text_of}", "Announced_silence:"));
+    }
     paths(&mut text, &status.paths);
     for (name, count) in status.counters.iter().filter(|(_, count)| **count > 0) {
         line(&mut text, &format!("{:<21}{name} {count}", "Counter:"));
@@ -184,6 +188,7 @@ fn line(text: &mut String, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::QuietStatus;
     use vmpulse_store::MonitorMode;
 
     #[test]
@@ -211,6 +216,11 @@ mod tests {
             pending_writes: 0,
             spool: 0,
             paths: vec![path.clone(), PathStatus { last_heartbeat_age_ms: None, ..path }],
+            quiet: vec![QuietStatus {
+                vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".into(),
+                left_ms: 12_345,
+                reason: "backup".into(),
+            }],
             counters: [("hello_sent".to_owned(), 5), ("bad_checksum".to_owned(), 0)].into(),
             kernel_drops: 0,
             late: 0,
@@ -229,6 +239,7 @@ mod tests {
             "  VM                                    MAC                STATE      VERSION  INTERVAL_MS   LAST_HB_S",
             "  02:00:00:00:00:01  BEATING    2.1            10000       4.007          12\n",
             "never",
+            "Announced_silence:   VM 61be20f0-09a8-4753-b5e5-564f8a545ed5 for 12.345 s more: backup\n",
             "Counter:             hello_sent 5\n",
             "Policing:            on, 2 addresses known\n",
             "Policing_drops:      strangers_dropped 5\n",

@@ -55,6 +55,24 @@ pub enum Note {
         /// What.
         what: &'static str,
     },
+    /// The guest announced to be silent.
+    Quiet {
+        /// Which VM.
+        vm: VmUuid,
+        /// For how much longer.
+        left: Duration,
+        /// Why, in its words.
+        reason: String,
+        /// It had announced before, and that was not over.
+        prolonged: bool,
+    },
+    /// An announced silence is over.
+    QuietOver {
+        /// Which VM's.
+        vm: VmUuid,
+        /// The guest ended it; else it ran out.
+        ended: bool,
+    },
     /// The store cannot be written.
     StoreLost,
     /// The store can be written again.
@@ -71,9 +89,12 @@ impl Note {
     #[must_use]
     pub const fn is_warning(&self) -> bool {
         match self {
-            Self::Opened { .. } | Self::Announced { .. } | Self::StoreBack | Self::Adapter { up: true } => {
-                false
-            }
+            Self::Opened { .. }
+            | Self::Announced { .. }
+            | Self::Quiet { .. }
+            | Self::QuietOver { .. }
+            | Self::StoreBack
+            | Self::Adapter { up: true } => false,
             Self::Edge(edge) => !matches!(edge, Edge::Detected { .. } | Edge::Sighted),
             Self::Closed { .. } | Self::Stranger { .. } | Self::StoreLost | Self::Adapter { up: false } => {
                 true
@@ -106,6 +127,16 @@ impl fmt::Display for Note {
             Self::Edge(Edge::Sighted) => out.write_str("the trunk is heard again"),
             Self::Stranger { mac, text } => write!(out, "guest at {mac}: {text}"),
             Self::Announced { vm, what } => write!(out, "VM {vm} announced: {what}"),
+            Self::Quiet { vm, left, reason, prolonged } => {
+                let again = if *prolonged { "again " } else { "" };
+                write!(out, "VM {vm} {again}announced to be silent for {} ms: {reason}", left.as_millis())
+            }
+            Self::QuietOver { vm, ended: true } => {
+                write!(out, "the announced silence of VM {vm} was ended by the guest")
+            }
+            Self::QuietOver { vm, ended: false } => {
+                write!(out, "the announced silence of VM {vm} is over: silence counts again")
+            }
             Self::StoreLost => out.write_str("the store cannot be written; edges are kept until it can"),
             Self::StoreBack => out.write_str("the store can be written again"),
             Self::Adapter { up: true } => out.write_str("the trunk adapter is up"),

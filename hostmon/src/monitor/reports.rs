@@ -19,6 +19,9 @@ impl Monitor {
             // Who this is will be known when the store was read; until then nothing is taken.
             return self.sessions.refuse(receipt);
         }
+        if let Message::Quiet { ms, reason } = message {
+            return self.on_quiet(now, vm, receipt, ms, reason);
+        }
         if !self.watched.contains_key(&vm) {
             // What a guest says that nobody manages is of no consequence, and must not fill the store.
             return self.take_and_drop(now, receipt);
@@ -51,6 +54,8 @@ impl Monitor {
             Message::Heartbeat { .. }
             | Message::StartHeartbeat { .. }
             | Message::StopHeartbeat
+            | Message::Quiet { .. }
+            | Message::QuietOk { .. }
             | Message::ReportRequest { .. }
             | Message::ReportTaken { .. } => {
                 self.sessions.count_strange_message();
@@ -69,7 +74,7 @@ impl Monitor {
     }
 
     /// Not acknowledging it would make the guest repeat it and give up its path.
-    fn take_and_drop(&mut self, now: Instant, receipt: Receipt) {
+    pub(super) fn take_and_drop(&mut self, now: Instant, receipt: Receipt) {
         self.sessions.accept(now, receipt);
     }
 }

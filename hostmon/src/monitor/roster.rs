@@ -20,6 +20,8 @@ pub(super) enum Asked {
     Heartbeats { vm: VmUuid, interval_ms: Option<u32> },
     /// A request of the store.
     Request { tag: i64 },
+    /// `QUIET_OK`.
+    QuietAnswer,
 }
 
 impl Monitor {
@@ -41,6 +43,7 @@ impl Monitor {
             }
         }
         self.tell_registered(&roster.vms, &roster.visiting);
+        self.on_roster_quiets(now, roster.quiet);
         if !std::mem::replace(&mut self.roster_known, true) {
             self.on_first_roster(now);
         }
@@ -131,6 +134,7 @@ impl Monitor {
         self.watched.remove(&vm);
         self.asked_reports.remove(&vm);
         self.taken_reports.remove(&vm);
+        self.drop_quiet(vm);
     }
 
     fn unwatch(&mut self, now: Instant, vm: VmUuid) {
@@ -185,7 +189,7 @@ impl Monitor {
         match self.under_way.remove(&token) {
             Some(Asked::Heartbeats { vm, interval_ms }) => self.on_told(now, vm, interval_ms),
             Some(Asked::Request { tag }) => self.write(HostMonitorWrite::RequestDone { tag }),
-            None => {}
+            Some(Asked::QuietAnswer) | None => {}
         }
     }
 
@@ -200,7 +204,8 @@ impl Monitor {
             Some(Asked::Request { tag }) => {
                 self.requests.remove(&tag);
             }
-            None => {}
+            // A guest that is silent as it announced need not hear it; one that reconnects announces again.
+            Some(Asked::QuietAnswer) | None => {}
         }
     }
 

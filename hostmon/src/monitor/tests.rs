@@ -3,6 +3,7 @@
 
 mod adversity;
 mod known;
+mod quiet;
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,7 @@ fn config() -> MonitorConfig {
         mac: TRUNK,
         vlan: None,
         heartbeat_interval_ms: 10_000,
+        quiet_max: Duration::from_secs(300),
         store_heartbeat: Duration::from_secs(30),
         seed: 1,
         nonce_seed: [1; 32],

@@ -178,6 +178,111 @@ fn two_of_three_are_not_common_nor_are_three_far_apart() {
     assert_eq!(edges(&mut tracker), [missing(3, 19_000, false)]);
 }
 
+/// Beats every second for ten seconds, and then falls silent. Its first edge is taken.
+fn silent_after_ten_beats(tracker: &mut Tracker) {
+    tracker.handle_started(at(0), vm(1), Duration::from_secs(1));
+    for second in 0..=10 {
+        tracker.handle_heartbeat(at(second * 1000), vm(1));
+        run(tracker, at(second * 1000));
+    }
+    assert_eq!(edges(tracker), [Edge::Detected { vm: vm(1) }]);
+}
+
+#[test]
+fn an_announced_silence_is_not_missing_until_1_9_intervals_after_its_end() {
+    let mut tracker = Tracker::new();
+    silent_after_ten_beats(&mut tracker);
+    tracker.handle_quiet(at(10_500), vm(1), at(70_500));
+    run(&mut tracker, at(72_399));
+    assert_eq!(edges(&mut tracker), []);
+    run(&mut tracker, at(72_400));
+    assert_eq!(edges(&mut tracker), [missing(1, 62_400, false)], "since the last heartbeat");
+    run(&mut tracker, at(200_000));
+    assert_eq!((edges(&mut tracker), tracker.quiet.len()), (vec![], 0));
+}
+
+#[test]
+fn a_guest_that_beats_in_its_announced_silence_is_counted_from_its_last_heartbeat() {
+    let mut tracker = Tracker::new();
+    silent_after_ten_beats(&mut tracker);
+    tracker.handle_quiet(at(10_500), vm(1), at(20_000));
+    tracker.handle_heartbeat(at(21_000), vm(1));
+    run(&mut tracker, at(22_899));
+    assert_eq!((edges(&mut tracker), tracker.quiet.len()), (vec![], 0), "nothing is kept of it");
+    run(&mut tracker, at(22_900));
+    assert_eq!(edges(&mut tracker), [missing(1, 1_900, false)]);
+}
+
+#[test]
+fn an_announced_silence_may_be_ended_or_prolonged() {
+    let mut tracker = Tracker::new();
+    silent_after_ten_beats(&mut tracker);
+    tracker.handle_quiet(at(10_500), vm(1), at(70_500));
+    run(&mut tracker, at(20_123));
+    tracker.handle_quiet(at(20_123), vm(1), at(20_123));
+    run(&mut tracker, at(22_022));
+    assert_eq!(edges(&mut tracker), []);
+    run(&mut tracker, at(22_023));
+    assert_eq!(edges(&mut tracker), [missing(1, 12_023, false)]);
+
+    let mut tracker = Tracker::new();
+    silent_after_ten_beats(&mut tracker);
+    tracker.handle_quiet(at(10_500), vm(1), at(12_000));
+    tracker.handle_quiet(at(11_900), vm(1), at(30_000));
+    run(&mut tracker, at(31_899));
+    assert_eq!(edges(&mut tracker), []);
+    run(&mut tracker, at(31_900));
+    assert_eq!(edges(&mut tracker), [missing(1, 21_900, false)]);
+}
+
+#[test]
+fn what_was_missing_is_not_while_a_silence_is_announced_and_is_again_after_it() {
+    let mut tracker = Tracker::new();
+    silent_after_ten_beats(&mut tracker);
+    run(&mut tracker, at(30_000));
+    assert_eq!(edges(&mut tracker), [missing(1, 1_900, false)]);
+    tracker.handle_quiet(at(30_000), vm(1), at(40_000));
+    assert!(!tracker.is_missing(vm(1)) && !tracker.is_beating(vm(1)));
+    run(&mut tracker, at(41_899));
+    assert_eq!(edges(&mut tracker), []);
+    run(&mut tracker, at(41_900));
+    assert_eq!(edges(&mut tracker), [missing(1, 31_900, false)]);
+    tracker.handle_quiet(at(50_000), vm(1), at(50_000));
+    assert!(tracker.is_missing(vm(1)), "the end of one changes nothing");
+    tracker.handle_quiet(at(60_000), vm(1), at(70_000));
+    tracker.handle_heartbeat(at(61_000), vm(1));
+    assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
+}
+
+#[test]
+fn a_restarted_monitor_does_not_accuse_who_announced_to_be_silent() {
+    let mut tracker = Tracker::new();
+    tracker.expect(at(10_000), vm(1), Duration::from_secs(1), None);
+    tracker.expect(at(10_000), vm(2), Duration::from_secs(1), Some(Duration::from_secs(5)));
+    for number in [1, 2] {
+        tracker.handle_quiet(at(10_000), vm(number), at(70_000));
+    }
+    run(&mut tracker, at(71_899));
+    assert_eq!(edges(&mut tracker), []);
+    run(&mut tracker, at(71_900));
+    let found = edges(&mut tracker);
+    assert!(
+        found.contains(&missing(1, 61_900, false)) && found.contains(&missing(2, 66_900, false)),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_announced_silence_does_not_outlive_the_watch() {
+    let mut tracker = Tracker::new();
+    silent_after_ten_beats(&mut tracker);
+    tracker.handle_quiet(at(10_500), vm(1), at(70_500));
+    tracker.forget(vm(1));
+    tracker.handle_quiet(at(10_500), vm(2), at(70_500));
+    tracker.handle_quiet_over(vm(2));
+    assert_eq!(tracker.quiet.len(), 0);
+}
+
 #[test]
 fn a_forgotten_vm_is_not_accused() {
     let mut tracker = Tracker::new();

@@ -10,12 +10,16 @@
 mod clock;
 mod error;
 mod model;
+mod quiet;
 mod sqlite;
 mod write;
 
 pub use clock::{FixedClock, StoreClock, StoreTime, SystemClock};
 pub use error::StoreError;
 pub use model::*;
+pub use quiet::{
+    QUIET_BUDGET, QUIET_LEAST_COST, QUIET_WINDOW, Quiet, QuietAnswer, QuietChange, QuietNews, QuietView,
+};
 pub use sqlite::SqliteStore;
 pub use write::*;
 
@@ -142,6 +146,13 @@ pub trait Store: Send {
     /// The newest `limit` events, oldest of them first.
     fn events(&mut self, limit: u32) -> Result<Vec<EventRecord>, StoreError>;
 
+    /// Announced silences that began, ended or were refused, and of which nobody was told yet; oldest first.
+    fn quiet_news(&mut self) -> Result<Vec<QuietNews>, StoreError>;
+
+    /// Records `event` for `news`, closed at once, in the transaction that marks it as told: exactly once, however
+    /// often it is called. Returns whether it is new.
+    fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> Result<bool, StoreError>;
+
     /// What the controller says of a VM, shown as Restart_phase.
     fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> Result<(), StoreError>;
 
@@ -153,7 +164,7 @@ pub trait Store: Send {
 
     // ---- the host monitor's side ------------------------------------------------------------------------
 
-    /// Applies a host monitor's writes in order, in one transaction. A host monitor that is not registered gets a
+    /// Applies a host monitor's writes in order, in one transaction, and returns what the guests are to be answered. A host monitor that is not registered gets a
     /// row without a host ([`Self::host_monitors_unassigned`]); writes about unregistered VMs are ignored, but for
     /// what makes them discovered.
     ///
@@ -163,7 +174,7 @@ pub trait Store: Send {
         &mut self,
         host_monitor: HostMonitorId,
         writes: &[HostMonitorWrite],
-    ) -> Result<(), StoreError>;
+    ) -> Result<Applied, StoreError>;
 
     /// What this host monitor is to do: the VMs of its host, its paths as the store knows them, and open
     /// requests to it of the last 10 minutes. Also every VM of other hosts (a guest of another host is MOVED, not

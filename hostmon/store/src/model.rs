@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
-use crate::StoreTime;
+use crate::{Quiet, QuietView, StoreTime};
 
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -286,7 +286,7 @@ pub struct VmAttention {
 
 /// Silence of a VM. Only when every counted path misses that is known, and at least one is. A path counts from its
 /// first heartbeats or its first silence since START_VM, not from its handshake. It is known while its host monitor
-/// is responsive, GLOBAL and hears its trunk.
+/// is responsive, GLOBAL and hears its trunk. Never while an announced silence is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissedHeartbeats {
     /// Age of the *youngest* silence: how long the VM has been silent altogether.
@@ -324,6 +324,10 @@ pub struct VmView {
     pub settings: VmSettings,
     /// What the controller last said of it; empty before.
     pub phase: String,
+    /// The announced silence in force. Its paths are not silent then, and nobody can tell whether they beat.
+    pub quiet: Option<QuietView>,
+    /// When the latest announced silence ended: silence before that is shown and does not count.
+    pub quiet_ended_at: Option<StoreTime>,
 }
 
 /// A path as shown.
@@ -499,6 +503,8 @@ pub struct Roster {
     /// Those of them whose path here counts: they were heard here and must be watched here, also by a monitor
     /// that was restarted since. `path` is always there.
     pub visiting: Vec<RosterVm>,
+    /// Announced silences in force of the VMs that it has, or may have, a path to.
+    pub quiet: Vec<Quiet>,
     /// Requests to it, oldest first.
     pub requests: Vec<HostMonitorRequest>,
 }

@@ -8,6 +8,7 @@ mod attention;
 mod hosts;
 mod monitor;
 mod open;
+mod quiet;
 mod registration;
 mod reports;
 mod requests;
@@ -179,6 +180,14 @@ impl Store for SqliteStore {
         self.read(|turn| turn.events(limit))
     }
 
+    fn quiet_news(&mut self) -> Result<Vec<QuietNews>, StoreError> {
+        self.read(|turn| turn.quiet_news())
+    }
+
+    fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> Result<bool, StoreError> {
+        self.write(|turn| turn.quiet_tell(news, event))
+    }
+
     fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> Result<(), StoreError> {
         self.write(|turn| turn.vm_phase_replace(vm, phase))
     }
@@ -195,13 +204,13 @@ impl Store for SqliteStore {
         &mut self,
         host_monitor: HostMonitorId,
         writes: &[HostMonitorWrite],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Applied, StoreError> {
         let known = self.incarnation.clone();
-        self.write(|turn| turn.host_monitor_apply(host_monitor, known.as_deref(), writes))?;
+        let applied = self.write(|turn| turn.host_monitor_apply(host_monitor, known.as_deref(), writes))?;
         if let Some(start) = writes.iter().rev().find_map(HostMonitorWrite::start) {
             self.incarnation = Some(start.incarnation.clone());
         }
-        Ok(())
+        Ok(applied)
     }
 
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::id::VmUuid;
 
-use crate::{Discovery, MessageTag, MonitorMode, NodeState, SuspendReason};
+use crate::{Discovery, MessageTag, MonitorMode, NodeState, QuietAnswer, SuspendReason};
 
 /// Largest payload of a [`HostMonitorWrite::Report`] that is kept, in bytes: what one message of the protocol
 /// carries.
@@ -69,6 +69,12 @@ pub enum HostMonitorWrite {
         /// With most other paths of the trunk.
         common: bool,
     },
+    /// The path was silent, and an announced silence excuses it now. It is said to be missing again if the guest is
+    /// still silent some time after its end.
+    PathQuiet {
+        /// Which VM.
+        vm: VmUuid,
+    },
     /// The path is of no account any more (the VM is not monitored, or it moved).
     PathForgotten {
         /// Which VM.
@@ -85,6 +91,35 @@ pub enum HostMonitorWrite {
     Resumed {
         /// Which VM.
         vm: VmUuid,
+    },
+    /// QUIET: the guest announces a silence. It is granted what is left of its budget ([`QuietAnswer`]), counted from
+    /// the arrival of the message, and takes the place of one in force. While it is in force the VM is not
+    /// silent, whichever host monitor it was announced to. Ignored, and granted, unless the VM is monitored.
+    QuietAsked {
+        /// Which VM.
+        vm: VmUuid,
+        /// What it asks for, the host monitor's own bound applied.
+        asked: Duration,
+        /// Since the message arrived.
+        age: Duration,
+        /// Printable ASCII.
+        reason: String,
+    },
+    /// QUIET:0: the guest ends its announced silence, unless it announced another one since.
+    QuietEnded {
+        /// Which VM.
+        vm: VmUuid,
+        /// Since the message arrived.
+        age: Duration,
+    },
+    /// An announced silence ran out, by the host monitor's clock. Ignored unless the one in force has this sequence.
+    QuietOver {
+        /// Which VM.
+        vm: VmUuid,
+        /// Which announcement.
+        sequence: i64,
+        /// Since it ran out.
+        age: Duration,
     },
     /// A doorbell: the bits are added to those pending, and the generation grows.
     Doorbell {
@@ -143,6 +178,13 @@ impl HostMonitorWrite {
     pub const fn start(&self) -> Option<&HostMonitorStart> {
         if let Self::Started(start) = self { Some(start) } else { None }
     }
+}
+
+/// What a host monitor learns from its writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The answers to [`HostMonitorWrite::QuietAsked`] and [`HostMonitorWrite::QuietEnded`], in their order.
+    pub quiets: Vec<QuietAnswer>,
 }
 
 /// What conflicts.

@@ -12,6 +12,8 @@ mod discovery;
 mod findings;
 #[path = "conformance/nodes.rs"]
 mod nodes;
+#[path = "conformance/quiet.rs"]
+mod quiet;
 #[path = "conformance/registration.rs"]
 mod registration;
 #[path = "conformance/reports.rs"]
@@ -113,6 +115,20 @@ macro_rules! cases {
                     a_guest_clears_its_own_exchange_only
                     nothing_piles_up
                     old_requests_are_dropped
+                }
+                quiet {
+                    every_host_monitor_knows_it_and_the_vm_is_not_silent
+                    what_was_silent_is_not_while_it_lasts
+                    said_on_both_trunks_it_costs_once
+                    no_more_than_600_s_in_an_hour
+                    a_prolonged_one_costs_what_it_lasted
+                    the_guest_ends_it_and_keeps_the_rest
+                    a_store_that_was_slow_prolongs_nothing
+                    a_clock_that_steps_neither_ends_nor_prolongs_it
+                    only_monitored_vms_are_recorded
+                    a_visitor_is_quiet_where_it_is_heard
+                    its_news_are_told_exactly_once
+                    short_ones_do_not_pile_up
                 }
                 findings {
                     an_incident_is_recorded_once_until_closed

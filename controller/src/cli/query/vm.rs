@@ -23,6 +23,7 @@ pub(super) struct Shown {
     version_conflict: bool,
     last_response: LastResponse,
     restart_phase: Option<String>,
+    announced_silence: Option<AnnouncedSilence>,
     ha_monitor_state: VmState,
     suspended: Option<SuspendReason>,
     #[serde(serialize_with = "rfc3339")]
@@ -32,12 +33,22 @@ pub(super) struct Shown {
     paths: Vec<PathView>,
 }
 
+/// The guest said that it may be silent.
+#[derive(Debug, Serialize)]
+struct AnnouncedSilence {
+    #[serde(serialize_with = "rfc3339")]
+    until: StoreTime,
+    reason: String,
+}
+
 /// When the VM was heard last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "known")]
 enum LastResponse {
     /// So long ago; 0 while heartbeats arrive.
     Since { ago_ms: u64 },
+    /// It announced to be silent; whether it is, nobody asks.
+    Announced,
     /// No host monitor can say.
     Unknown,
     /// No path was ever open.
@@ -57,7 +68,7 @@ pub(in crate::cli) fn is_called(vm: &VmView, name: &str) -> bool {
 }
 
 fn shown(vm: VmView, system: &vmpulse_store::SystemSettings) -> Shown {
-    let beating = vm.paths.iter().filter(|path| path.known && path.missed.is_none());
+    let beating = vm.paths.iter().filter(|path| path.known && path.missed.is_none() && vm.quiet.is_none());
     Shown {
         uuid: upper(vm.uuid),
         host: vm.host.to_string(),
@@ -68,6 +79,9 @@ fn shown(vm: VmView, system: &vmpulse_store::SystemSettings) -> Shown {
         version_conflict: vm.version_conflict,
         last_response: last_response(&vm),
         restart_phase: Some(vm.phase).filter(|phase| !phase.is_empty()),
+        announced_silence: vm
+            .quiet
+            .map(|quiet| AnnouncedSilence { until: quiet.until, reason: quiet.reason }),
         ha_monitor_state: vm.state,
         suspended: vm.suspended,
         state_changed_at: vm.state_changed_at,
@@ -85,6 +99,7 @@ fn last_response(vm: &VmView) -> LastResponse {
     let known = || vm.paths.iter().filter(|path| path.known);
     let youngest = known().map(|path| path.missed.unwrap_or_default()).min();
     match youngest {
+        Some(_) if vm.quiet.is_some() => LastResponse::Announced,
         Some(age) => LastResponse::Since { ago_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) },
         None if vm.paths.is_empty() => LastResponse::Never,
         None => LastResponse::Unknown,
@@ -107,7 +122,7 @@ impl View for Shown {
             .line("VM_status", self.vm_status)
             .line("Version_conflict", yes_no)
             .line("Last_response", self.last_response_text())
-            .line("Restart_phase", self.restart_phase.as_deref().unwrap_or("none"))
+            .line("Restart_phase", self.phase_text(zone))
             .line("HA_monitor_state", self.ha_monitor_state);
         if verbose { self.history_lines(block, zone) } else { block }
     }
@@ -129,23 +144,35 @@ impl Shown {
             .line_if("Suspended_by", self.suspended)
             .line("State_changed", local(self.state_changed_at, zone))
             .line("Agent_first_seen", seen)
-            .list("Paths", self.paths.iter().map(path_text).collect())
+            .list("Paths", self.paths.iter().map(|path| self.path_text(path)).collect())
+    }
+
+    fn phase_text(&self, zone: &TimeZone) -> String {
+        match (&self.restart_phase, &self.announced_silence) {
+            (Some(phase), _) => phase.clone(),
+            (None, Some(quiet)) => {
+                format!("announced silence until {}: {}", local(quiet.until, zone), quiet.reason)
+            }
+            (None, None) => "none".to_owned(),
+        }
     }
 
     fn last_response_text(&self) -> String {
         match self.last_response {
             LastResponse::Since { ago_ms } => seconds(ago_ms / 1000),
+            LastResponse::Announced => "announced silence".to_owned(),
             LastResponse::Unknown => "unknown".to_owned(),
             LastResponse::Never => "never".to_owned(),
         }
     }
-}
 
-fn path_text(path: &PathView) -> String {
-    let state = match (path.known, path.missed) {
-        (false, _) => "unknown".to_owned(),
-        (true, None) => "beating".to_owned(),
-        (true, Some(missed)) => format!("silent for {}", seconds(missed.as_secs())),
-    };
-    format!("{} with {}: {state}, version {}", monitor_name(path), path.mac, path.version)
+    fn path_text(&self, path: &PathView) -> String {
+        let state = match (path.known, path.missed) {
+            (false, _) => "unknown".to_owned(),
+            (true, _) if self.announced_silence.is_some() => "announced silence".to_owned(),
+            (true, None) => "beating".to_owned(),
+            (true, Some(missed)) => format!("silent for {}", seconds(missed.as_secs())),
+        };
+        format!("{} with {}: {state}, version {}", monitor_name(path), path.mac, path.version)
+    }
 }

@@ -33,6 +33,7 @@ pub(super) const MISSING_PATHS: &str = concat!(
      FROM (SELECT DISTINCT vm_id FROM path INDEXED BY path_missing
            WHERE missing_since IS NOT NULL AND counted = 1) c
      CROSS JOIN vm v ON v.id = c.vm_id AND v.state IN ('STARTING', 'STARTED')
+           AND NOT EXISTS (SELECT 1 FROM quiet q WHERE q.vm_id = c.vm_id AND q.ended_at IS NULL)
      CROSS JOIN path p ON p.vm_id = c.vm_id AND p.counted = 1
      CROSS JOIN host_monitor m ON m.id = p.host_monitor_id"
 );

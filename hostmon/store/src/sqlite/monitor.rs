@@ -3,6 +3,7 @@
 mod discovery;
 mod guest;
 mod path;
+mod quiet;
 
 use rusqlite::params;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
@@ -44,14 +45,17 @@ impl Turn<'_> {
         host_monitor: HostMonitorId,
         known: Option<&str>,
         writes: &[HostMonitorWrite],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Applied, StoreError> {
         let id = self.host_monitor_id(host_monitor)?;
         self.check_not_superseded(id, host_monitor, known)?;
+        let mut applied = Applied::default();
         for write in writes {
+            applied.quiets.extend(self.apply_quiet(write)?);
             self.apply(id, write)?;
         }
         self.node_events_bound(id)?;
-        self.discoveries_bound(id)
+        self.discoveries_bound(id)?;
+        Ok(applied)
     }
 
     /// Of two processes under one UUID the later start is the host monitor: a late word of the other, above all its
@@ -83,9 +87,13 @@ impl Turn<'_> {
             Write::PathOpened { vm, mac, version } => self.on_opened(from, *vm, mac, version),
             Write::PathDetected { vm } => self.on_detected(from, *vm),
             Write::PathMissing { vm, age, common } => self.on_missing(from, *vm, *age, *common),
+            Write::PathQuiet { vm } => self.on_path_quiet(from, *vm),
             Write::PathForgotten { vm } => self.on_forgotten(from, *vm),
             Write::Suspended { vm, reason } => self.on_suspended(*vm, *reason),
             Write::Resumed { vm } => self.on_resumed(*vm),
+            // Answered: see `apply_quiet`.
+            Write::QuietAsked { .. } | Write::QuietEnded { .. } => Ok(()),
+            Write::QuietOver { vm, sequence, age } => self.on_quiet_over(*vm, *sequence, *age),
             Write::Doorbell { vm, bits } => self.on_doorbell(*vm, *bits),
             Write::Report { vm, message, payload } => match self.vm_row(*vm)? {
                 Some(vm) => self.report_arrived(from, vm.id, *message, payload),

@@ -18,7 +18,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 128;
 
 /// The schema's steps, in order. Step n brings version n - 1 to n; a step that was ever released never changes.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_health.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../../migrations/0001_health.sql"), include_str!("../../migrations/0002_quiet.sql")];
 
 /// Tries to switch to WAL, [`WAL_PAUSE`] apart: together [`BUSY_TIMEOUT`].
 const WAL_TRIES: u32 = 250;
@@ -143,7 +144,30 @@ mod tests {
 
         let newer = folder.path().join("newer.db");
         connect(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(connect(&newer), Err(StoreError::TooNew { found: 99, known: 1 })));
+        assert!(matches!(connect(&newer), Err(StoreError::TooNew { found: 99, known: 2 })));
+    }
+
+    #[test]
+    fn every_old_schema_is_brought_up_to_date_with_what_it_holds() {
+        for (released, _) in MIGRATIONS.iter().enumerate().skip(1) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("health.db");
+            let old = Connection::open(&path).unwrap();
+            MIGRATIONS.iter().take(released).for_each(|step| old.execute_batch(step).unwrap());
+            old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            old.pragma_update(None, "user_version", i64::try_from(released).unwrap()).unwrap();
+            let held = "INSERT INTO host (id, machine_type, model, serial) VALUES (1, 'a', 'b', 'c');
+                        INSERT INTO vm (id, uuid, name, host_id, state, state_changed_at, silence_from)
+                        VALUES (7, '00000000-0000-0000-0000-000000000001', 'vm1', 1, 'STARTED', 5, 6);";
+            old.execute_batch(held).unwrap();
+            drop(old);
+            let new = connect(&path).unwrap();
+            let version: i64 = new.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            assert_eq!(version, i64::try_from(MIGRATIONS.len()).unwrap());
+            let mut store = crate::SqliteStore::open(&path, Box::new(crate::SystemClock)).unwrap();
+            let view = crate::Store::vms(&mut store).unwrap().remove(0);
+            assert_eq!((view.name.as_str(), view.state_changed_at), ("vm1", crate::StoreTime(5)));
+        }
     }
 
     #[test]

@@ -31,6 +31,13 @@ const VISITING: &str = concat!(
 
 const ELSEWHERE: &str = "SELECT uuid FROM vm WHERE host_id IS NOT ?1 ORDER BY uuid";
 
+/// Of the VMs of its host, and of others that shook hands with it.
+const QUIET: &str = "
+    SELECT v.uuid, q.sequence, q.announced_at, q.granted_us, q.reason
+    FROM quiet q INDEXED BY quiet_in_force JOIN vm v ON v.id = q.vm_id
+    WHERE q.ended_at IS NULL AND (v.host_id = ?2
+          OR EXISTS (SELECT 1 FROM path p WHERE p.vm_id = v.id AND p.host_monitor_id = ?1))";
+
 const REQUESTS: &str = "
     SELECT r.tag, r.opcode, v.uuid, r.message_tag FROM request r JOIN vm v ON v.id = r.vm_id
     WHERE r.host_monitor_id = ?1 AND r.created_at >= ?2 ORDER BY r.tag";
@@ -46,6 +53,7 @@ impl Turn<'_> {
             vms: all(self.db, VMS, params![id, host], |row| self.roster_vm(row))?,
             elsewhere: all(self.db, ELSEWHERE, [host], |row| typed(row, 0))?,
             visiting: all(self.db, VISITING, params![id, host], |row| self.roster_vm(row))?,
+            quiet: all(self.db, QUIET, params![id, host], |row| self.quiet(row))?,
             requests: all(self.db, REQUESTS, [id, oldest], request)?,
         })
     }

@@ -65,6 +65,11 @@ pub(super) fn age(row: &Row<'_>, column: usize, now: StoreTime) -> Result<Option
     Ok(row.get::<_, Option<i64>>(column)?.map(|at| now.since(StoreTime(at))))
 }
 
+/// The column as a duration in microseconds.
+pub(super) fn duration(row: &Row<'_>, column: usize) -> Result<Duration, StoreError> {
+    Ok(Duration::from_micros(row.get::<_, i64>(column)?.unsigned_abs()))
+}
+
 /// Every row of a query.
 pub(super) fn all<T>(
     db: &Connection,

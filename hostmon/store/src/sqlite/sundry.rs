@@ -53,15 +53,21 @@ impl Turn<'_> {
         if first(self.db, sql, [&event.incident], |_| Ok(()))?.is_some() {
             return Ok(false);
         }
+        self.event_insert(event, true)?;
+        Ok(true)
+    }
+
+    /// Writes it down; `open`: whether its incident goes on.
+    pub(super) fn event_insert(self, event: &NewEvent, open: bool) -> Result<(), StoreError> {
         let sql =
             "INSERT INTO event (recorded_at, incident, open, name, severity, entity, resource, description)
-                   VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)";
+                   VALUES (?1, ?2, ?8, ?3, ?4, ?5, ?6, ?7)";
         let NewEvent { incident, name, severity, entity, resource, description } = event;
-        let values = params![self.now.0, incident, name, severity.as_str(), entity, resource, description];
+        let values =
+            params![self.now.0, incident, name, severity.as_str(), entity, resource, description, open];
         run(self.db, sql, values)?;
         let oldest = self.db.last_insert_rowid() - MAX_EVENTS;
-        run(self.db, "DELETE FROM event WHERE id <= ?1 AND open = 0", [oldest])?;
-        Ok(true)
+        run(self.db, "DELETE FROM event WHERE id <= ?1 AND open = 0", [oldest]).map(drop)
     }
 
     pub(super) fn incident_close(self, incident: &str) -> Result<(), StoreError> {

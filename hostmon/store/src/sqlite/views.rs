@@ -23,8 +23,10 @@ const VMS: &str = "
            CASE WHEN v.suspended_by_administrator THEN 'ADMINISTRATOR' ELSE v.shutdown END,
            v.state_changed_at, v.agent_seen_at,
            EXISTS (SELECT 1 FROM conflict c WHERE c.uuid = v.uuid AND c.kind = 'VERSION'),
-           v.heartbeat_interval_ms, v.vm_failure_detection_speed, v.vm_failure_detection_time_ms, v.phase
-    FROM vm v JOIN host h ON h.id = v.host_id ORDER BY v.name, v.uuid";
+           v.heartbeat_interval_ms, v.vm_failure_detection_speed, v.vm_failure_detection_time_ms, v.phase,
+           q.announced_at + q.granted_us, q.reason, v.quiet_ended_at
+    FROM vm v JOIN host h ON h.id = v.host_id
+    LEFT JOIN quiet q ON q.vm_id = v.id AND q.ended_at IS NULL ORDER BY v.name, v.uuid";
 
 const APPLICATIONS: &str = "
     SELECT v.uuid, v.name, v.reported_at, a.name, a.uuid, a.status, a.colour, a.critical, a.monitored,
@@ -69,6 +71,10 @@ impl Turn<'_> {
 
 fn vm_view(row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
     let state: VmState = typed(row, 6)?;
+    let quiet = row
+        .get::<_, Option<i64>>(15)?
+        .map(|until| Ok::<_, StoreError>(QuietView { until: StoreTime(until), reason: row.get(16)? }))
+        .transpose()?;
     let health = paths.iter().map(|(path, common)| PathHealth {
         known: path.known,
         missed: path.missed,
@@ -83,7 +89,7 @@ fn vm_view(row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
         state_changed_at: StoreTime(row.get(8)?),
         agent_seen_at: row.get::<_, Option<i64>>(9)?.map(StoreTime),
         version_conflict: row.get(10)?,
-        missed: if reports_silence(state) { missed(health) } else { None },
+        missed: if reports_silence(state) && quiet.is_none() { missed(health) } else { None },
         paths: paths.into_iter().map(|(path, _)| path).collect(),
         settings: VmSettings {
             heartbeat_interval_ms: row.get(11)?,
@@ -91,6 +97,8 @@ fn vm_view(row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
             vm_failure_detection_time_ms: row.get(13)?,
         },
         phase: row.get(14)?,
+        quiet,
+        quiet_ended_at: row.get::<_, Option<i64>>(17)?.map(StoreTime),
     })
 }
 

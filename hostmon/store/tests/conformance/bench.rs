@@ -86,6 +86,11 @@ impl Bench {
         self.clock.fetch_add(i64::try_from(time_s * 1_000_000).unwrap(), Ordering::Relaxed);
     }
 
+    /// The store's clock is set.
+    pub(crate) fn step(&mut self, by_s: i64) {
+        self.clock.fetch_add(by_s * 1_000_000, Ordering::Relaxed);
+    }
+
     /// Time passes while these host monitors live.
     pub(crate) fn pass_alive(&mut self, time_s: u64, host_monitors: &[u32]) {
         self.pass(time_s);

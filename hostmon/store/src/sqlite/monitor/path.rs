@@ -90,6 +90,16 @@ impl Turn<'_> {
         run(self.db, sql, params![vm.id, from, since, common]).map(drop)
     }
 
+    /// Whether it beats is not known now.
+    pub(super) fn on_path_quiet(self, from: i64, vm: VmUuid) -> Result<(), StoreError> {
+        let Some(vm) = self.vm_row(vm)? else {
+            return Ok(());
+        };
+        let sql =
+            "UPDATE path SET missing_since = NULL, common = 0 WHERE vm_id = ?1 AND host_monitor_id = ?2";
+        run(self.db, sql, [vm.id, from]).map(drop)
+    }
+
     /// Its MAC address stays known, should monitoring start while the guest's session is still open.
     pub(super) fn on_forgotten(self, from: i64, vm: VmUuid) -> Result<(), StoreError> {
         let Some(vm) = self.vm_row(vm)? else {
