@@ -41,14 +41,20 @@ impl LinkConfig {
     /// # Errors
     /// [`LinkError::InvalidEtherType`] or [`LinkError::InvalidVlan`].
     pub fn check(&self) -> Result<(), LinkError> {
-        if self.ethertype < LOWEST_ETHERTYPE || self.ethertype == crate::frame::TPID {
-            return Err(LinkError::InvalidEtherType { ethertype: self.ethertype });
-        }
+        check_ethertype(self.ethertype)?;
         match self.vlan {
             Some(vlan) if !VLANS.contains(&vlan) => Err(LinkError::InvalidVlan { vlan }),
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether frames can have this EtherType.
+pub(crate) fn check_ethertype(ethertype: u16) -> Result<(), LinkError> {
+    if ethertype < LOWEST_ETHERTYPE || ethertype == crate::frame::TPID {
+        return Err(LinkError::InvalidEtherType { ethertype });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

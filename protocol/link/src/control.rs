@@ -9,17 +9,10 @@ use libc::{
     PACKET_AUXDATA, SCM_TIMESTAMPNS, SOL_PACKET, SOL_SOCKET, TP_STATUS_VLAN_TPID_VALID, TP_STATUS_VLAN_VALID,
 };
 
-use crate::frame::TPID;
+use crate::frame::{TPID, Tag};
 
 const WORD_BYTES: usize = size_of::<usize>();
 const RECORD_HEADER_BYTES: usize = WORD_BYTES + 8;
-
-/// The outer tag of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag {
-    pub(crate) tpid: u16,
-    pub(crate) tci: u16,
-}
 
 /// What was said about a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,14 +8,17 @@
 //! stands in the frame is therefore a second one, and a frame may carry one only: it is not ours. Nor is a frame
 //! whose one tag is not 802.1Q (a provider tag, 0x88A8): it could not be answered in kind.
 
+mod capture;
+
 use libc::{
     BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SKF_AD_OFF,
     SKF_AD_VLAN_TAG, SKF_AD_VLAN_TAG_PRESENT, SKF_AD_VLAN_TPID,
 };
 
+pub(crate) use capture::CaptureFilter;
+
 use crate::MacAddr;
-use crate::control::Tag;
-use crate::frame::{Header, TPID, VLAN_MASK};
+use crate::frame::{Header, TPID, Tag, VLAN_MASK};
 
 const LOAD_WORD: u32 = BPF_LD | BPF_W | BPF_ABS;
 const LOAD_HALF: u32 = BPF_LD | BPF_H | BPF_ABS;
@@ -44,6 +47,7 @@ enum To {
     Next,
     Skip(u8),
     Vlan,
+    Take,
     Drop,
 }
 
@@ -77,12 +81,7 @@ impl Filter {
         let vlan = TAG_STEPS.into_iter().chain(self.vlan.map(vlan_steps).into_iter().flatten());
         let vlan_at = addresses.len();
         let steps: Vec<Step> = addresses.into_iter().chain(vlan).collect();
-        let take_at = steps.len();
-        let assemble = |(at, step): (usize, &Step)| step.assemble(at, vlan_at, take_at + 1);
-        let mut program: Vec<Instruction> = steps.iter().enumerate().map(assemble).collect();
-        program.push(Step::Do(RETURN, WHOLE_FRAME).assemble(take_at, 0, 0));
-        program.push(Step::Do(RETURN, 0).assemble(take_at + 1, 0, 0));
-        program
+        assemble(&steps, vlan_at)
     }
 
     fn address_steps(&self) -> Vec<Step> {
@@ -127,6 +126,14 @@ fn vlan_steps(vlan: u16) -> [Step; 5] {
     ]
 }
 
+/// The program of `steps`, at whose end a frame is taken. `vlan_at` is where [`To::Vlan`] leads.
+fn assemble(steps: &[Step], vlan_at: usize) -> Vec<Instruction> {
+    let take_at = steps.len();
+    let ends = [Step::Do(RETURN, WHOLE_FRAME), Step::Do(RETURN, 0)];
+    let all = steps.iter().chain(&ends).enumerate();
+    all.map(|(at, step)| step.assemble(at, vlan_at, take_at)).collect()
+}
+
 /// The kernel's remarks are loaded from negative offsets.
 const fn ancillary(offset: i32) -> u32 {
     (SKF_AD_OFF + offset).cast_unsigned()
@@ -139,13 +146,14 @@ fn halves(mac: MacAddr) -> (u32, u32) {
 }
 
 impl Step {
-    fn assemble(self, at: usize, vlan_at: usize, drop_at: usize) -> Instruction {
+    fn assemble(self, at: usize, vlan_at: usize, take_at: usize) -> Instruction {
         let distance = |to| match to {
             To::Next => 0,
             To::Skip(count) => count,
             // The program has some 20 instructions: every distance fits.
             To::Vlan => u8::try_from(vlan_at - at - 1).unwrap_or(u8::MAX),
-            To::Drop => u8::try_from(drop_at - at - 1).unwrap_or(u8::MAX),
+            To::Take => u8::try_from(take_at - at - 1).unwrap_or(u8::MAX),
+            To::Drop => u8::try_from(take_at - at).unwrap_or(u8::MAX),
         };
         let (code, operand, jump_true, jump_false) = match self {
             Self::Do(code, operand) => (code, operand, 0, 0),

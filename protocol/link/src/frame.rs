@@ -34,6 +34,15 @@ impl Header {
     }
 }
 
+/// The outer tag of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Kind of the tag: 0x8100 for 802.1Q.
+    pub tpid: u16,
+    /// Priority (3 bits), drop eligibility (1 bit), VLAN id (12 bits).
+    pub tci: u16,
+}
+
 /// The header of a frame to send: 14 bytes, or 18 with a tag.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing {
@@ -43,13 +52,17 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn new(header: Header, vlan: Option<u16>) -> Self {
+        Self::tagged(header, vlan.map(|tci| Tag { tpid: TPID, tci }))
+    }
+
+    pub(crate) fn tagged(header: Header, tag: Option<Tag>) -> Self {
         let Header { destination, source, ethertype } = header;
-        let tag = vlan.map(|tci| [TPID.to_be_bytes(), tci.to_be_bytes()]);
+        let numbers = tag.map(|tag| [tag.tpid.to_be_bytes(), tag.tci.to_be_bytes()]);
         let parts = destination.octets().into_iter().chain(source.octets());
-        let parts = parts.chain(tag.into_iter().flatten().flatten()).chain(ethertype.to_be_bytes());
+        let parts = parts.chain(numbers.into_iter().flatten().flatten()).chain(ethertype.to_be_bytes());
         let mut bytes = [0; LARGEST_HEADER_BYTES];
         bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
-        Self { bytes, length: if vlan.is_some() { LARGEST_HEADER_BYTES } else { HEADER_BYTES } }
+        Self { bytes, length: if tag.is_some() { LARGEST_HEADER_BYTES } else { HEADER_BYTES } }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -4,9 +4,12 @@
 //!
 //! * [`Link`]: what a daemon's driver needs of an adapter; a seam for fakes;
 //! * [`PacketSocket`]: the real one, an AF_PACKET socket with a kernel filter;
+//! * [`CaptureSocket`] and [`PcapWriter`]: what passes on an adapter both ways, for a person to look at;
 //! * [`interfaces`]: the adapters of this machine;
 //! * [`LinkError`]: what can go wrong, by what a daemon does about it.
 
+mod adapter;
+mod capture;
 mod config;
 mod control;
 mod error;
@@ -14,12 +17,16 @@ mod filter;
 mod frame;
 mod interface;
 mod link;
+mod pcap;
 mod socket;
 mod sys;
 
+pub use capture::{CaptureConfig, CaptureSocket, Captured, Direction};
 pub use config::{DEFAULT_ETHERTYPE, DEFAULT_RECEIVE_BUFFER_BYTES, LinkConfig};
 pub use error::LinkError;
+pub use frame::Tag;
 pub use interface::{Interface, interfaces};
 pub use link::{Link, ReceiveBuffer, Received};
+pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
 pub use vmpulse_protocol::MacAddr;

@@ -15,16 +15,14 @@
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use libc::{
-    EACCES, EAGAIN, EMSGSIZE, ENETDOWN, ENOBUFS, ENODEV, ENOMEM, ENXIO, EPERM, ETH_P_ALL, PACKET_AUXDATA,
-    PACKET_IGNORE_OUTGOING, SO_RCVBUFFORCE, SO_TIMESTAMPNS, SOL_PACKET, SOL_SOCKET,
-};
-use socket2::{Domain, SockFilter, Socket, Type};
+use libc::{EMSGSIZE, PACKET_IGNORE_OUTGOING, SOL_PACKET};
+use socket2::Socket;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::adapter::{Adapter, ask_for_remarks, attach, opening_error, size_queue};
 use crate::control::Remarks;
-use crate::filter::{Filter, Instruction};
+use crate::filter::Filter;
 use crate::frame::{Header, Outgoing};
 use crate::sys::{self, Lengths};
 use crate::{Link, LinkConfig, LinkError, MacAddr, ReceiveBuffer, Received};
@@ -36,8 +34,8 @@ use crate::{Link, LinkConfig, LinkError, MacAddr, ReceiveBuffer, Received};
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: AsyncFd<Socket>,
-    interface: String,
-    index: u32,
+    adapter: Adapter,
+    /// As last heard; the adapter's own is that of the opening.
     mtu: AtomicUsize,
     filter: Filter,
     drops: AtomicU64,
@@ -53,22 +51,14 @@ impl PacketSocket {
     pub fn open(config: &LinkConfig) -> Result<Self, LinkError> {
         config.check()?;
         let failed = |action| move |source| opening_error(action, &config.interface, source);
-        let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None)
-            .map_err(failed("open a raw socket"))?;
-        let look_up = "look up the adapter";
-        let index = sys::interface_index(&socket, &config.interface).map_err(failed(look_up))?;
-        let mtu = sys::interface_mtu(&socket, &config.interface).map_err(failed(look_up))?;
-        let mac = sys::ethernet_address(&socket, &config.interface).map_err(failed(look_up))?;
-        let mac = mac.ok_or_else(|| LinkError::NotEthernet { interface: config.interface.clone() })?;
-        let filter = Filter { mac, ethertype: config.ethertype, vlan: config.vlan };
+        let (socket, adapter) = Adapter::open(&config.interface)?;
+        let filter = Filter { mac: adapter.mac, ethertype: config.ethertype, vlan: config.vlan };
         prepare(&socket, &filter, config.receive_buffer_bytes).map_err(failed("set up the raw socket"))?;
-        let address = sys::link_address(index, ETH_P_ALL as u16).map_err(failed("bind"))?;
-        socket.bind(&address).map_err(failed("bind"))?;
+        adapter.bind(&socket)?;
         Ok(Self {
             socket: sys::register(socket).map_err(failed("wait for frames"))?,
-            interface: config.interface.clone(),
-            index,
-            mtu: mtu.into(),
+            mtu: adapter.mtu.into(),
+            adapter,
             filter,
             drops: 0.into(),
             down: false.into(),
@@ -92,11 +82,7 @@ impl PacketSocket {
     /// # Errors
     /// [`LinkError::InterfaceGone`] if it is not.
     pub fn check(&self) -> Result<(), LinkError> {
-        match sys::interface_exists(self.socket.get_ref(), self.index) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(LinkError::InterfaceGone { interface: self.interface.clone() }),
-            Err(source) => Err(self.other("look up the adapter", source)),
-        }
+        self.adapter.check(self.socket.get_ref())
     }
 
     /// Frames the kernel dropped because the queue was full, since the socket was opened.
@@ -109,13 +95,13 @@ impl PacketSocket {
     /// Name of the adapter when the socket was opened.
     #[must_use]
     pub fn interface(&self) -> &str {
-        &self.interface
+        &self.adapter.interface
     }
 
     /// Index of the adapter. A new adapter of the same name has another one.
     #[must_use]
     pub fn index(&self) -> u32 {
-        self.index
+        self.adapter.index
     }
 
     /// Receives, and tells the reactor what was found empty, so that it waits for the next event.
@@ -149,28 +135,13 @@ impl PacketSocket {
         Err(error)
     }
 
-    /// What an error of the kernel means. It says "down" for "gone" and the other way round, so that is looked up.
     fn error(&self, action: &'static str, error: io::Error) -> LinkError {
-        let interface = self.interface.clone();
-        match error.raw_os_error() {
-            Some(ENETDOWN | ENXIO | ENODEV) => match self.check() {
-                Ok(()) => LinkError::InterfaceDown { interface },
-                Err(error) => error,
-            },
-            Some(EAGAIN) => LinkError::WouldBlock { interface },
-            Some(ENOBUFS | ENOMEM) => LinkError::NoBuffers { interface },
-            Some(EPERM | EACCES) => LinkError::NoPermission { interface },
-            Some(_) | None => self.other(action, error),
-        }
-    }
-
-    fn other(&self, action: &'static str, source: io::Error) -> LinkError {
-        LinkError::Io { action, interface: self.interface.clone(), source }
+        self.adapter.error(self.socket.get_ref(), action, error)
     }
 
     /// The kernel refused a length that the MTU of the opening allows: the MTU has changed.
     fn too_long(&self, length: usize) -> LinkError {
-        match sys::interface_mtu(self.socket.get_ref(), &self.interface) {
+        match sys::interface_mtu(self.socket.get_ref(), &self.adapter.interface) {
             Ok(mtu) => {
                 self.mtu.store(mtu, Ordering::Relaxed);
                 LinkError::TooLong { length, mtu }
@@ -234,37 +205,7 @@ impl Link for PacketSocket {
 
 fn prepare(socket: &Socket, filter: &Filter, receive_buffer_bytes: usize) -> io::Result<()> {
     sys::set_option(socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
-    sys::set_option(socket, SOL_PACKET, PACKET_AUXDATA, 1)?;
-    sys::set_option(socket, SOL_SOCKET, SO_TIMESTAMPNS, 1)?;
-    let program: Vec<SockFilter> = filter.program().iter().map(kernel_form).collect();
-    socket.attach_filter(&program)?;
-    let size = i32::try_from(receive_buffer_bytes).unwrap_or(i32::MAX);
-    if sys::set_option(socket, SOL_SOCKET, SO_RCVBUFFORCE, size).is_ok() {
-        return Ok(());
-    }
-    // Beyond the system's limit only CAP_NET_ADMIN helps; within it, this does.
-    socket.set_recv_buffer_size(receive_buffer_bytes)?;
-    // The kernel doubles what is asked, for its own book-keeping.
-    let given = socket.recv_buffer_size()? / 2;
-    if given < receive_buffer_bytes {
-        tracing::debug!(
-            given,
-            wanted = receive_buffer_bytes,
-            "small receive queue; net.core.rmem_max limits it"
-        );
-    }
-    Ok(())
-}
-
-fn kernel_form(instruction: &Instruction) -> SockFilter {
-    SockFilter::new(instruction.code, instruction.jump_true, instruction.jump_false, instruction.operand)
-}
-
-fn opening_error(action: &'static str, interface: &str, source: io::Error) -> LinkError {
-    let interface = interface.to_owned();
-    match source.raw_os_error() {
-        Some(EPERM | EACCES) => LinkError::NoPermission { interface },
-        Some(ENODEV | ENXIO) => LinkError::NoSuchInterface { interface },
-        Some(_) | None => LinkError::Io { action, interface, source },
-    }
+    ask_for_remarks(socket)?;
+    attach(socket, &filter.program())?;
+    size_queue(socket, receive_buffer_bytes)
 }

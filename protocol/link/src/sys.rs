@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use libc::{ifreq, sockaddr_ll, socklen_t, tpacket_stats};
 use socket2::{SockAddr, Socket};
@@ -52,6 +53,27 @@ pub(crate) fn take_drops(socket: &Socket) -> io::Result<u32> {
 
 /// Receives one frame and the kernel's remarks on it.
 pub(crate) fn receive(socket: &Socket, frame: &mut [u8], control: &mut [u8]) -> io::Result<Lengths> {
+    receive_from(socket, frame, control, None)
+}
+
+/// The same, and whether this machine sent the frame.
+pub(crate) fn receive_either_way(
+    socket: &Socket,
+    frame: &mut [u8],
+    control: &mut [u8],
+) -> io::Result<(Lengths, bool)> {
+    // SAFETY: sockaddr_ll is numbers; zero is valid in each.
+    let mut address: sockaddr_ll = unsafe { zeroed() };
+    let lengths = receive_from(socket, frame, control, Some(&mut address))?;
+    Ok((lengths, address.sll_pkttype == libc::PACKET_OUTGOING))
+}
+
+fn receive_from(
+    socket: &Socket,
+    frame: &mut [u8],
+    control: &mut [u8],
+    address: Option<&mut sockaddr_ll>,
+) -> io::Result<Lengths> {
     let mut vector = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
     // SAFETY: msghdr is numbers and pointers; all zero means "nothing given" for each of them.
     let mut message: libc::msghdr = unsafe { zeroed() };
@@ -59,11 +81,24 @@ pub(crate) fn receive(socket: &Socket, frame: &mut [u8], control: &mut [u8]) -> 
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = control.len() as _;
-    // SAFETY: `message` points to one vector and a control area that are exclusively borrowed during the call and as
-    // long as said; the kernel writes plain bytes into them and no further.
+    if let Some(address) = address {
+        message.msg_namelen = size_of_val(address) as socklen_t;
+        message.msg_name = (&raw mut *address).cast();
+    }
+    // SAFETY: `message` points to one vector, a control area and perhaps an address that are exclusively borrowed during
+    // the call and as long as said; the kernel writes plain bytes into them and no further.
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_TRUNC) };
     let frame = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     Ok(Lengths { frame, control: message.msg_controllen as usize })
+}
+
+/// Waits until there is something to receive, a frame or an error; `false` if `patience` passed before.
+pub(crate) fn wait_readable(socket: &Socket, patience: Duration) -> io::Result<bool> {
+    let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let milliseconds = c_int::try_from(patience.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: one pollfd, exclusively ours during the call.
+    let ready = unsafe { libc::poll(&raw mut waiting, 1, milliseconds) };
+    check(ready.min(0)).map(|()| ready > 0)
 }
 
 /// The address to bind a packet socket to an interface with.

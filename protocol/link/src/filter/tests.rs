@@ -11,7 +11,7 @@ const MULTICAST: MacAddr = MacAddr(1, 0, 0x5E, 0, 0, 1);
 const ALMOST_ALL: MacAddr = MacAddr(0xFF, 0xFF, 0xFF, 0xFF, 0, 1);
 
 /// A machine for the few instructions the programs use; `None` for any other and for a bad jump or load.
-fn run(program: &[Instruction], frame: &[u8], tag: Option<Tag>) -> Option<u32> {
+pub(super) fn run(program: &[Instruction], frame: &[u8], tag: Option<Tag>) -> Option<u32> {
     let (mut accumulator, mut at) = (0, 0);
     loop {
         let Instruction { code, jump_true, jump_false, operand } = *program.get(at)?;

@@ -18,14 +18,16 @@ macro_rules! namespace_test {
         $(#[$attribute])*
         fn $name() {
             let wrapper: &[&str] = &[$($($wrapper),+)?];
-            $crate::harness::run(stringify!($name), wrapper, async move || $body);
+            let path = concat!(module_path!(), "::", stringify!($name));
+            $crate::harness::run(path, wrapper, async move || $body);
         }
     };
 }
 pub(crate) use namespace_test;
 
-/// Runs `body` if we are inside, else the same test again inside.
-pub(crate) fn run(name: &str, wrapper: &[&str], body: impl AsyncFnOnce()) {
+/// Runs `body` if we are inside, else the same test again inside. `path` starts with the name of the test program.
+pub(crate) fn run(path: &str, wrapper: &[&str], body: impl AsyncFnOnce()) {
+    let name = path.split_once("::").map_or(path, |(_, name)| name);
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         return runtime.block_on(body());
