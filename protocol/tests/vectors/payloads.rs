@@ -6,7 +6,7 @@ use vmpulse_protocol::message::{Doorbell, HmSyn, Message, Shutdown, VmmSyn};
 use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::wire::Version;
 
-use crate::files::{is_authentication, list, text, vectors};
+use crate::files::{is_authentication, list, number, text, vectors};
 
 /// The message that a vector describes; `None` if it describes one that is not understood.
 fn message(vector: &Value) -> Option<Message<'_>> {
@@ -39,6 +39,25 @@ fn messages_are_understood_or_not() {
         assert_eq!(Message::parse(payload), message, "{vector}");
         if let Some(message) = message {
             assert_eq!(Value::from(message.is_urgent()), vector["urgent"], "{vector}");
+            assert_eq!(Value::from(message.encode() == payload), vector["canonical"], "{vector}");
+        }
+    }
+}
+
+/// [Q-1] [Q-4] [M-2] [N-2]
+#[test]
+fn announced_silences_are_understood_or_not() {
+    for vector in vectors("quiet") {
+        let payload = text(&vector, "text").as_bytes();
+        let ms = || u32::try_from(number(&vector, "ms")).unwrap();
+        let message = match vector["kind"].as_str() {
+            Some("quiet") => Some(Message::Quiet { ms: ms(), reason: text(&vector, "reason") }),
+            Some("quiet_ok") => Some(Message::QuietOk { ms: ms() }),
+            other => other.map(|kind| panic!("no kind of message {kind:?}")),
+        };
+        assert_eq!(Message::parse(payload), message, "{vector}");
+        if let Some(message) = message {
+            assert_eq!(message.is_urgent(), vector["kind"] == "quiet", "{vector}");
             assert_eq!(Value::from(message.encode() == payload), vector["canonical"], "{vector}");
         }
     }
