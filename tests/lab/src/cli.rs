@@ -112,6 +112,23 @@ pub(crate) enum Inside {
     Capture { interface: String, file: PathBuf },
     /// Send the frames given on standard input
     Send { interface: String },
+    /// Send as many frames of a kind as this machine can
+    Flood {
+        interface: String,
+        #[arg(value_enum)]
+        kind: crate::frames::FloodKind,
+        /// The address flooded
+        #[arg(long)]
+        to: String,
+        /// The sender's own address
+        #[arg(long)]
+        from: String,
+        /// The UUID claimed, where one is
+        #[arg(long)]
+        uuid: String,
+        #[arg(long)]
+        seconds: u64,
+    },
     /// Connect standard input and output with a real guest's shell, or run one command in it
     Attach {
         socket: PathBuf,

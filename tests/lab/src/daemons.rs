@@ -16,7 +16,7 @@ pub(crate) use agent::Agent;
 pub(crate) use application::Application;
 pub(crate) use chain::{Chain, Plan, text_of};
 pub(crate) use controller::Controller;
-pub(crate) use host_monitor::{AS_SHIPPED, HostMonitor, MonitorSettings, PathStatus};
+pub(crate) use host_monitor::{AS_SHIPPED, HostMonitor, MonitorSettings, MonitorStatus, PathStatus};
 
 /// Where settings are in a world and in a guest: a private folder there.
 const SETTINGS_DIR: &str = "/etc/vmpulse";
@@ -29,6 +29,13 @@ pub(crate) fn store_url() -> String {
 /// The file of the world's health store.
 pub(crate) fn store_file() -> PathBuf {
     crate::world::dir("store").join("health.db")
+}
+
+/// Writes what `hmmgr` reads when it is told nothing: where all monitors of this machine, the store and the trunks are.
+pub(crate) fn write_common_settings() -> Lab<()> {
+    let text =
+        format!("store = \"{}\"\nstate_dir = \"{}\"\n", store_url(), crate::world::dir("state").display());
+    write_settings("hostmon.toml", &text).map(drop)
 }
 
 /// Writes a settings file; a copy is kept with the evidence of a failure.

@@ -1,6 +1,8 @@
 //! Raw Ethernet: capturing a trunk into a file with the kernel's receive time stamps, and sending frames byte by byte.
 
 mod capture;
+mod flood;
+mod packet;
 mod sender;
 
 use std::path::Path;
@@ -12,6 +14,8 @@ use crate::wait;
 use crate::world;
 
 pub(crate) use capture::{capture_into, parse};
+pub(crate) use flood::{Flood, FloodKind, Sent, flood};
+pub(crate) use packet::packet;
 pub(crate) use sender::send_lines;
 
 /// The EtherType of heartbeats.

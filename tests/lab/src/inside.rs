@@ -19,6 +19,11 @@ pub(crate) fn run(command: Inside) -> Lab<()> {
         Inside::GuestInit { name } => world::run_init(&name),
         Inside::Capture { interface, file } => frames::capture_into(&interface, &file),
         Inside::Send { interface } => frames::send_lines(&interface, std::io::stdin().lock()),
+        Inside::Flood { interface, kind, to, from, uuid, seconds } => {
+            let sent = frames::flood(&interface, &kind.frames(&to, &from, &uuid), seconds)?;
+            println!("{}", serde_json::to_string(&sent).unwrap_or_default());
+            Ok(())
+        }
         Inside::Attach { socket, command } if command.is_empty() => qemu::attach(&socket),
         Inside::Attach { socket, command } => {
             print!("{}", qemu::run_in_shell(&socket, &command.join(" "))?.ok()?);

@@ -4,6 +4,8 @@ mod application_turns_red;
 mod bad_frames;
 mod bad_input;
 mod daemons_crash;
+mod flood;
+mod flood_unpoliced;
 mod heartbeats_without_ip;
 mod real_guest;
 mod silence_is_missing;
@@ -39,8 +41,8 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(World, &mut Report) -> Lab<()>,
 }
 
-/// All scenarios, the longest first so that two at a time end together.
-const ALL: [Scenario; 10] = [
+/// All scenarios but those below, the longest first so that two at a time end together.
+const TOGETHER: [Scenario; 10] = [
     silence_is_missing::SCENARIO,
     daemons_crash::SCENARIO,
     real_guest::SCENARIO,
@@ -53,17 +55,24 @@ const ALL: [Scenario; 10] = [
     trunk_isolation::SCENARIO,
 ];
 
+/// Scenarios that take all there is of this machine: one at a time, when the others have ended.
+const ALONE: [Scenario; 2] = [flood::SCENARIO, flood_unpoliced::SCENARIO];
+
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    TOGETHER.iter().chain(&ALONE)
+}
+
 /// The scenario of a name.
 pub(crate) fn find(name: &str) -> Lab<&'static Scenario> {
-    ALL.iter().find(|scenario| scenario.name == name).ok_or_else(|| {
-        let known: Vec<&str> = ALL.iter().map(|scenario| scenario.name).collect();
+    all().find(|scenario| scenario.name == name).ok_or_else(|| {
+        let known: Vec<&str> = all().map(|scenario| scenario.name).collect();
         LabError::Unexpected(format!("there is no scenario {name}; there are: {}", known.join(", ")))
     })
 }
 
 /// `cargo lab list`.
 pub(crate) fn list() -> Lab<ExitCode> {
-    for scenario in &ALL {
+    for scenario in all() {
         println!("{:<22} {}", scenario.name, scenario.about);
     }
     Ok(ExitCode::SUCCESS)
@@ -114,10 +123,22 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// Runs scenarios, `jobs` at a time, each in a world of its own; tells each as it ends.
+/// Runs scenarios, each in a world of its own; tells each as it ends.
 pub(crate) fn run_all(workspace: &Workspace, kit: &Kit, names: &[String], jobs: usize) -> Lab<Tally> {
+    let mut tally = run_some(workspace, kit, names, &TOGETHER, jobs)?;
+    tally += run_some(workspace, kit, names, &ALONE, 1)?;
+    Ok(tally)
+}
+
+fn run_some(
+    workspace: &Workspace,
+    kit: &Kit,
+    names: &[String],
+    scenarios: &'static [Scenario],
+    jobs: usize,
+) -> Lab<Tally> {
     let wanted = |scenario: &&Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
-    let queue: Mutex<Vec<&Scenario>> = Mutex::new(ALL.iter().filter(wanted).rev().collect());
+    let queue: Mutex<Vec<&Scenario>> = Mutex::new(scenarios.iter().filter(wanted).rev().collect());
     let tally = Mutex::new(Tally::default());
     let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
     std::thread::scope(|scope| {
@@ -171,9 +192,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_their_column() {
-        for (index, scenario) in ALL.iter().enumerate() {
+        for (index, scenario) in all().enumerate() {
             assert!(scenario.name.len() <= 22, "{}", scenario.name);
-            assert!(ALL.iter().skip(index + 1).all(|other| other.name != scenario.name));
+            assert!(all().skip(index + 1).all(|other| other.name != scenario.name));
         }
     }
 

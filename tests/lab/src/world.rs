@@ -65,6 +65,14 @@ impl World {
         Ok(trunk)
     }
 
+    /// Adds a trunk as an administrator makes one, by `hmmgr trunk create`: policed, and with the monitor's end in the
+    /// host's own namespace.
+    pub(crate) fn add_policed_trunk(&mut self, letter: char) -> Lab<Trunk> {
+        let trunk = Trunk::create_policed(&self.kit, letter, self.topology())?;
+        self.trunks.push(trunk.clone());
+        Ok(trunk)
+    }
+
     /// The trunks in the order they were added.
     pub(crate) fn trunks(&self) -> &[Trunk] {
         &self.trunks

@@ -20,14 +20,25 @@ pub(crate) struct Plan {
     pub(crate) pseudo_guests: u8,
     pub(crate) real_guest: bool,
     pub(crate) monitors: MonitorSettings,
+    /// The second trunk's monitor, where it differs.
+    pub(crate) second_monitor: Option<MonitorSettings>,
     pub(crate) poll_interval_ms: u32,
+    /// Trunks made by `hmmgr trunk create`, and policed.
+    pub(crate) policed: bool,
 }
 
 impl Default for Plan {
     /// One guest made of namespaces, a heartbeat a second, a quick controller: what most scenarios want.
     fn default() -> Self {
         let monitors = MonitorSettings { heartbeat_interval_ms: 1000, ..AS_SHIPPED };
-        Plan { pseudo_guests: 1, real_guest: false, monitors, poll_interval_ms: 200 }
+        Plan {
+            pseudo_guests: 1,
+            real_guest: false,
+            monitors,
+            second_monitor: None,
+            poll_interval_ms: 200,
+            policed: false,
+        }
     }
 }
 
@@ -45,13 +56,18 @@ pub(crate) struct Chain {
 impl Chain {
     /// Builds and starts everything; nothing is registered yet.
     pub(crate) fn start(mut world: World, plan: Plan) -> Lab<Chain> {
-        let trunks = [world.add_trunk('A')?, world.add_trunk('B')?];
+        let add = if plan.policed { World::add_policed_trunk } else { World::add_trunk };
+        let trunks = [add(&mut world, 'A')?, add(&mut world, 'B')?];
         let kit = world.kit().clone();
         // The slow one first: it boots while the others start.
         let real =
             if plan.real_guest { Some(world.start_real_guest(plan.pseudo_guests + 1, &[])?) } else { None };
-        let monitors: Lab<Vec<_>> =
-            trunks.iter().map(|trunk| HostMonitor::start(&kit, trunk, plan.monitors)).collect();
+        let settings = [plan.monitors, plan.second_monitor.unwrap_or(plan.monitors)];
+        let monitors: Lab<Vec<_>> = trunks
+            .iter()
+            .zip(settings)
+            .map(|(trunk, settings)| HostMonitor::start(&kit, trunk, settings))
+            .collect();
         let controller = Controller::start(&kit, plan.poll_interval_ms)?;
         let guests: Lab<Vec<_>> = (1..=plan.pseudo_guests).map(|n| world.start_pseudo_guest(n)).collect();
         let guests = guests?;

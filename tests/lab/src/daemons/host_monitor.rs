@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{store_url, write_settings};
+use super::{store_url, write_common_settings, write_settings};
 use crate::error::{Lab, LabError};
 use crate::kit::Kit;
 use crate::process::{Daemon, Place, Said, run, run_with_input};
@@ -16,8 +16,12 @@ use crate::world::{self, Trunk};
 pub(crate) struct PathStatus {
     /// The VM's UUID.
     pub(crate) vm: String,
+    /// The address its path is open at.
+    pub(crate) mac: String,
     /// `BEATING`, `MISSING`, ...
     pub(crate) state: String,
+    /// Its heartbeats' interval.
+    pub(crate) interval_ms: u64,
     /// Age of the last heartbeat, none before the first.
     pub(crate) last_heartbeat_age_ms: Option<u64>,
     /// Heartbeats counted.
@@ -28,10 +32,34 @@ pub(crate) struct PathStatus {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct MonitorStatus {
     uuid: String,
+    /// Its process.
+    pub(crate) pid: i32,
     /// Its guests.
     pub(crate) paths: Vec<PathStatus>,
+    /// Frames that the kernel dropped because the receive buffer was full.
+    pub(crate) kernel_drops: u64,
+    /// What the kernel drops before it gets there.
+    pub(crate) policing: Policing,
     /// What it counts, by name.
     pub(crate) counters: BTreeMap<String, u64>,
+}
+
+/// How a trunk is policed.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Policing {
+    /// Whether it is.
+    pub(crate) on: bool,
+    /// Addresses with a lane of their own.
+    pub(crate) known: u64,
+    /// Frames by counter.
+    pub(crate) counters: BTreeMap<String, u64>,
+}
+
+impl Policing {
+    /// Frames of every kind that were dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.counters.iter().filter(|(name, _)| name.ends_with("_dropped")).map(|(_, frames)| frames).sum()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,11 +74,16 @@ pub(crate) struct MonitorSettings {
     pub(crate) heartbeat_interval_ms: u32,
     /// Interval of the monitor's own heartbeat to the store.
     pub(crate) store_heartbeat_interval_ms: u32,
+    /// Receive buffer of the trunk's socket.
+    pub(crate) receive_buffer_bytes: u32,
 }
 
-/// The intervals as shipped.
-pub(crate) const AS_SHIPPED: MonitorSettings =
-    MonitorSettings { heartbeat_interval_ms: 10_000, store_heartbeat_interval_ms: 30_000 };
+/// The settings as shipped.
+pub(crate) const AS_SHIPPED: MonitorSettings = MonitorSettings {
+    heartbeat_interval_ms: 10_000,
+    store_heartbeat_interval_ms: 30_000,
+    receive_buffer_bytes: 8 << 20,
+};
 
 /// A host monitor; it ends with this value.
 #[derive(Debug)]
@@ -68,15 +101,16 @@ impl HostMonitor {
         let uuid = world::uuid(2, u8::try_from(u32::from(trunk.letter())).unwrap_or(0));
         let text = format!(
             "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
-             heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nlog = \"debug\"\n",
+             heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nreceive_buffer_bytes = {}\n\
+             log = \"debug\"\n",
             trunk.device(),
             store_url(),
             world::dir("state").display(),
             settings.heartbeat_interval_ms,
             settings.store_heartbeat_interval_ms,
+            settings.receive_buffer_bytes,
         );
-        // What `hmmgr` reads when it is told nothing: all monitors of this machine, and the store.
-        write_settings("hostmon.toml", &format!("store = \"{}\"\n", store_url()))?;
+        write_common_settings()?;
         let settings = write_settings(&format!("hostmon-{}.toml", trunk.letter()), &text)?;
         let mut monitor =
             HostMonitor { kit: kit.clone(), trunk: trunk.clone(), uuid, settings, daemon: None };

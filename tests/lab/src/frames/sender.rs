@@ -28,7 +28,7 @@ fn send(socket: &OwnedFd, address: &LinkAddr, frame: &[u8]) -> Lab<()> {
 }
 
 /// The kernel's own address record of the interface names it by its index, which is what sending needs.
-fn address_of(interface: &str) -> Lab<LinkAddr> {
+pub(super) fn address_of(interface: &str) -> Lab<LinkAddr> {
     let mut all = getifaddrs().map_err(LabError::system("list the interfaces"))?;
     all.find_map(|entry| {
         let address = entry.address.filter(|_| entry.interface_name == interface)?;

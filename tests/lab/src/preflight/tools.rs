@@ -26,8 +26,9 @@ pub(crate) struct Tool {
     pub(crate) why: &'static str,
 }
 
-const PROGRAMS: [Tool; 9] = [
+const PROGRAMS: [Tool; 10] = [
     Tool { name: "ip", package: "iproute2", why: "network namespaces, trunks and adapters" },
+    Tool { name: "nft", package: "nftables", why: "policing of trunks in the kernel" },
     Tool { name: "unshare", package: "util-linux", why: "namespaces that end by themselves" },
     Tool { name: "nsenter", package: "util-linux", why: "commands inside a guest" },
     Tool { name: "setpriv", package: "util-linux", why: "processes that end with the lab" },

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Scenario;
 use crate::daemons::{Chain, HostMonitor, Plan};
 use crate::error::{Lab, expect};
-use crate::frames::{self, ETHER_TYPE};
+use crate::frames::{self, ETHER_TYPE, packet};
 use crate::outcome::Report;
 use crate::process::Place;
 use crate::wait;
@@ -86,20 +86,6 @@ fn nonsense(trunk: &Trunk, from: &str, to: &str) -> Vec<Vec<u8>> {
     });
     let every: Vec<Vec<u8>> = every.collect();
     std::iter::repeat_n(every, EACH).flatten().collect()
-}
-
-/// A packet with the given header and a right checksum, its length field as given, be it true or not.
-fn packet(major: u8, flags: u8, length: usize, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
-    let mut bytes = vec![major, 0, 7, flags];
-    bytes.extend(length);
-    bytes.extend([0, 0]);
-    bytes.extend(payload);
-    let sum = bytes.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
-    if let Some(place) = bytes.get_mut(7) {
-        *place = sum;
-    }
-    bytes
 }
 
 /// The sum of everything the host monitor counts as discarded.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Scenario;
-use crate::daemons::{Chain, MonitorSettings, Plan, requests, store_file};
+use crate::daemons::{AS_SHIPPED, Chain, MonitorSettings, Plan, requests, store_file};
 use crate::error::{Lab, LabError, expect};
 use crate::frames::{Capture, Frame};
 use crate::outcome::Report;
@@ -31,6 +31,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     let monitors = MonitorSettings {
         heartbeat_interval_ms: HEARTBEAT_MS,
         store_heartbeat_interval_ms: STORE_HEARTBEAT_MS,
+        ..AS_SHIPPED
     };
     let mut chain = Chain::start(world, Plan { pseudo_guests: 2, monitors, ..Plan::default() })?;
     let trunk = chain.trunk(0)?;

@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
+use crate::daemons::write_common_settings;
 use crate::error::{Lab, LabError};
-use crate::process::{Place, sh};
+use crate::kit::Kit;
+use crate::process::{Place, run, sh};
 use crate::qemu::Adapter;
 use crate::world;
+
+/// What `hmmgr` ends with when this machine cannot do what is asked.
+const UNAVAILABLE: i32 = 69;
 
 /// How a trunk isolates its guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,27 +21,56 @@ pub(crate) enum Topology {
     IsolatedBridge,
 }
 
+/// Who made a trunk, and so where its monitor's end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    /// The lab, by `ip`: in a namespace of its own.
+    Lab,
+    /// `hmmgr trunk create`: beside the guests' end.
+    Hmmgr,
+}
+
 /// One trunk of the host.
 #[derive(Debug, Clone)]
 pub(crate) struct Trunk {
     letter: char,
     topology: Topology,
+    maker: Maker,
 }
 
 impl Trunk {
     /// Makes the trunk between the host and a new namespace for its monitor.
     pub(crate) fn create(letter: char, topology: Topology) -> Lab<Trunk> {
-        let trunk = Trunk { letter, topology };
-        let (vios, device) = (trunk.vios(), trunk.device());
-        world::add_namespace(&vios)?;
+        let trunk = Trunk { letter, topology, maker: Maker::Lab };
+        world::add_namespace(&trunk.vios())?;
         trunk.add_veth()?;
-        if topology == Topology::IsolatedBridge {
-            let bridge = trunk.bridge();
+        trunk.add_bridge()?;
+        Ok(trunk)
+    }
+
+    /// Makes the trunk by `hmmgr trunk create`, policed.
+    pub(crate) fn create_policed(kit: &Kit, letter: char, topology: Topology) -> Lab<Trunk> {
+        let trunk = Trunk { letter, topology, maker: Maker::Hmmgr };
+        write_common_settings()?;
+        let mut command = trunk.place().command(kit.program("hmmgr"));
+        command.args(["trunk", "create", &trunk.guests_device(), "--mac", &trunk.monitor_mac()]);
+        let said = run(command)?;
+        if said.code() == Some(UNAVAILABLE) {
+            return Err(LabError::Skipped(said.text()));
+        }
+        said.ok()?;
+        trunk.add_bridge()?;
+        Ok(trunk)
+    }
+
+    fn add_bridge(&self) -> Lab<()> {
+        if self.topology == Topology::IsolatedBridge {
+            let (bridge, device) = (self.bridge(), self.guests_device());
             host(&format!("ip link add {bridge} type bridge mcast_snooping 0"))?;
             host(&format!("ip link set {bridge} up"))?;
             host(&format!("ip link set {device} master {bridge}"))?;
         }
-        Ok(trunk)
+        Ok(())
     }
 
     /// `A`, `B`, ...
@@ -46,7 +80,10 @@ impl Trunk {
 
     /// The namespace of this trunk's host monitor.
     pub(crate) fn vios(&self) -> String {
-        format!("vios{}", self.letter)
+        match self.maker {
+            Maker::Lab => format!("vios{}", self.letter),
+            Maker::Hmmgr => "host".to_string(),
+        }
     }
 
     /// Where this trunk's host monitor runs.
@@ -54,8 +91,16 @@ impl Trunk {
         Place::net(&self.vios())
     }
 
-    /// The trunk's device, at the host and at the monitor alike.
+    /// The trunk's device at the monitor.
     pub(crate) fn device(&self) -> String {
+        match self.maker {
+            Maker::Lab => self.guests_device(),
+            Maker::Hmmgr => format!("{}-hm", self.guests_device()),
+        }
+    }
+
+    /// The trunk's device at the host, and the trunk's name.
+    pub(crate) fn guests_device(&self) -> String {
         format!("trunk{}", self.letter)
     }
 
@@ -86,7 +131,7 @@ impl Trunk {
 
     /// Gives the namespace of a guest an adapter on this trunk.
     pub(crate) fn attach_namespace(&self, namespace: &str, guest: u8) -> Lab<()> {
-        let (adapter, mac, device) = (self.adapter(), self.guest_mac(guest), self.device());
+        let (adapter, mac, device) = (self.adapter(), self.guest_mac(guest), self.guests_device());
         let port = self.port(guest);
         match self.topology {
             Topology::Vepa => {
@@ -105,7 +150,7 @@ impl Trunk {
 
     /// Makes an adapter on this trunk for an emulator that runs in the host's namespace.
     pub(crate) fn attach_emulator(&self, guest: u8, dir: &Path) -> Lab<Adapter> {
-        let (mac, device, port) = (self.guest_mac(guest), self.device(), self.port(guest));
+        let (mac, device, port) = (self.guest_mac(guest), self.guests_device(), self.port(guest));
         match self.topology {
             Topology::Vepa => {
                 host(&format!("ip link add link {device} name {port} address {mac} type macvtap mode vepa"))?;
@@ -152,7 +197,7 @@ impl Trunk {
         match self.topology {
             Topology::Vepa => Ok(()),
             Topology::IsolatedBridge => {
-                host(&format!("ip link set {} master {}", self.device(), self.bridge())).map(drop)
+                host(&format!("ip link set {} master {}", self.guests_device(), self.bridge())).map(drop)
             }
         }
     }
