@@ -1,6 +1,8 @@
 //! The agent's side against the real host-monitor end of a path, under one virtual clock.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod announce;
+
 use std::collections::BTreeMap;
 
 use vmpulse_protocol::message::VmmSyn;
@@ -31,8 +33,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let now = Instant::from_millis(500_000);
-        let config =
-            TrunksConfig { vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(), incarnation_seed: 1 };
+        let config = TrunksConfig {
+            vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(),
+            incarnation_seed: 1,
+            unheard_suspension: None,
+        };
         let uuid = HostMonitorId::from_bytes([9; 16]);
         let mut world = Self {
             now,
