@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A request. Only root (or the daemon's own user) may ask for a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// The daemon and its paths.
@@ -12,15 +12,32 @@ pub enum Request {
     Applications,
     /// Load the configuration file. A change.
     Sync,
+    /// Announce a silence to the host monitors. A change. Answered with [`Reply::Told`].
+    Quiet {
+        /// For so many milliseconds; 0: the announced silence is over.
+        ms: u32,
+        /// Why; empty when it is over.
+        reason: String,
+    },
+    /// Suspend (true) or resume monitoring of this VM. A change. Answered with [`Reply::Told`].
+    Suspension {
+        /// Which of them.
+        suspend: bool,
+    },
+    /// What the host monitors made of what they were told last: waits a moment for those that did not answer yet.
+    Told {
+        /// Of the silence; else of the suspension.
+        quiet: bool,
+    },
 }
 
 impl Request {
     /// Whether it changes anything.
     #[must_use]
-    pub const fn is_change(self) -> bool {
+    pub const fn is_change(&self) -> bool {
         match self {
-            Self::Status | Self::Applications => false,
-            Self::Sync => true,
+            Self::Status | Self::Applications | Self::Told { .. } => false,
+            Self::Sync | Self::Quiet { .. } | Self::Suspension { .. } => true,
         }
     }
 }
@@ -46,8 +63,48 @@ pub enum Reply {
         /// What is wrong, with line and column.
         problem: String,
     },
+    /// What the host monitors made of it so far.
+    Told {
+        /// Whether no answer is waited for any more.
+        settled: bool,
+        /// One for each path that was open.
+        paths: Vec<LiveTold>,
+    },
+    /// To [`Request::Quiet`] and [`Request::Suspension`]: nothing was done.
+    NotDone {
+        /// Why.
+        problem: String,
+    },
     /// The caller may not do this.
     NotAllowed,
+}
+
+/// What one host monitor made of what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveTold {
+    /// Name of the adapter.
+    pub adapter: String,
+    /// The host monitor's UUID.
+    pub host_monitor: Option<String>,
+    /// `waiting`, `acknowledged`, `granted`, `too_old`, `lost`.
+    pub answer: String,
+    /// Silence that it granted; 0: refused, or ended.
+    pub granted_ms: Option<u64>,
+}
+
+/// An announced silence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveQuiet {
+    /// What was asked for.
+    pub asked_ms: u64,
+    /// How much longer: by what was granted, or by what was asked for if nobody has granted anything yet.
+    pub left_ms: u64,
+    /// Whether a host monitor has granted any of it.
+    pub granted: bool,
+    /// Why.
+    pub reason: String,
+    /// What the host monitors made of it.
+    pub paths: Vec<LiveTold>,
 }
 
 /// The daemon.
@@ -65,6 +122,12 @@ pub struct DaemonStatus {
     pub config_problem: Option<String>,
     /// Applications that are loaded.
     pub applications: usize,
+    /// Whether the administrator of this guest has suspended monitoring.
+    pub suspended: bool,
+    /// Whether a host monitor knows what the administrator said last of that.
+    pub suspension_heard: bool,
+    /// The announced silence, while it lasts.
+    pub quiet: Option<Box<LiveQuiet>>,
     /// One per adapter.
     pub paths: Vec<LivePath>,
     /// What keeps adapters from being used.

@@ -6,11 +6,13 @@ mod answers;
 mod carry;
 mod links;
 mod start;
+mod stopping;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
+use tokio::sync::oneshot;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::CommandListener;
 use vmpulse_local::exit::Exit;
@@ -23,12 +25,15 @@ use crate::ame::{Ame, AmeInput};
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
+use crate::suspension::Suspension;
 use crate::trunks::{TrunkInput, Trunks};
 use links::Links;
 pub use start::{StartError, log_level, start};
 
 /// How long the host monitors have to acknowledge that the daemon is being stopped.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
+/// More than the init is given to say what is being stopped.
+const INIT_WAIT: Duration = Duration::from_secs(3);
 
 /// What a turn of the loop waits for.
 enum News {
@@ -37,6 +42,8 @@ enum News {
     Command(vmpulse_local::command::CommandCall),
     Timeout,
     Stop,
+    /// What it is that is being stopped.
+    Stopping(Shutdown),
     Reload,
 }
 
@@ -62,8 +69,14 @@ pub struct Daemon {
     log_level: LevelHandle,
     /// What is wrong with the configuration file, if it could not be loaded.
     config_problem: Option<String>,
+    /// What the administrator said last of monitoring.
+    suspension: Suspension,
+    /// Commands that wait for the host monitors.
+    held: Vec<answers::Held>,
     /// When a stop that was asked for happens in any case.
     stop_at: Option<Instant>,
+    /// Will say what is being stopped.
+    stopping: Option<oneshot::Receiver<Shutdown>>,
     /// Held for as long as the daemon lives.
     _lock: RunLock,
 }
@@ -79,6 +92,7 @@ impl Daemon {
                 self.ame.handle_timeout(now);
             }
             let shutdown_done = self.carry(now);
+            self.answer_held(now);
             if shutdown_done || self.stop_at.is_some_and(|at| now >= at) {
                 break;
             }
@@ -93,6 +107,7 @@ impl Daemon {
                 News::Timeout => {}
                 News::Stop if self.stop_at.is_some() => break,
                 News::Stop => self.on_stop(),
+                News::Stopping(what) => self.on_stopping(what),
                 News::Reload => self.on_reload(),
             }
         }
@@ -111,18 +126,27 @@ impl Daemon {
 
     fn deadline(&self) -> Instant {
         let engine = self.ame.poll_timeout().filter(|_| self.stop_at.is_none());
-        let due = [self.trunks.poll_timeout(), engine, self.stop_at];
+        let held = self.held.iter().map(|held| held.until).min();
+        let due = [self.trunks.poll_timeout(), engine, held, self.stop_at];
         due.into_iter().flatten().fold(self.links.next_scan(), Instant::min)
     }
 
     async fn news(&mut self, deadline: Instant) -> News {
         let deadline = tokio::time::Instant::from_std(self.clock.std_instant(deadline));
         let Signals { terminate, interrupt, hangup } = &mut self.signals;
+        let stopping = &mut self.stopping;
+        let said = async {
+            match stopping {
+                Some(said) => said.await.unwrap_or(Shutdown::Daemon),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             news = self.links.news() => News::Link(news),
             ended = self.runner.ended() => News::Script(ended),
             call = self.commands.accept() => News::Command(call),
             () = tokio::time::sleep_until(deadline) => News::Timeout,
+            what = said => News::Stopping(what),
             _ = terminate.recv() => News::Stop,
             _ = interrupt.recv() => News::Stop,
             _ = hangup.recv() => News::Reload,
@@ -136,11 +160,27 @@ impl Daemon {
     }
 
     fn on_stop(&mut self) {
-        let now = self.clock.now();
-        tracing::info!("stopping; the host monitors are told");
-        self.stop_at = Some(now + SHUTDOWN_WAIT);
+        tracing::info!("stopping");
+        self.stop_at = Some(self.clock.now() + INIT_WAIT + SHUTDOWN_WAIT);
         self.runner.abandon();
-        self.trunks.handle_input(now, TrunkInput::Shutdown(Shutdown::Daemon));
+        let (say, said) = oneshot::channel();
+        self.stopping = Some(said);
+        tokio::spawn(async move {
+            // Nobody listens only if a second signal ended the daemon.
+            let _ = say.send(stopping::Init::system().what_stops().await);
+        });
+    }
+
+    fn on_stopping(&mut self, what: Shutdown) {
+        let now = self.clock.now();
+        self.stopping = None;
+        let why = match what {
+            Shutdown::Daemon => "this daemon is being stopped",
+            Shutdown::Os => "the guest is shutting down",
+        };
+        tracing::info!("the host monitors are told that {why}");
+        self.stop_at = Some(now + SHUTDOWN_WAIT);
+        self.trunks.handle_input(now, TrunkInput::Shutdown(what));
     }
 
     fn on_reload(&mut self) {

@@ -1,7 +1,8 @@
 //! The guest agent: heartbeats to the host monitors, application monitoring, and its command `vmmgr`.
 //!
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
-//! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`runner`] (scripts).
+//! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`suspension`], [`runner`]
+//! (scripts).
 //! [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
@@ -12,5 +13,6 @@ pub mod driver;
 pub mod report;
 pub mod runner;
 pub mod settings;
+pub mod suspension;
 pub mod trunks;
 pub mod vmmgr;

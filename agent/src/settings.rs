@@ -42,6 +42,8 @@ pub struct Settings {
     pub config: PathBuf,
     /// Directory of socket and lock.
     pub run_dir: PathBuf,
+    /// Directory of what must outlive a restart of the guest.
+    pub state_dir: PathBuf,
     /// Group that may query.
     pub query_group: String,
     /// Log file; empty means standard error.
@@ -59,6 +61,7 @@ impl Default for Settings {
             vm_uuid: String::new(),
             config: PathBuf::from("/etc/vmpulse/HAMonitoring.xml"),
             run_dir: PathBuf::from("/run/vmpulse"),
+            state_dir: PathBuf::from("/var/lib/vmpulse"),
             query_group: "vmpulse".to_owned(),
             log_file: PathBuf::new(),
             max_apps: 16,
@@ -97,9 +100,12 @@ impl Settings {
     }
 
     fn check_paths(&self) -> Result<(), Fault> {
-        for (key, path) in
-            [("config", &self.config), ("run_dir", &self.run_dir), ("log_file", &self.log_file)]
-        {
+        for (key, path) in [
+            ("config", &self.config),
+            ("run_dir", &self.run_dir),
+            ("state_dir", &self.state_dir),
+            ("log_file", &self.log_file),
+        ] {
             let unused = key == "log_file" && path.as_os_str().is_empty();
             if !unused && !path.is_absolute() {
                 return Err((key, format!("\"{}\" is not an absolute path", path.display())));
@@ -161,6 +167,7 @@ mod tests {
             "vm_uuid",
             "config",
             "run_dir",
+            "state_dir",
             "query_group",
             "log_file",
             "max_apps",
@@ -181,6 +188,7 @@ mod tests {
             ("max_apps = 0", "max_apps"),
             ("max_apps = 129", "max_apps"),
             ("config = \"relative.xml\"", "config"),
+            ("state_dir = \"lib\"", "state_dir"),
             ("adapters = [\"\"]", "adapters"),
             ("log_file = \"agent.log\"", "log_file"),
         ] {

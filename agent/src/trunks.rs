@@ -12,6 +12,7 @@
 //! ```
 
 mod adapter;
+mod announce;
 mod doorbell;
 mod events;
 mod path;
@@ -30,6 +31,8 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 
 use adapter::Adapter;
+use announce::Announcements;
+pub use announce::{Announced, Announcement, PathTold, QuietStatus, Told};
 use doorbell::Bell;
 pub use events::TrunkEvent;
 use path::HmPath;
@@ -47,6 +50,8 @@ pub struct TrunksConfig {
     pub incarnation_seed: u64,
     /// Of the nonces: from the kernel's source of randomness, different at each start.
     pub nonce_seed: [u8; 32],
+    /// `SUSPEND` (true) or `RESUME` (false) that was said in an earlier life and that no host monitor has acknowledged.
+    pub unheard_suspension: Option<bool>,
 }
 
 /// What happens to it.
@@ -96,6 +101,13 @@ pub enum TrunkInput<'a> {
     Suspend,
     /// And resumes it.
     Resume,
+    /// The guest's administrator announces that heartbeats may stop.
+    Quiet {
+        /// For so long; zero: the announced silence is over.
+        asked: Duration,
+        /// Why: see [`vmpulse_protocol::message::is_quiet_reason`].
+        reason: String,
+    },
 }
 
 /// What is to be done.
@@ -122,6 +134,8 @@ pub enum TrunkOutput {
         /// The exchange.
         tag: i64,
     },
+    /// A host monitor has acknowledged the suspension, or its end: it need not be said again.
+    SuspensionHeard,
     /// Worth a line in the log.
     Log(TrunkEvent),
     /// Every host monitor has acknowledged the shutdown, or cannot.
@@ -159,7 +173,8 @@ enum Purpose {
     Doorbell,
     Report,
     Clear,
-    Suspension,
+    Suspension { suspend: bool },
+    Quiet,
     Shutdown,
 }
 
@@ -179,8 +194,7 @@ pub struct Trunks {
     next_token: u64,
     /// Who asked for which report, newest last.
     asked: VecDeque<(i64, PathKey)>,
-    /// `SUSPEND` (true) or `RESUME` (false) that no host monitor has acknowledged yet.
-    suspension: Option<bool>,
+    announcements: Announcements,
     /// What is being stopped, until every host monitor was told.
     shutting_down: Option<Shutdown>,
     scratch: Outputs,
@@ -210,7 +224,7 @@ impl Trunks {
             under_way: BTreeMap::new(),
             next_token: 0,
             asked: VecDeque::new(),
-            suspension: None,
+            announcements: Announcements::new(config.unheard_suspension),
             shutting_down: None,
             scratch: Outputs::new(),
             outputs: VecDeque::new(),
@@ -233,6 +247,7 @@ impl Trunks {
             TrunkInput::Shutdown(kind) => self.on_shutdown(now, kind),
             TrunkInput::Suspend => self.on_suspension(now, true),
             TrunkInput::Resume => self.on_suspension(now, false),
+            TrunkInput::Quiet { asked, reason } => self.on_quiet(now, asked, reason),
         }
         self.settle(now);
     }
@@ -304,6 +319,7 @@ impl Trunks {
             self.asked.retain(|(_, (adapter, _))| *adapter != id);
             // What was under way there will not be answered; the other paths have the same messages.
             self.under_way.retain(|_, ((adapter, _), _)| *adapter != id);
+            self.announcements.on_adapter_down(id);
             self.on_fewer_paths();
         }
     }
@@ -322,20 +338,6 @@ impl Trunks {
             self.send(now, key, Purpose::Shutdown, &Message::Shutdown(kind));
         }
         self.on_fewer_paths();
-    }
-
-    fn on_suspension(&mut self, now: Instant, suspend: bool) {
-        self.suspension = Some(suspend);
-        for key in self.open_paths() {
-            self.tell_suspension(now, key);
-        }
-        self.bell.ring(now, Doorbell::SUSPENSION);
-    }
-
-    fn tell_suspension(&mut self, now: Instant, key: PathKey) {
-        let Some(suspend) = self.suspension else { return };
-        let message = if suspend { Message::Suspend } else { Message::Resume };
-        self.send(now, key, Purpose::Suspension, &message);
     }
 
     /// The shutdown is done when no host monitor is left that has not acknowledged it.

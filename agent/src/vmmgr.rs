@@ -2,6 +2,7 @@
 //!
 //! The file can be changed and shown without the daemon; `-s` or `vmmgr sync` makes the daemon load it.
 
+mod announce;
 mod change;
 mod fault;
 pub mod grammar;
@@ -9,6 +10,7 @@ mod help;
 mod query;
 mod show;
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +67,8 @@ struct Context<'a> {
     settings: &'a Settings,
     environment: &'a Environment,
     daemon: &'a dyn Daemon,
+    /// Says something while it takes its time, on stderr.
+    progress: &'a dyn Fn(&str),
 }
 
 /// What came of it.
@@ -73,16 +77,18 @@ struct Outcome {
     text: String,
     /// A message that is no error, with its code.
     notes: Vec<(u16, String)>,
+    /// A message that something was done, and not as it was wanted.
+    warnings: Vec<(u16, String)>,
     exit: Exit,
 }
 
 impl Outcome {
     fn shown(text: String) -> Self {
-        Self { text, notes: Vec::new(), exit: Exit::Done }
+        Self { text, notes: Vec::new(), warnings: Vec::new(), exit: Exit::Done }
     }
 
     fn note(code: u16, text: String) -> Self {
-        Self { text: String::new(), notes: vec![(code, text)], exit: Exit::Done }
+        Self { notes: vec![(code, text)], ..Self::shown(String::new()) }
     }
 }
 
@@ -105,11 +111,20 @@ fn run_with(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> Exit {
+    let said = RefCell::new(&mut *stderr);
+    // There is nowhere to complain about a closed stderr.
+    let progress = |text: &str| drop(writeln!(said.borrow_mut(), "{text}"));
     let done = grammar::parse(arguments).and_then(|line| {
         let settings = Settings::load(line.settings.as_deref(), environment.settings_variable.as_deref())
             .map_err(Fault::Settings)?;
         let daemon = connect(&settings);
-        dispatch(&Context { line: &line, settings: &settings, environment, daemon: daemon.as_ref() })
+        dispatch(&Context {
+            line: &line,
+            settings: &settings,
+            environment,
+            daemon: daemon.as_ref(),
+            progress: &progress,
+        })
     });
     let prefix = prefix(&environment.program);
     match done {
@@ -129,6 +144,9 @@ fn dispatch(context: &Context<'_>) -> Result<Outcome, Fault> {
         (Action::Help, _) => Ok(Outcome::shown(help::text(prefix(&context.environment.program)))),
         (Action::Status, _) => query::status(context),
         (Action::Sync, _) => change::sync(context),
+        (Action::Quiet, _) => announce::quiet(context),
+        (Action::Suspend, Some(Class::Vmm) | None) => announce::suspension(context, true),
+        (Action::Resume, Some(Class::Vmm) | None) => announce::suspension(context, false),
         (Action::Start | Action::Stop | Action::Suspend | Action::Resume, _)
         | (_, Some(Class::Dependency)) => {
             let class = line.class.map_or("", Class::name);
@@ -153,6 +171,9 @@ fn write(
     stdout.flush()?;
     for (code, text) in &outcome.notes {
         writeln!(stderr, "{prefix}-{code:03}(INFO): {text}")?;
+    }
+    for (code, text) in &outcome.warnings {
+        writeln!(stderr, "{prefix}-{code:03}(WARNING): {text}")?;
     }
     Ok(())
 }

@@ -27,7 +27,8 @@ impl Guest {
         let guest = Self { directory: tempfile::tempdir().unwrap() };
         let settings = format!(
             "adapters = [\"absent0\"]\nvm_uuid = \"61be20f0-09a8-4753-b5e5-564f8a545ed5\"\n\
-             config = \"{0}/HAMonitoring.xml\"\nrun_dir = \"{0}/run\"\nquery_group = \"\"\n",
+             config = \"{0}/HAMonitoring.xml\"\nrun_dir = \"{0}/run\"\nstate_dir = \"{0}/state\"\n\
+             query_group = \"\"\n",
             guest.directory.path().display()
         );
         fs::write(guest.path("agent.toml"), settings).unwrap();
@@ -195,6 +196,42 @@ async fn a_second_daemon_is_refused_and_a_killed_one_leaves_nothing_in_the_way()
 }
 
 #[tokio::test]
+async fn a_suspension_outlives_the_daemon_and_a_silence_that_nobody_granted_is_refused() {
+    let guest = Guest::new();
+    let daemon = guest.daemon().await;
+    let suspended = || guest.json(&["status"])["daemon"]["suspended"].clone();
+    assert_eq!(suspended(), false);
+    // There is no host monitor here, so nobody has heard it: it is kept, and said so.
+    let output = guest.vmmgr(&["suspend"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("VMMGR-102(WARNING)"), "{stderr}");
+    assert_eq!(suspended(), true);
+    assert_eq!(daemon.stop().await, 0);
+    let daemon = guest.daemon().await;
+    assert_eq!(
+        (suspended(), &guest.json(&["status"])["daemon"]["suspension_heard"]),
+        (true.into(), &false.into())
+    );
+    let output = guest.vmmgr(&["-o", "json", "quiet", "60s", "backup"]);
+    assert_eq!(output.status.code(), Some(1));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["quiet"]["granted_ms"], &answer["quiet"]["as_asked"]), (&Value::Null, &false.into()));
+    let quiet = &guest.json(&["status"])["daemon"]["quiet"];
+    assert_eq!((&quiet["asked_ms"], &quiet["reason"]), (&60_000.into(), &"backup".into()));
+    assert_eq!(quiet["granted"], false);
+    assert_eq!(guest.vmmgr(&["resume"]).status.code(), Some(1));
+    assert_eq!(suspended(), false);
+    // What cannot be kept is not done.
+    fs::remove_dir_all(guest.path("state")).unwrap();
+    fs::write(guest.path("state"), "").unwrap();
+    let output = guest.vmmgr(&["suspend"]);
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("VMMGR-030(ERROR)"));
+    assert_eq!(suspended(), false);
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[tokio::test]
 async fn the_group_may_query_and_only_root_may_change() {
     // Only root can become somebody else.
     if !nix::unistd::geteuid().is_root() {
@@ -214,7 +251,7 @@ async fn the_group_may_query_and_only_root_may_change() {
         command.uid(65534).gid(65534).args(words).output().unwrap()
     };
     assert!(as_nobody(&["status"]).status.success());
-    let refusals: [&[&str]; 2] = [&["sync"], &["modify", "log=3"]];
+    let refusals: [&[&str]; 4] = [&["sync"], &["modify", "log=3"], &["quiet", "60s", "x"], &["suspend"]];
     for words in refusals {
         let output = as_nobody(words);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -46,6 +46,7 @@ impl Daemon {
                 self.trunks.handle_input(now, TrunkInput::Report { tag, xml });
             }
             TrunkOutput::ReportTaken { tag } => tracing::debug!(tag, "the controller has the report"),
+            TrunkOutput::SuspensionHeard => self.on_suspension_heard(),
             TrunkOutput::Log(event) if event.is_detail() => tracing::debug!("{event}"),
             TrunkOutput::Log(event) => tracing::info!("{event}"),
             TrunkOutput::ShutdownDone => tracing::debug!("the host monitors know"),

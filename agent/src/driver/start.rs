@@ -23,6 +23,7 @@ use crate::config_file;
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, identity};
+use crate::suspension::{self, Suspension};
 use crate::trunks::{Trunks, TrunksConfig};
 use vmpulse_local::errors::chain as error_chain;
 
@@ -95,9 +96,14 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
     let incarnation = incarnation(clock);
     let vm_uuid = identity::vm_uuid(&settings.vm_uuid);
     warn_about_uuid(&vm_uuid);
-    let config =
-        TrunksConfig { vm: vm_uuid.clone(), incarnation_seed: incarnation, nonce_seed: nonce_seed()? };
-    let mut trunks = Trunks::new(config, now);
+    let suspension = last_suspension(&settings.state_dir);
+    let trunks_config = TrunksConfig {
+        vm: vm_uuid.clone(),
+        incarnation_seed: incarnation,
+        nonce_seed: nonce_seed()?,
+        unheard_suspension: suspension.unheard(),
+    };
+    let mut trunks = Trunks::new(trunks_config, now);
     let mut links = Links::new(&settings);
     links.first_scan(now, &mut trunks)?;
     let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
@@ -115,7 +121,10 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
         signals: signals()?,
         log_level: level,
         config_problem,
+        suspension,
+        held: Vec::new(),
         stop_at: None,
+        stopping: None,
         _lock: lock,
         vm_uuid,
         settings,
@@ -129,6 +138,19 @@ fn nonce_seed() -> Result<[u8; 32], StartError> {
     getrandom::fill(&mut seed)
         .map_err(|error| StartError::System { what: "random numbers", source: io::Error::other(error) })?;
     Ok(seed)
+}
+
+/// What the administrator said last; nothing yet is as if monitoring had been resumed, which everybody knows.
+fn last_suspension(state_dir: &Path) -> Suspension {
+    match suspension::load(state_dir) {
+        Ok(found) => found.unwrap_or(Suspension { suspended: false, heard: true }),
+        Err(err) => {
+            let path = state_dir.join(suspension::FILE);
+            tracing::warn!(%err, path = %path.display(), "cannot tell whether monitoring was suspended; `vmmgr suspend` or \
+                           `vmmgr resume` says it anew");
+            Suspension { suspended: false, heard: true }
+        }
+    }
 }
 
 /// The filter of a `log` attribute.

@@ -205,7 +205,7 @@ impl Trunks {
             self.outputs.push_back(TrunkOutput::Log(event));
         }
         self.bell.ring(now, Doorbell::CONNECTED);
-        self.tell_suspension(now, key);
+        self.tell_announcements(now, key);
         self.tell_shutdown(now, key);
     }
 
@@ -251,6 +251,7 @@ impl Trunks {
                 self.outputs.push_back(TrunkOutput::ReportTaken { tag });
                 self.send(now, key, Purpose::Clear, &Message::ReportClear { tag });
             }
+            Some(Message::QuietOk { ms }) => self.on_quiet_granted(key, ms),
             Some(_) | None => self.discard(key, Discard::Message),
         }
     }
@@ -262,19 +263,24 @@ impl Trunks {
     }
 
     fn on_delivered(&mut self, token: Token) {
-        match self.under_way.remove(&token).map(|(_, purpose)| purpose) {
-            Some(Purpose::Suspension) => self.suspension = None,
-            Some(Purpose::Shutdown) => self.on_fewer_paths(),
-            Some(Purpose::Doorbell | Purpose::Report | Purpose::Clear) | None => {}
+        let Some((key, purpose)) = self.under_way.remove(&token) else { return };
+        match purpose {
+            Purpose::Suspension { suspend } => self.on_suspension_delivered(key, token, suspend),
+            Purpose::Quiet => self.on_quiet_delivered(key, token),
+            Purpose::Shutdown => self.on_fewer_paths(),
+            Purpose::Doorbell | Purpose::Report | Purpose::Clear => {}
         }
     }
 
     fn on_handed_back(&mut self, now: Instant, token: Token) {
-        match self.under_way.remove(&token).map(|(_, purpose)| purpose) {
-            Some(Purpose::Doorbell | Purpose::Report) => self.bell.on_handed_back(now),
-            Some(Purpose::Shutdown) => self.on_fewer_paths(),
-            // Told again when a path opens; the store clears an exchange that was never cleared by itself.
-            Some(Purpose::Suspension | Purpose::Clear) | None => {}
+        let Some((key, purpose)) = self.under_way.remove(&token) else { return };
+        match purpose {
+            Purpose::Doorbell | Purpose::Report => self.bell.on_handed_back(now),
+            Purpose::Shutdown => self.on_fewer_paths(),
+            // Told again when a path opens.
+            Purpose::Suspension { .. } | Purpose::Quiet => self.on_announcement_lost(key, token),
+            // The store clears an exchange that was never cleared by itself.
+            Purpose::Clear => {}
         }
     }
 
@@ -292,7 +298,7 @@ impl Trunks {
         }
     }
 
-    fn adapter_name(&self, key: PathKey) -> Option<String> {
+    pub(super) fn adapter_name(&self, key: PathKey) -> Option<String> {
         self.adapters.get(&key.0).map(|adapter| adapter.name.clone())
     }
 

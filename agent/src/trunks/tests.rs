@@ -1,6 +1,8 @@
 //! The agent's side against the real host-monitor end of a path, under one virtual clock.
 #![allow(clippy::wildcard_enum_match_arm)]
 
+mod announce;
+
 use std::collections::BTreeMap;
 
 use vmpulse_protocol::auth::{Key, Mode, Nonce};
@@ -41,6 +43,7 @@ impl World {
             vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned(),
             incarnation_seed: 1,
             nonce_seed: [1; 32],
+            unheard_suspension: None,
         };
         let uuid = HostMonitorId::from_bytes([9; 16]);
         let mut world = Self {

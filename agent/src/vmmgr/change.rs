@@ -16,7 +16,7 @@ use crate::runner::script::{self, Missing};
 use crate::runner::users::Users;
 
 /// Code of the message that something was done.
-const DONE: u16 = 100;
+pub(super) const DONE: u16 = 100;
 /// Code of the message that the daemon does not know it yet.
 const NOT_SYNCED: u16 = 101;
 
@@ -90,7 +90,9 @@ fn load_in_daemon(context: &Context<'_>) -> Result<usize, Fault> {
         Reply::Synced { applications } => Ok(applications),
         Reply::NotLoaded { problem } => Err(Fault::NotLoaded(problem)),
         Reply::NotAllowed => Err(Fault::NotAllowed),
-        Reply::Status(_) | Reply::Applications { .. } => Err(Fault::OtherReply),
+        Reply::Status(_) | Reply::Applications { .. } | Reply::Told { .. } | Reply::NotDone { .. } => {
+            Err(Fault::OtherReply)
+        }
     }
 }
 

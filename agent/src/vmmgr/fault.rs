@@ -99,6 +99,12 @@ pub enum Fault {
         "the change is in the file, but vmpulse-agentd did not load it: {0}. It does at its next start, or run `vmmgr sync`"
     )]
     NotApplied(Box<Fault>),
+    /// 029.
+    #[error("{0}: `vmmgr quiet TIME REASON` announces that heartbeats may stop, `vmmgr quiet end` ends that")]
+    Quiet(String),
+    /// 030.
+    #[error("vmpulse-agentd did nothing: {0}")]
+    NotDone(String),
     /// 028.
     #[error("cannot write the answer: {0}")]
     Output(#[source] std::io::Error),
@@ -138,6 +144,8 @@ impl Fault {
             Self::OtherReply => 26,
             Self::NotApplied(_) => 27,
             Self::Output(_) => 28,
+            Self::Quiet(_) => 29,
+            Self::NotDone(_) => 30,
         }
     }
 
@@ -145,7 +153,7 @@ impl Fault {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self.code() {
-            2..=11 | 16 | 17 => Exit::Usage,
+            2..=11 | 16 | 17 | 29 => Exit::Usage,
             _ => Exit::Failed,
         }
     }

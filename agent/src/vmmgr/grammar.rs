@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use vmpulse_protocol::message::{QUIET_REASON_MAXIMUM, is_quiet_reason};
+
 use super::fault::Fault;
 
 /// What is to be done.
@@ -23,16 +25,18 @@ pub enum Action {
     Start,
     /// Not yet.
     Stop,
-    /// Not yet.
+    /// Of the VM; of an application not yet.
     Suspend,
-    /// Not yet.
+    /// Of the VM; of an application not yet.
     Resume,
+    /// Announce a silence, or end it.
+    Quiet,
     /// Explain.
     Help,
 }
 
 /// Actions with their names, the first being the one that is shown.
-pub const ACTIONS: [(Action, &[&str]); 11] = [
+pub const ACTIONS: [(Action, &[&str]); 12] = [
     (Action::Add, &["add"]),
     (Action::Query, &["query", "q", "list", "get"]),
     (Action::Modify, &["modify", "mod", "change", "set"]),
@@ -43,6 +47,7 @@ pub const ACTIONS: [(Action, &[&str]); 11] = [
     (Action::Stop, &["stop", "off", "disable"]),
     (Action::Suspend, &["suspend", "unmonitor"]),
     (Action::Resume, &["resume", "monitor"]),
+    (Action::Quiet, &["quiet"]),
     (Action::Help, &["help"]),
 ];
 
@@ -67,7 +72,7 @@ impl Action {
             Self::Add | Self::Delete => &[Class::App, Class::Dependency],
             Self::Query | Self::Modify => &[Class::Vmm, Class::App, Class::Dependency],
             Self::Start | Self::Stop | Self::Suspend | Self::Resume => &[Class::Vmm, Class::App],
-            Self::Status | Self::Sync | Self::Help => &[],
+            Self::Status | Self::Sync | Self::Quiet | Self::Help => &[],
         }
     }
 }
@@ -135,7 +140,26 @@ pub struct CommandLine {
     pub name: Option<String>,
     /// To set, in the order given.
     pub attributes: Vec<(String, String)>,
+    /// What follows [`Action::Quiet`].
+    pub quiet: Option<QuietWords>,
 }
+
+/// `TIME REASON`, or `end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuietWords {
+    /// Heartbeats may stop.
+    For {
+        /// For so long: 1 to 600,000 milliseconds.
+        ms: u32,
+        /// Why: printable ASCII, not empty.
+        reason: String,
+    },
+    /// They are back.
+    End,
+}
+
+/// Longest silence that can be asked for: nobody is granted more in an hour.
+const QUIET_MAXIMUM_MS: u32 = 600_000;
 
 /// Understands the arguments behind the program's name.
 pub fn parse(arguments: &[String]) -> Result<CommandLine, Fault> {
@@ -148,6 +172,7 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, Fault> {
         class: None,
         name: None,
         attributes: Vec::new(),
+        quiet: None,
     };
     let (words, help) = take_flags(arguments, &mut line)?;
     let mut words = words.into_iter();
@@ -201,6 +226,10 @@ fn take_words(words: Vec<&str>, line: &mut CommandLine) -> Result<(), Fault> {
     if line.action == Action::Help {
         return Ok(());
     }
+    if line.action == Action::Quiet {
+        line.quiet = Some(quiet_words(&words)?);
+        return Ok(());
+    }
     let mut words = words.into_iter().peekable();
     let classes = line.action.classes();
     let given = words.next_if(|word| !word.contains('='));
@@ -219,6 +248,40 @@ fn take_words(words: Vec<&str>, line: &mut CommandLine) -> Result<(), Fault> {
         line.attributes.push((name.to_owned(), value.to_owned()));
     }
     check_attributes(line)
+}
+
+fn quiet_words(words: &[&str]) -> Result<QuietWords, Fault> {
+    let Some((time, reason)) = words.split_first() else {
+        return Err(Fault::Quiet("for how long, and why?".to_owned()));
+    };
+    if time.eq_ignore_ascii_case("end") {
+        let surplus = reason.first().map(|word| Fault::Quiet(format!("\"{word}\" behind end is too much")));
+        return surplus.map_or(Ok(QuietWords::End), Err);
+    }
+    let range = || Fault::Quiet(format!("\"{time}\" is no time from 1ms to 600s, as 500ms, 60s, 5m"));
+    let ms = milliseconds(time).filter(|ms| (1..=QUIET_MAXIMUM_MS).contains(ms)).ok_or_else(range)?;
+    let reason = reason.join(" ");
+    if reason.trim().is_empty() {
+        return Err(Fault::Quiet("say why; operators see it".to_owned()));
+    }
+    if !is_quiet_reason(&reason) {
+        let bounds = format!("printable ASCII, at most {QUIET_REASON_MAXIMUM} characters");
+        return Err(Fault::Quiet(format!("the reason must be {bounds}")));
+    }
+    Ok(QuietWords::For { ms, reason })
+}
+
+/// `500ms`, `60s`, `5m`; seconds without a unit.
+fn milliseconds(text: &str) -> Option<u32> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit_ms = match text.strip_prefix(digits)? {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" | "min" => 60_000,
+        _ => return None,
+    };
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse::<u32>().ok()?.checked_mul(unit_ms))?
 }
 
 fn check_attributes(line: &CommandLine) -> Result<(), Fault> {
@@ -284,6 +347,22 @@ mod tests {
     }
 
     #[test]
+    fn an_announced_silence_has_a_time_and_a_reason() {
+        for (text, ms, reason) in [
+            ("quiet 60s backup", 60_000, "backup"),
+            ("quiet 600 x", 600_000, "x"),
+            ("-o json QUIET 500ms file system freeze: a=b", 500, "file system freeze: a=b"),
+            ("quiet 5m kexec", 300_000, "kexec"),
+            ("quiet 1min -- -odd", 60_000, "-odd"),
+        ] {
+            let wanted = QuietWords::For { ms, reason: reason.to_owned() };
+            assert_eq!(good(text).quiet, Some(wanted), "{text}");
+        }
+        assert_eq!(good("quiet end").quiet, Some(QuietWords::End));
+        assert_eq!((good("suspend").class, good("resume vmm").class), (Some(Class::Vmm), Some(Class::Vmm)));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, code) in [
             ("", 2),
@@ -297,6 +376,19 @@ mod tests {
             ("query app a x=1", 5),
             ("modify app a =1", 5),
             ("modify app a x=1 x=2", 9),
+            ("quiet", 29),
+            ("quiet backup", 29),
+            ("quiet 60s", 29),
+            ("quiet 0s x", 29),
+            ("quiet 601s x", 29),
+            ("quiet 11m x", 29),
+            ("quiet +5s x", 29),
+            ("quiet 5h x", 29),
+            ("quiet 9999999999s x", 29),
+            ("quiet ms x", 29),
+            ("quiet 60s caf\u{e9}", 29),
+            ("quiet end now", 29),
+            ("suspend vmm now", 5),
             ("-x query", 10),
             ("query -o", 11),
             ("-o yaml query", 11),

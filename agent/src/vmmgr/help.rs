@@ -25,7 +25,13 @@ pub(super) fn text(prefix: &str) -> String {
         text.push_str(format!("{line:<48} {}", classes.join(", ")).trim_end());
         text.push('\n');
     }
-    text.push_str("  Not there yet: start, stop, suspend, resume, and the class dependency.\n");
+    text.push_str("  Not there yet: start, stop, suspend app, resume app, and the class dependency.\n");
+    text.push_str(&format!(
+        "\n{program} quiet TIME REASON   heartbeats may stop for that long (500ms, 60s, 5m; at most 600s in any hour)\n\
+         {program} quiet end           they are back\n  \
+         Exit 0: every host monitor has granted all of it. Else 1, and what was granted is shown.\n\
+         {program} suspend, resume     monitoring of this virtual machine, until it is resumed\n"
+    ));
     text.push_str("\nAttributes of vmm\n");
     VMM.iter().for_each(|attribute| text.push_str(&line(attribute)));
     text.push_str("\nAttributes of app (NAME: 1 to 64 of letters, digits and _.-)\n");

@@ -12,6 +12,9 @@ use crate::config::{Application, Configuration};
 use crate::config_file;
 use crate::settings::identity;
 
+/// What a query shows that is no attribute of the file.
+const LIVE: [&str; 4] = ["VmUUID", "status", "suspended", "announced_silence"];
+
 /// `query app [NAME]`
 pub(super) fn applications(context: &Context<'_>) -> Result<Outcome, Fault> {
     check_only(context, attribute::APPLICATION)?;
@@ -40,7 +43,15 @@ pub(super) fn vmm(context: &Context<'_>) -> Result<Outcome, Fault> {
         None => identity::vm_uuid(&context.settings.vm_uuid),
     };
     let daemon = if status.is_some() { "active" } else { "inoperative" };
-    let extra = [("VmUUID", vm_uuid.as_str()), ("status", daemon)];
+    let suspended = status.as_ref().map_or("", |status| if status.suspended { "yes" } else { "no" });
+    let quiet = status.as_ref().and_then(|status| status.quiet.as_deref());
+    let quiet = quiet.map_or_else(String::new, show::quiet_line);
+    let extra = [
+        ("suspended", suspended),
+        ("announced_silence", quiet.as_str()),
+        ("VmUUID", vm_uuid.as_str()),
+        ("status", daemon),
+    ];
     let values = &configuration.vmm.values;
     let text = match context.line.format {
         Format::Text => format!("VMM\n{}", lines(context, values, &extra)),
@@ -103,11 +114,9 @@ fn wanted<'a>(
 
 fn check_only(context: &Context<'_>, table: &'static [Attribute]) -> Result<(), Fault> {
     let names = context.line.only.iter().flatten();
-    let mut unknown = names.filter(|name| *name != "VmUUID" && attribute::find(table, name).is_none());
-    match unknown.next() {
-        Some(name) if name != "status" => Err(Fault::Attribute(SetError::Unknown(name.clone()))),
-        Some(_) | None => Ok(()),
-    }
+    let live = |name: &str| LIVE.contains(&name);
+    let mut unknown = names.filter(|name| !live(name) && attribute::find(table, name).is_none());
+    unknown.next().map_or(Ok(()), |name| Err(Fault::Attribute(SetError::Unknown(name.clone()))))
 }
 
 fn is_wanted(context: &Context<'_>, name: &str) -> bool {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::command::{DaemonStatus, LivePath};
+use super::announce;
+use crate::command::{DaemonStatus, LivePath, LiveQuiet, LiveTold};
 
 /// Name of the daemon, as the system's own tools call it.
 const SUBSYSTEM: &str = "vmpulse-agentd";
@@ -23,6 +24,15 @@ pub(super) fn status(status: Option<&DaemonStatus>, group: &str) -> String {
     let Some(status) = status else { return text };
     text.push('\n');
     text.push_str(&paths(&status.paths));
+    if status.suspended {
+        let heard = if status.suspension_heard { "" } else { ", and no host monitor knows it yet" };
+        text.push_str(&format!("\nMonitoring is suspended{heard}; `vmmgr resume` resumes it.\n"));
+    } else if !status.suspension_heard {
+        text.push_str("\nMonitoring is resumed, and no host monitor knows it yet.\n");
+    }
+    if let Some(quiet) = &status.quiet {
+        text.push_str(&format!("\nAnnounced silence: {}\n{}", quiet_line(quiet), told(&quiet.paths)));
+    }
     for problem in &status.adapter_problems {
         text.push_str(&format!("\nAdapter: {problem}\n"));
     }
@@ -30,6 +40,32 @@ pub(super) fn status(status: Option<&DaemonStatus>, group: &str) -> String {
         text.push_str(&format!("\nConfiguration not loaded, the last good one is used: {problem}\n"));
     }
     text
+}
+
+/// How much is left of an announced silence, and why.
+pub(super) fn quiet_line(quiet: &LiveQuiet) -> String {
+    let left = milliseconds(quiet.left_ms);
+    let granted = if quiet.granted { "" } else { ", not granted by any host monitor yet" };
+    format!("{left} more{granted}: {}", quiet.reason)
+}
+
+/// What each host monitor made of what it was told.
+pub(super) fn told(paths: &[LiveTold]) -> String {
+    if paths.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![["Adapter", "HM", "Answer"].map(str::to_owned).to_vec()];
+    rows.extend(paths.iter().map(|path| {
+        let host_monitor = path.host_monitor.clone().unwrap_or_else(|| "-".to_owned());
+        vec![path.adapter.clone(), host_monitor, announce::words(path)]
+    }));
+    table(&rows)
+}
+
+/// As seconds, with as many decimals as it takes.
+pub(super) fn milliseconds(ms: u64) -> String {
+    let text = format!("{}.{:03}", ms / 1000, ms % 1000);
+    format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 fn paths(paths: &[LivePath]) -> String {

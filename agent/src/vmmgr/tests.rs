@@ -1,3 +1,5 @@
+mod announce;
+
 use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +19,7 @@ struct FakeDaemon {
 
 impl Daemon for FakeDaemon {
     fn ask(&self, request: Request) -> Result<Reply, CallError> {
-        self.asked.borrow_mut().push(request);
+        self.asked.borrow_mut().push(request.clone());
         let not_running = || CallError::NotRunning { path: PathBuf::from("/run/agent.sock") };
         self.answers.as_ref().map(|answer| answer(request)).ok_or_else(not_running)
     }
@@ -283,6 +285,9 @@ fn running() -> DaemonStatus {
         config: "/x".to_owned(),
         config_problem: Some("line 1, column 1: x".to_owned()),
         applications: 0,
+        suspended: false,
+        suspension_heard: true,
+        quiet: None,
         paths: vec![heard, quiet],
         adapter_problems: Vec::new(),
     }

@@ -1,5 +1,6 @@
 //! The scenarios: each builds a world of its own, tells a story of daemons and guests, and demands how it ends.
 
+mod announced_silence;
 mod application_turns_red;
 mod bad_frames;
 mod bad_input;
@@ -10,6 +11,7 @@ mod heartbeats_without_ip;
 mod real_guest;
 mod silence_is_missing;
 mod steady_writes_nothing;
+mod suspension;
 mod trunk_isolation;
 mod trunk_returns;
 
@@ -42,9 +44,11 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 10] = [
+const TOGETHER: [Scenario; 12] = [
     silence_is_missing::SCENARIO,
     daemons_crash::SCENARIO,
+    suspension::SCENARIO,
+    announced_silence::SCENARIO,
     real_guest::SCENARIO,
     application_turns_red::SCENARIO,
     trunk_returns::SCENARIO,

@@ -16,7 +16,9 @@ pub(crate) struct Agent {
 impl Agent {
     /// Writes its settings in the guest and starts it there.
     pub(crate) fn start(kit: &Kit, guest: &PseudoGuest) -> Lab<Agent> {
-        guest.write("/etc/vmpulse/agent.toml", &format!("vm_uuid = \"{}\"\n", guest.uuid()))?;
+        // The folder as shipped is the machine's own here.
+        let settings = format!("vm_uuid = \"{}\"\nstate_dir = \"/etc/vmpulse/state\"\n", guest.uuid());
+        guest.write("/etc/vmpulse/agent.toml", &settings)?;
         let mut agent = Agent { kit: kit.clone(), daemon: None, name: format!("{}.agent", guest.name()) };
         agent.restart(guest)?;
         Ok(agent)
@@ -38,6 +40,13 @@ impl Agent {
     /// SIGKILL.
     pub(crate) fn crash(&mut self, guest: &PseudoGuest) -> Lab<()> {
         guest.crash("vmpulse-agentd")?;
+        self.daemon = None;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for its orderly end.
+    pub(crate) fn stop(&mut self, guest: &PseudoGuest) -> Lab<()> {
+        guest.terminate("vmpulse-agentd")?;
         self.daemon = None;
         Ok(())
     }

@@ -206,6 +206,12 @@ impl Chain {
         self.agents.get_mut(index).ok_or_else(|| none("agent", index))?.crash(guest)
     }
 
+    /// SIGTERM to the agent of a guest.
+    pub(crate) fn stop_agent(&mut self, index: usize) -> Lab<()> {
+        let guest = self.guests.get(index).ok_or_else(|| none("guest", index))?;
+        self.agents.get_mut(index).ok_or_else(|| none("agent", index))?.stop(guest)
+    }
+
     /// Starts the agent of a guest again.
     pub(crate) fn restart_agent(&mut self, index: usize) -> Lab<()> {
         let guest = self.guests.get(index).ok_or_else(|| none("guest", index))?;

@@ -20,12 +20,19 @@ pub(crate) struct PathStatus {
     pub(crate) mac: String,
     /// `BEATING`, `MISSING`, ...
     pub(crate) state: String,
-    /// Its heartbeats' interval.
+    /// Interval of its heartbeats.
     pub(crate) interval_ms: u64,
     /// Age of the last heartbeat, none before the first.
     pub(crate) last_heartbeat_age_ms: Option<u64>,
     /// Heartbeats counted.
     pub(crate) heartbeats: u64,
+}
+
+/// One announced silence as `hmmgr status -o json` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct QuietStatus {
+    /// The VM's UUID.
+    pub(crate) vm: String,
 }
 
 /// One host monitor as `hmmgr status -o json` tells it.
@@ -40,6 +47,8 @@ pub(crate) struct MonitorStatus {
     pub(crate) kernel_drops: u64,
     /// What the kernel drops before it gets there.
     pub(crate) policing: Policing,
+    /// Announced silences in force.
+    pub(crate) quiet: Vec<QuietStatus>,
     /// What it counts, by name.
     pub(crate) counters: BTreeMap<String, u64>,
 }
