@@ -1,5 +1,6 @@
 //! The command `hmmgr`.
 
+mod capture;
 mod passthru;
 mod status;
 
@@ -35,6 +36,8 @@ enum Action {
     Status,
     /// Carry out one XML request to the health store: request on standard input, answer on standard output.
     Passthru,
+    /// Write what passes on a trunk, both ways, to a pcap file for Wireshark, until interrupted.
+    Capture(capture::Capture),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +66,7 @@ pub fn main() -> Exit {
         Ok(settings) => match arguments.action {
             Action::Status => status::run(&settings, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
+            Action::Capture(wanted) => capture::run(&settings, &wanted),
         },
         Err(error) => fail(&error, Exit::Config),
     }
