@@ -1,5 +1,6 @@
 //! The command `hmmgr`.
 
+mod capture;
 mod passthru;
 mod status;
 mod trunk;
@@ -41,6 +42,8 @@ enum Action {
         #[command(subcommand)]
         action: trunk::TrunkAction,
     },
+    /// Write what passes on a trunk, both ways, to a pcap file for Wireshark, until interrupted.
+    Capture(capture::Capture),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,6 +73,7 @@ pub fn main() -> Exit {
             Action::Status => status::run(&settings, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
             Action::Trunk { action } => trunk::run(&settings, arguments.output, action),
+            Action::Capture(wanted) => capture::run(&settings, &wanted),
         },
         Err(error) => fail(&error, Exit::Config),
     }

@@ -18,16 +18,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What was heard, as `-o json` shows it.
 #[derive(Debug, Default, Serialize)]
-struct Report {
-    host_monitors: Vec<Status>,
-    failures: Vec<Failure>,
+pub(super) struct Report {
+    pub(super) host_monitors: Vec<Status>,
+    pub(super) failures: Vec<Failure>,
 }
 
 /// A socket that brought no answer.
 #[derive(Debug, Serialize)]
-struct Failure {
+pub(super) struct Failure {
     socket: PathBuf,
-    error: String,
+    pub(super) error: String,
 }
 
 pub(super) fn run(settings: &Settings, output: Output) -> Exit {
@@ -56,7 +56,7 @@ pub(super) fn run(settings: &Settings, output: Output) -> Exit {
 }
 
 /// Sockets of host monitors, by name. A folder that is not there has none.
-fn sockets(run_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+pub(super) fn sockets(run_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(run_dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -74,7 +74,7 @@ fn sockets(run_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// The exit code is that of the first failure.
-fn ask(sockets: Vec<PathBuf>) -> (Report, Exit) {
+pub(super) fn ask(sockets: Vec<PathBuf>) -> (Report, Exit) {
     let mut report = Report::default();
     let mut exit = Exit::Done;
     for socket in sockets {
