@@ -5,6 +5,7 @@ mod adapters;
 mod answers;
 mod carry;
 mod links;
+mod secrets;
 mod start;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
 use crate::trunks::{TrunkInput, Trunks};
 use links::Links;
+use secrets::Secrets;
 pub use start::{StartError, log_level, start};
 
 /// How long the host monitors have to acknowledge that the daemon is being stopped.
@@ -62,6 +64,7 @@ pub struct Daemon {
     log_level: LevelHandle,
     /// What is wrong with the configuration file, if it could not be loaded.
     config_problem: Option<String>,
+    secrets: Secrets,
     /// When a stop that was asked for happens in any case.
     stop_at: Option<Instant>,
     /// Held for as long as the daemon lives.
@@ -135,6 +138,8 @@ impl Daemon {
         if self.load_configuration().is_ok() {
             tracing::info!("configuration loaded");
         }
+        // What is wrong is logged.
+        let _ = self.load_keys();
     }
 
     fn config_path(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The guest agent: heartbeats to the host monitors, application monitoring, and its command `vmmgr`.
 //!
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
-//! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`runner`] (scripts).
+//! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`runner`] (scripts).
 //! [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
@@ -9,6 +9,7 @@ pub mod command;
 pub mod config;
 pub mod config_file;
 pub mod driver;
+pub mod keys;
 pub mod report;
 pub mod runner;
 pub mod settings;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use vmpulse_local::keys::deserialize_mode;
 pub use vmpulse_local::settings::SettingsError;
 use vmpulse_local::settings::{self, Checked, Fault};
+use vmpulse_protocol::auth::Mode;
 use vmpulse_protocol::id::HostMonitorId;
 
 /// Where the settings are looked for when neither `--settings` nor [`SETTINGS_VARIABLE`] names a file.
@@ -59,6 +61,11 @@ pub struct Settings {
     pub receive_buffer_bytes: usize,
     /// Log level.
     pub log: String,
+    /// What is offered to and demanded of the guests.
+    #[serde(deserialize_with = "deserialize_mode")]
+    pub authentication: Mode,
+    /// Directory of the VMs' key files.
+    pub key_dir: PathBuf,
 }
 
 impl Default for Settings {
@@ -75,6 +82,8 @@ impl Default for Settings {
             store_heartbeat_interval_ms: 30_000,
             receive_buffer_bytes: 8 * 1024 * 1024,
             log: "info".to_owned(),
+            authentication: Mode::Optional,
+            key_dir: PathBuf::from("/etc/vmpulse/keys"),
         }
     }
 }
@@ -139,7 +148,7 @@ impl Settings {
             let problem = format!("{:?} is not understood: write sqlite:///absolute/path", self.store);
             return Some(("store", problem));
         }
-        let places = [("run_dir", &self.run_dir), ("state_dir", &self.state_dir)];
+        let places = [("run_dir", &self.run_dir), ("state_dir", &self.state_dir), ("key_dir", &self.key_dir)];
         let (key, path) = places.into_iter().find(|(_, path)| !path.is_absolute())?;
         Some((key, format!("{:?} is not an absolute path", path.display().to_string())))
     }
@@ -160,6 +169,12 @@ impl Settings {
     #[must_use]
     pub fn uuid_path(&self) -> PathBuf {
         self.state_dir.join(format!("{}.uuid", self.trunk))
+    }
+
+    /// Where it is kept which VMs were authenticated, and must be from then on.
+    #[must_use]
+    pub fn marks_dir(&self) -> PathBuf {
+        self.state_dir.join("authenticated")
     }
 
     /// The VLAN that is demanded, if one is.

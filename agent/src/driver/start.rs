@@ -16,13 +16,14 @@ use vmpulse_local::logging::{self, LEVEL_VARIABLE, LevelHandle, LoggingError};
 use vmpulse_protocol::id::VmUuid;
 
 use super::links::Links;
+use super::secrets::Secrets;
 use super::{Daemon, Signals};
 use crate::ame::Ame;
 use crate::config::Configuration;
 use crate::config_file;
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
-use crate::settings::{Settings, identity};
+use crate::settings::{Settings, SettingsSource, identity};
 use crate::trunks::{Trunks, TrunksConfig};
 use vmpulse_local::errors::chain as error_chain;
 
@@ -83,8 +84,9 @@ impl StartError {
     }
 }
 
-/// Takes the lock, opens everything, loads the configuration. Needs a running tokio runtime.
-pub fn start(settings: Settings) -> Result<Daemon, StartError> {
+/// Takes the lock, opens everything, loads the configuration. Needs a running tokio runtime. `source`: where the
+/// settings are from.
+pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, StartError> {
     redirect_log(&settings.log_file)?;
     let loaded = config_file::load(&settings.config, settings.max_apps);
     let log = loaded.as_ref().map_or_else(|_| Configuration::default().vmm.log, |loaded| loaded.vmm.log);
@@ -98,6 +100,8 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
     let config =
         TrunksConfig { vm: vm_uuid.clone(), incarnation_seed: incarnation, nonce_seed: nonce_seed()? };
     let mut trunks = Trunks::new(config, now);
+    let (secrets, authentication) = Secrets::load(&settings, source);
+    trunks.handle_authentication(now, authentication);
     let mut links = Links::new(&settings);
     links.first_scan(now, &mut trunks)?;
     let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
@@ -115,6 +119,7 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
         signals: signals()?,
         log_level: level,
         config_problem,
+        secrets,
         stop_at: None,
         _lock: lock,
         vm_uuid,

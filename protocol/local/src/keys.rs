@@ -17,6 +17,18 @@ pub use secret::{SecretError, generate, read_secret, secret_line};
 use serde::{Deserialize, Deserializer};
 use vmpulse_protocol::auth::Mode;
 
+/// How a path is authenticated, for people: `key 2 in+out`, or `-`. As seen from the end that tells.
+#[must_use]
+pub fn path_words(incoming: bool, outgoing: bool, key_id: Option<u8>) -> String {
+    let directions = match (incoming, outgoing) {
+        (true, true) => "in+out",
+        (true, false) => "in",
+        (false, true) => "out",
+        (false, false) => return "-".to_owned(),
+    };
+    key_id.map_or_else(|| directions.to_owned(), |id| format!("key {id} {directions}"))
+}
+
 /// The setting `authentication`, for `deserialize_with`: one of the words of [`Mode`].
 ///
 /// # Errors
