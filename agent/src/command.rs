@@ -29,6 +29,8 @@ pub enum Request {
         /// Of the silence; else of the suspension.
         quiet: bool,
     },
+    /// Read the key file anew, and the mode of authentication. A change.
+    LoadKeys,
 }
 
 impl Request {
@@ -37,7 +39,7 @@ impl Request {
     pub const fn is_change(&self) -> bool {
         match self {
             Self::Status | Self::Applications | Self::Told { .. } => false,
-            Self::Sync | Self::Quiet { .. } | Self::Suspension { .. } => true,
+            Self::Sync | Self::LoadKeys | Self::Quiet { .. } | Self::Suspension { .. } => true,
         }
     }
 }
@@ -58,9 +60,16 @@ pub enum Reply {
         /// How many applications there are now.
         applications: usize,
     },
-    /// To [`Request::Sync`]: the file is not valid, the daemon keeps what it had.
+    /// To [`Request::LoadKeys`]: loaded.
+    KeysLoaded {
+        /// The mode of authentication.
+        mode: String,
+        /// Ids of the keys; the last is used.
+        ids: Vec<u8>,
+    },
+    /// To [`Request::Sync`] and [`Request::LoadKeys`]: the file is not valid, the daemon keeps what it had.
     NotLoaded {
-        /// What is wrong, with line and column.
+        /// What is wrong, with its place.
         problem: String,
     },
     /// What the host monitors made of it so far.
@@ -132,6 +141,12 @@ pub struct DaemonStatus {
     pub paths: Vec<LivePath>,
     /// What keeps adapters from being used.
     pub adapter_problems: Vec<String>,
+    /// The mode of authentication.
+    pub authentication: String,
+    /// Ids of the keys; the last is used.
+    pub key_ids: Vec<u8>,
+    /// What is wrong with the key file, if it could not be loaded.
+    pub key_problem: Option<String>,
 }
 
 /// One adapter, and the host monitor on it if one was heard.
@@ -153,6 +168,12 @@ pub struct LivePath {
     pub last_hello_age_ms: Option<u64>,
     /// Heartbeats sent since the path was opened.
     pub heartbeats_sent: u64,
+    /// Whether what the host monitor sends is authenticated.
+    pub authenticated_in: bool,
+    /// Whether what is sent to it is.
+    pub authenticated_out: bool,
+    /// The key behind that.
+    pub key_id: Option<u8>,
 }
 
 /// One application in the engine.

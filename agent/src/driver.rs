@@ -5,6 +5,7 @@ mod adapters;
 mod answers;
 mod carry;
 mod links;
+mod secrets;
 mod start;
 mod stopping;
 
@@ -28,6 +29,7 @@ use crate::settings::Settings;
 use crate::suspension::Suspension;
 use crate::trunks::{TrunkInput, Trunks};
 use links::Links;
+use secrets::Secrets;
 pub use start::{StartError, log_level, start};
 
 /// How long the host monitors have to acknowledge that the daemon is being stopped.
@@ -73,6 +75,7 @@ pub struct Daemon {
     suspension: Suspension,
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
+    secrets: Secrets,
     /// When a stop that was asked for happens in any case.
     stop_at: Option<Instant>,
     /// Will say what is being stopped.
@@ -187,6 +190,8 @@ impl Daemon {
         if self.load_configuration().is_ok() {
             tracing::info!("configuration loaded");
         }
+        // What is wrong is logged.
+        let _ = self.load_keys();
     }
 
     fn config_path(&self) -> PathBuf {

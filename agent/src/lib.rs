@@ -1,8 +1,8 @@
 //! The guest agent: heartbeats to the host monitors, application monitoring, and its command `vmmgr`.
 //!
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
-//! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`suspension`], [`runner`]
-//! (scripts).
+//! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
+//! [`runner`] (scripts).
 //! [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 pub mod config_file;
 pub mod driver;
+pub mod keys;
 pub mod report;
 pub mod runner;
 pub mod settings;

@@ -5,8 +5,10 @@ pub mod identity;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vmpulse_local::keys::deserialize_mode;
 pub use vmpulse_local::settings::SettingsError;
 use vmpulse_local::settings::{self, Checked, Fault};
+use vmpulse_protocol::auth::Mode;
 
 /// Where the settings are looked for when neither `--settings` nor [`SETTINGS_VARIABLE`] names a file.
 pub const DEFAULT_SETTINGS: &str = "/etc/vmpulse/agent.toml";
@@ -50,6 +52,11 @@ pub struct Settings {
     pub log_file: PathBuf,
     /// Most applications.
     pub max_apps: usize,
+    /// What is offered to and demanded of the host monitors.
+    #[serde(deserialize_with = "deserialize_mode")]
+    pub authentication: Mode,
+    /// The keys of this virtual machine.
+    pub key_file: PathBuf,
 }
 
 impl Default for Settings {
@@ -65,6 +72,8 @@ impl Default for Settings {
             query_group: "vmpulse".to_owned(),
             log_file: PathBuf::new(),
             max_apps: 16,
+            authentication: Mode::Optional,
+            key_file: PathBuf::from("/etc/vmpulse/agent.key"),
         }
     }
 }
@@ -105,6 +114,7 @@ impl Settings {
             ("run_dir", &self.run_dir),
             ("state_dir", &self.state_dir),
             ("log_file", &self.log_file),
+            ("key_file", &self.key_file),
         ] {
             let unused = key == "log_file" && path.as_os_str().is_empty();
             if !unused && !path.is_absolute() {
@@ -136,6 +146,22 @@ impl Settings {
     #[must_use]
     pub fn group(&self) -> Option<&str> {
         (!self.query_group.is_empty()).then_some(self.query_group.as_str())
+    }
+}
+
+/// Where settings were read from, for reading them again.
+#[derive(Clone, Debug, Default)]
+pub struct SettingsSource {
+    /// Named by an option.
+    pub named: Option<PathBuf>,
+    /// Named by the environment.
+    pub variable: Option<PathBuf>,
+}
+
+impl SettingsSource {
+    /// As [`Settings::load`].
+    pub fn load(&self) -> Result<Settings, SettingsError> {
+        Settings::load(self.named.as_deref(), self.variable.as_deref())
     }
 }
 
@@ -171,6 +197,8 @@ mod tests {
             "query_group",
             "log_file",
             "max_apps",
+            "authentication",
+            "key_file",
         ];
         let mut found = keys.clone();
         expected.sort_unstable();
@@ -191,6 +219,8 @@ mod tests {
             ("state_dir = \"lib\"", "state_dir"),
             ("adapters = [\"\"]", "adapters"),
             ("log_file = \"agent.log\"", "log_file"),
+            ("key_file = \"\"", "key_file"),
+            ("authentication = \"on\"", "receive-only"),
         ] {
             let error = parse(text).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

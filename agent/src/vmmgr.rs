@@ -7,6 +7,7 @@ mod change;
 mod fault;
 pub mod grammar;
 mod help;
+mod keys;
 mod query;
 mod show;
 
@@ -17,11 +18,13 @@ use std::time::Duration;
 
 use vmpulse_local::command::{self, CallError};
 use vmpulse_local::exit::Exit;
+use zeroize::Zeroizing;
 
 use crate::command::{Reply, Request};
 use crate::settings::Settings;
 pub use fault::Fault;
 use grammar::{Action, Class, CommandLine, Format};
+pub use keys::KeyFault;
 
 /// The daemon answers from memory; a busy one takes milliseconds.
 const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,8 +76,8 @@ struct Context<'a> {
 
 /// What came of it.
 struct Outcome {
-    /// For stdout.
-    text: String,
+    /// For stdout. Wiped: it may be a key.
+    text: Zeroizing<String>,
     /// A message that is no error, with its code.
     notes: Vec<(u16, String)>,
     /// A message that something was done, and not as it was wanted.
@@ -84,7 +87,7 @@ struct Outcome {
 
 impl Outcome {
     fn shown(text: String) -> Self {
-        Self { text, notes: Vec::new(), warnings: Vec::new(), exit: Exit::Done }
+        Self { text: Zeroizing::new(text), notes: Vec::new(), warnings: Vec::new(), exit: Exit::Done }
     }
 
     fn note(code: u16, text: String) -> Self {
@@ -152,11 +155,16 @@ fn dispatch(context: &Context<'_>) -> Result<Outcome, Fault> {
             let class = line.class.map_or("", Class::name);
             Err(Fault::NotYet(format!("{} {class}", line.action.name())))
         }
+        (Action::Query, Some(Class::Key)) => keys::query(context),
+        (Action::Add, Some(Class::Key)) => keys::create(context),
+        (Action::Import, _) => keys::import(context),
+        (Action::Export, _) => keys::export(context),
+        (Action::Delete, Some(Class::Key)) => keys::delete(context),
         (Action::Query, Some(Class::App)) => query::applications(context),
         (Action::Query, Some(Class::Vmm) | None) => query::vmm(context),
         (Action::Add, Some(Class::App | Class::Vmm) | None) => change::add(context),
         (Action::Modify, Some(Class::App)) => change::modify(context),
-        (Action::Modify, Some(Class::Vmm) | None) => change::modify_vmm(context),
+        (Action::Modify, Some(Class::Vmm | Class::Key) | None) => change::modify_vmm(context),
         (Action::Delete, Some(Class::App | Class::Vmm) | None) => change::delete(context),
     }
 }

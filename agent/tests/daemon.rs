@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test that cannot be set up has failed.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -28,7 +29,7 @@ impl Guest {
         let settings = format!(
             "adapters = [\"absent0\"]\nvm_uuid = \"61be20f0-09a8-4753-b5e5-564f8a545ed5\"\n\
              config = \"{0}/HAMonitoring.xml\"\nrun_dir = \"{0}/run\"\nstate_dir = \"{0}/state\"\n\
-             query_group = \"\"\n",
+             query_group = \"\"\nkey_file = \"{0}/agent.key\"\n",
             guest.directory.path().display()
         );
         fs::write(guest.path("agent.toml"), settings).unwrap();
@@ -176,6 +177,49 @@ async fn a_broken_file_stops_nothing_and_is_shown() {
     assert_eq!(daemon.stop().await, 0);
 }
 
+/// `vmmgr import key` with the key on standard input.
+fn import(guest: &Guest, id: &str, secret: &str) -> Output {
+    let mut command = guest.command(env!("CARGO_BIN_EXE_vmmgr"));
+    command.args(["key", "import", "--id", id, "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(secret.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[tokio::test]
+async fn keys_and_mode_are_read_anew_and_bad_ones_leave_those_in_use() {
+    let guest = Guest::new();
+    let daemon = guest.daemon().await;
+    let status = |field: &str| guest.json(&["status"])["daemon"][field].clone();
+    assert_eq!((status("authentication"), status("key_ids")), ("optional".into(), Value::Array(vec![])));
+    let secret = "0a".repeat(32);
+    let output = import(&guest, "2", &format!("{secret}\n"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("vmpulse-agentd uses key 2"), "{said}");
+    assert_eq!(status("key_ids"), serde_json::json!([2]));
+    guest.done(&["key", "create"]);
+    assert_eq!(status("key_ids"), serde_json::json!([2, 3]));
+
+    let file = guest.path("agent.key");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let problem = || status("key_problem").as_str().unwrap_or_default().to_owned();
+    guest.until("the problem is shown", || problem().contains("chmod 600")).await;
+    assert_eq!(status("key_ids"), serde_json::json!([2, 3]));
+    assert_eq!(guest.vmmgr(&["sync"]).status.code(), Some(1));
+    let check = guest.command(env!("CARGO_BIN_EXE_vmpulse-agentd")).arg("--check-config").output().unwrap();
+    assert_eq!(check.status.code(), Some(78));
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let settings = fs::read_to_string(guest.path("agent.toml")).unwrap();
+    fs::write(guest.path("agent.toml"), format!("{settings}authentication = \"required\"\n")).unwrap();
+    guest.done(&["sync"]);
+    assert_eq!((problem().as_str(), status("authentication")), ("", "required".into()));
+    assert_eq!(daemon.stop().await, 0);
+    let log = fs::read_to_string(guest.path("log")).unwrap();
+    assert!(log.contains("authentication is required, with a key") && !log.contains(&secret), "{log}");
+}
+
 #[tokio::test]
 async fn a_second_daemon_is_refused_and_a_killed_one_leaves_nothing_in_the_way() {
     let guest = Guest::new();
@@ -251,7 +295,16 @@ async fn the_group_may_query_and_only_root_may_change() {
         command.uid(65534).gid(65534).args(words).output().unwrap()
     };
     assert!(as_nobody(&["status"]).status.success());
-    let refusals: [&[&str]; 4] = [&["sync"], &["modify", "log=3"], &["quiet", "60s", "x"], &["suspend"]];
+    guest.done(&["create", "key"]);
+    let refusals: [&[&str]; 7] = [
+        &["sync"],
+        &["modify", "log=3"],
+        &["quiet", "60s", "x"],
+        &["suspend"],
+        &["create", "key"],
+        &["query", "key"],
+        &["export", "key", "1"],
+    ];
     for words in refusals {
         let output = as_nobody(words);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use vmpulse_local::keys::deserialize_mode;
 pub use vmpulse_local::settings::SettingsError;
 use vmpulse_local::settings::{self, Checked, Fault};
+use vmpulse_protocol::auth::Mode;
 use vmpulse_protocol::id::HostMonitorId;
 
 /// Where the settings are looked for when neither `--settings` nor [`SETTINGS_VARIABLE`] names a file.
@@ -66,6 +68,11 @@ pub struct Settings {
     pub policing_netns: PathBuf,
     /// Log level.
     pub log: String,
+    /// What is offered to and demanded of the guests.
+    #[serde(deserialize_with = "deserialize_mode")]
+    pub authentication: Mode,
+    /// Directory of the VMs' key files.
+    pub key_dir: PathBuf,
 }
 
 impl Default for Settings {
@@ -84,6 +91,8 @@ impl Default for Settings {
             receive_buffer_bytes: 8 * 1024 * 1024,
             policing_netns: PathBuf::new(),
             log: "info".to_owned(),
+            authentication: Mode::Optional,
+            key_dir: PathBuf::from("/etc/vmpulse/keys"),
         }
     }
 }
@@ -150,9 +159,8 @@ impl Settings {
         }
         let netns = &self.policing_netns;
         let netns = (!netns.as_os_str().is_empty()).then_some(("policing_netns", netns));
-        let mut places =
-            [("run_dir", &self.run_dir), ("state_dir", &self.state_dir)].into_iter().chain(netns);
-        let (key, path) = places.find(|(_, path)| !path.is_absolute())?;
+        let places = [("run_dir", &self.run_dir), ("state_dir", &self.state_dir), ("key_dir", &self.key_dir)];
+        let (key, path) = places.into_iter().chain(netns).find(|(_, path)| !path.is_absolute())?;
         Some((key, format!("{:?} is not an absolute path", path.display().to_string())))
     }
 
@@ -172,6 +180,12 @@ impl Settings {
     #[must_use]
     pub fn uuid_path(&self) -> PathBuf {
         self.state_dir.join(format!("{}.uuid", self.trunk))
+    }
+
+    /// Where it is kept which VMs were authenticated, and must be from then on.
+    #[must_use]
+    pub fn marks_dir(&self) -> PathBuf {
+        self.state_dir.join("authenticated")
     }
 
     /// The VLAN that is demanded, if one is.

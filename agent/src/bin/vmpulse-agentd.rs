@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use vmpulse_agent::config_file;
 use vmpulse_agent::driver;
-use vmpulse_agent::settings::{SETTINGS_VARIABLE, Settings};
+use vmpulse_agent::keys;
+use vmpulse_agent::settings::{SETTINGS_VARIABLE, Settings, SettingsSource};
 use vmpulse_local::errors::chain as error_chain;
 use vmpulse_local::exit::Exit;
 
@@ -25,15 +26,19 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let variable = std::env::var_os(SETTINGS_VARIABLE).map(PathBuf::from);
-    let exit = match Settings::load(arguments.settings.as_deref(), variable.as_deref()) {
+    let source = SettingsSource { named: arguments.settings, variable };
+    let exit = match source.load() {
         Ok(settings) if arguments.check_config => check(&settings),
-        Ok(settings) => run(settings),
+        Ok(settings) => run(settings, source),
         Err(error) => fail(&error, Exit::Config),
     };
     exit.into()
 }
 
 fn check(settings: &Settings) -> Exit {
+    if let Err(error) = keys::load(settings) {
+        return fail(&error, Exit::Config);
+    }
     match config_file::load(&settings.config, settings.max_apps) {
         Ok(configuration) => {
             println!(
@@ -47,13 +52,13 @@ fn check(settings: &Settings) -> Exit {
     }
 }
 
-fn run(settings: Settings) -> Exit {
+fn run(settings: Settings, source: SettingsSource) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, Exit::OsError),
     };
     let exit = runtime.block_on(async {
-        match driver::start(settings) {
+        match driver::start(settings, source) {
             Ok(daemon) => daemon.run().await,
             Err(error) => fail(&error, error.exit()),
         }

@@ -81,6 +81,12 @@ impl Daemon {
                 Ok(()) => Reply::Synced { applications: self.ame.applications().count() },
                 Err(problem) => Reply::NotLoaded { problem },
             },
+            Request::LoadKeys => match self.load_keys() {
+                Ok(()) => {
+                    Reply::KeysLoaded { mode: self.secrets.mode.to_string(), ids: self.secrets.ids.clone() }
+                }
+                Err(problem) => Reply::NotLoaded { problem },
+            },
             Request::Quiet { ms, reason } => return self.announce_quiet(now, ms, reason),
             Request::Suspension { suspend } => return self.suspend(now, suspend),
             Request::Told { quiet } => {
@@ -170,6 +176,9 @@ impl Daemon {
             quiet: self.quiet(now).map(Box::new),
             paths: self.trunks.paths(now).into_iter().map(path).collect(),
             adapter_problems: self.links.problems().to_vec(),
+            authentication: self.secrets.mode.to_string(),
+            key_ids: self.secrets.ids.clone(),
+            key_problem: self.secrets.problem.clone(),
         }
     }
 }
@@ -209,6 +218,9 @@ fn path(path: PathStatus) -> LivePath {
         interval_ms: path.interval.map(milliseconds),
         last_hello_age_ms: path.last_hello_age.map(milliseconds),
         heartbeats_sent: path.heartbeats_sent,
+        authenticated_in: path.security.is_some_and(|(directions, _)| directions.incoming),
+        authenticated_out: path.security.is_some_and(|(directions, _)| directions.outgoing),
+        key_id: path.security.map(|(_, key)| key.as_u8()),
     }
 }
 

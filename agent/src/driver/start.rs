@@ -16,14 +16,15 @@ use vmpulse_local::logging::{self, LEVEL_VARIABLE, LevelHandle, LoggingError};
 use vmpulse_protocol::id::VmUuid;
 
 use super::links::Links;
+use super::secrets::Secrets;
 use super::{Daemon, Signals};
 use crate::ame::Ame;
 use crate::config::Configuration;
 use crate::config_file;
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
-use crate::settings::{Settings, identity};
 use crate::suspension::{self, Suspension};
+use crate::settings::{Settings, SettingsSource, identity};
 use crate::trunks::{Trunks, TrunksConfig};
 use vmpulse_local::errors::chain as error_chain;
 
@@ -84,8 +85,9 @@ impl StartError {
     }
 }
 
-/// Takes the lock, opens everything, loads the configuration. Needs a running tokio runtime.
-pub fn start(settings: Settings) -> Result<Daemon, StartError> {
+/// Takes the lock, opens everything, loads the configuration. Needs a running tokio runtime. `source`: where the
+/// settings are from.
+pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, StartError> {
     redirect_log(&settings.log_file)?;
     let loaded = config_file::load(&settings.config, settings.max_apps);
     let log = loaded.as_ref().map_or_else(|_| Configuration::default().vmm.log, |loaded| loaded.vmm.log);
@@ -104,6 +106,8 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
         unheard_suspension: suspension.unheard(),
     };
     let mut trunks = Trunks::new(trunks_config, now);
+    let (secrets, authentication) = Secrets::load(&settings, source);
+    trunks.handle_authentication(now, authentication);
     let mut links = Links::new(&settings);
     links.first_scan(now, &mut trunks)?;
     let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
@@ -123,6 +127,7 @@ pub fn start(settings: Settings) -> Result<Daemon, StartError> {
         config_problem,
         suspension,
         held: Vec::new(),
+        secrets,
         stop_at: None,
         stopping: None,
         _lock: lock,

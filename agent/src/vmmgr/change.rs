@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::grammar::Class;
-use super::{Context, Fault, Outcome};
+use super::{Context, Fault, Outcome, keys};
 use crate::command::{Reply, Request};
 use crate::config::attribute::{self, SetError, Values};
 use crate::config::command_line;
@@ -81,8 +81,13 @@ pub(super) fn delete(context: &Context<'_>) -> Result<Outcome, Fault> {
 
 /// `sync`
 pub(super) fn sync(context: &Context<'_>) -> Result<Outcome, Fault> {
+    // Whatever is wrong with the one, the other is loaded.
+    let keys = keys::load_in_daemon(context);
     let applications = load_in_daemon(context)?;
-    Ok(Outcome::note(DONE, format!("vmpulse-agentd loaded the configuration: {applications} applications.")))
+    let done = format!("vmpulse-agentd loaded the configuration: {applications} applications.");
+    let mut outcome = Outcome::note(DONE, done);
+    outcome.notes.push(keys?);
+    Ok(outcome)
 }
 
 fn load_in_daemon(context: &Context<'_>) -> Result<usize, Fault> {
@@ -90,9 +95,11 @@ fn load_in_daemon(context: &Context<'_>) -> Result<usize, Fault> {
         Reply::Synced { applications } => Ok(applications),
         Reply::NotLoaded { problem } => Err(Fault::NotLoaded(problem)),
         Reply::NotAllowed => Err(Fault::NotAllowed),
-        Reply::Status(_) | Reply::Applications { .. } | Reply::Told { .. } | Reply::NotDone { .. } => {
-            Err(Fault::OtherReply)
-        }
+        Reply::Status(_)
+        | Reply::Applications { .. }
+        | Reply::KeysLoaded { .. }
+        | Reply::Told { .. }
+        | Reply::NotDone { .. } => Err(Fault::OtherReply),
     }
 }
 

@@ -4,6 +4,7 @@ use vmpulse_local::command::CallError;
 use vmpulse_local::exit::Exit;
 
 use super::grammar::{ACTIONS, Action, Class};
+use super::keys::KeyFault;
 use crate::config::Unfit;
 use crate::config::attribute::SetError;
 use crate::config_file::FileError;
@@ -43,7 +44,7 @@ pub enum Fault {
     #[error("{0} is given twice; give it once")]
     Twice(String),
     /// 010.
-    #[error("there is no flag {0}; the flags are -s, -a LIST, -h, -o text|json, --settings PATH")]
+    #[error("there is no flag {0}; the flags are -s, -a LIST, -h, -o text|json, --settings PATH, --id N")]
     Flag(String),
     /// 011.
     #[error("{0} needs a value")]
@@ -108,6 +109,9 @@ pub enum Fault {
     /// 028.
     #[error("cannot write the answer: {0}")]
     Output(#[source] std::io::Error),
+    /// 070 and behind.
+    #[error("{}", error_chain(.0))]
+    Key(#[source] KeyFault),
 }
 
 impl Fault {
@@ -146,6 +150,7 @@ impl Fault {
             Self::Output(_) => 28,
             Self::Quiet(_) => 29,
             Self::NotDone(_) => 30,
+            Self::Key(fault) => fault.code(),
         }
     }
 
@@ -153,7 +158,7 @@ impl Fault {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self.code() {
-            2..=11 | 16 | 17 | 29 => Exit::Usage,
+            2..=11 | 16 | 17 | 29 | 70 => Exit::Usage,
             _ => Exit::Failed,
         }
     }

@@ -1,4 +1,7 @@
 //! `vmmgr [FLAGS] ACTION [CLASS] [NAME] [ATTRIBUTE=VALUE ...]`
+//!
+//! Keys: `vmmgr ACTION key [ID] [FILE]`. The class may also stand before the action, and the id behind `--id`:
+//! `vmmgr key import --id 2 FILE`.
 
 use std::path::PathBuf;
 
@@ -17,6 +20,10 @@ pub enum Action {
     Modify,
     /// Delete from the file.
     Delete,
+    /// Take in a key that was made elsewhere.
+    Import,
+    /// Print a key.
+    Export,
     /// Show the daemon.
     Status,
     /// Make the daemon load the file.
@@ -36,11 +43,13 @@ pub enum Action {
 }
 
 /// Actions with their names, the first being the one that is shown.
-pub const ACTIONS: [(Action, &[&str]); 12] = [
-    (Action::Add, &["add"]),
+pub const ACTIONS: [(Action, &[&str]); 14] = [
+    (Action::Add, &["add", "create"]),
     (Action::Query, &["query", "q", "list", "get"]),
     (Action::Modify, &["modify", "mod", "change", "set"]),
     (Action::Delete, &["delete", "del", "remove", "rm", "unregister"]),
+    (Action::Import, &["import"]),
+    (Action::Export, &["export"]),
     (Action::Status, &["status"]),
     (Action::Sync, &["sync", "refresh"]),
     (Action::Start, &["start", "on", "enable"]),
@@ -69,8 +78,10 @@ impl Action {
     #[must_use]
     pub const fn classes(self) -> &'static [Class] {
         match self {
-            Self::Add | Self::Delete => &[Class::App, Class::Dependency],
-            Self::Query | Self::Modify => &[Class::Vmm, Class::App, Class::Dependency],
+            Self::Add | Self::Delete => &[Class::App, Class::Dependency, Class::Key],
+            Self::Query => &[Class::Vmm, Class::App, Class::Dependency, Class::Key],
+            Self::Modify => &[Class::Vmm, Class::App, Class::Dependency],
+            Self::Import | Self::Export => &[Class::Key],
             Self::Start | Self::Stop | Self::Suspend | Self::Resume => &[Class::Vmm, Class::App],
             Self::Status | Self::Sync | Self::Quiet | Self::Help => &[],
         }
@@ -86,6 +97,8 @@ pub enum Class {
     App,
     /// Not yet.
     Dependency,
+    /// Keys that heartbeats are authenticated with.
+    Key,
 }
 
 impl Class {
@@ -96,6 +109,7 @@ impl Class {
             "vmm" => Some(Self::Vmm),
             "app" | "application" => Some(Self::App),
             "dependency" | "dep" => Some(Self::Dependency),
+            "key" => Some(Self::Key),
             _ => None,
         }
     }
@@ -107,6 +121,7 @@ impl Class {
             Self::Vmm => "vmm",
             Self::App => "app",
             Self::Dependency => "dependency",
+            Self::Key => "key",
         }
     }
 }
@@ -136,8 +151,10 @@ pub struct CommandLine {
     pub action: Action,
     /// What with; the action's first class if none is given, none if it takes none.
     pub class: Option<Class>,
-    /// Of the application.
+    /// Of the application, or the key's id.
     pub name: Option<String>,
+    /// `import key`: the file that holds it.
+    pub file: Option<String>,
     /// To set, in the order given.
     pub attributes: Vec<(String, String)>,
     /// What follows [`Action::Quiet`].
@@ -171,10 +188,12 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, Fault> {
         action: Action::Help,
         class: None,
         name: None,
+        file: None,
         attributes: Vec::new(),
         quiet: None,
     };
-    let (words, help) = take_flags(arguments, &mut line)?;
+    let (mut words, help) = take_flags(arguments, &mut line)?;
+    put_action_first(&mut words);
     let mut words = words.into_iter();
     line.action = match words.next() {
         Some(word) => Action::named(word).ok_or_else(|| Fault::Action(Some(word.to_owned())))?,
@@ -186,6 +205,17 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, Fault> {
     }
     take_words(words.collect(), &mut line)?;
     Ok(line)
+}
+
+/// `key list` as `list key`.
+fn put_action_first(words: &mut [&str]) {
+    if let [first, second, ..] = words
+        && Action::named(first).is_none()
+        && Class::named(first).is_some()
+        && Action::named(second).is_some()
+    {
+        std::mem::swap(first, second);
+    }
 }
 
 /// Flags may stand anywhere before `--`. Returns the other words, and whether help is wanted.
@@ -206,7 +236,10 @@ fn take_flags<'a>(arguments: &'a [String], line: &mut CommandLine) -> Result<(Ve
             "-a" | "--attributes" => line.only = Some(value()?.split(',').map(str::to_owned).collect()),
             "-o" | "--output" => line.format = format(value()?)?,
             "--settings" => line.settings = Some(PathBuf::from(value()?)),
+            "--id" => line.name = Some(value()?.to_owned()),
             "--" => words.extend(arguments.by_ref()),
+            // Standard input.
+            "-" => words.push(argument),
             _ if flag.starts_with('-') => return Err(Fault::Flag(flag.to_owned())),
             _ => words.push(argument),
         }
@@ -240,8 +273,14 @@ fn take_words(words: Vec<&str>, line: &mut CommandLine) -> Result<(), Fault> {
             Some(class.ok_or_else(|| Fault::Class { action: line.action, class: word.to_owned() })?)
         }
     };
-    if line.class != Some(Class::Vmm) {
+    if line.name.is_some() && line.class != Some(Class::Key) {
+        return Err(Fault::Surplus("--id".to_owned()));
+    }
+    if line.name.is_none() && line.class != Some(Class::Vmm) {
         line.name = words.next_if(|word| !word.contains('=')).map(str::to_owned);
+    }
+    if line.action == Action::Import {
+        line.file = words.next().map(str::to_owned);
     }
     for word in words {
         let (name, value) = word.split_once('=').ok_or_else(|| Fault::Surplus(word.to_owned()))?;
@@ -285,7 +324,8 @@ fn milliseconds(text: &str) -> Option<u32> {
 }
 
 fn check_attributes(line: &CommandLine) -> Result<(), Fault> {
-    let takes_attributes = matches!(line.action, Action::Add | Action::Modify);
+    let takes_attributes =
+        matches!(line.action, Action::Add | Action::Modify) && line.class != Some(Class::Key);
     let mut seen: Vec<&str> = Vec::new();
     for (name, _) in &line.attributes {
         if !takes_attributes || name.is_empty() {
@@ -363,6 +403,28 @@ mod tests {
     }
 
     #[test]
+    fn keys_in_the_order_of_the_grammar_and_of_habit() {
+        for (text, action, id, file) in [
+            ("import key 2", Action::Import, Some("2"), None),
+            ("import key 2 -", Action::Import, Some("2"), Some("-")),
+            ("key import --id 2 /tmp/a=b", Action::Import, Some("2"), Some("/tmp/a=b")),
+            ("--id=2 import", Action::Import, Some("2"), None),
+            ("key create", Action::Add, None, None),
+            ("add key 7", Action::Add, Some("7"), None),
+            ("key remove --id 1", Action::Delete, Some("1"), None),
+            ("rm key 1", Action::Delete, Some("1"), None),
+            ("key export 1", Action::Export, Some("1"), None),
+            ("key list -o json", Action::Query, None, None),
+            ("q key", Action::Query, None, None),
+        ] {
+            let line = good(text);
+            assert_eq!((line.action, line.class), (action, Some(Class::Key)), "{text}");
+            assert_eq!((line.name.as_deref(), line.file.as_deref()), (id, file), "{text}");
+        }
+        assert_eq!(good("app list").class, Some(Class::App));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, code) in [
             ("", 2),
@@ -391,6 +453,15 @@ mod tests {
             ("suspend vmm now", 5),
             ("-x query", 10),
             ("query -o", 11),
+            ("query app a --id 1", 5),
+            ("modify log=3 --id 1", 5),
+            ("add key 1 x=1", 5),
+            ("import key 1 - more", 5),
+            ("export key 1 2", 5),
+            ("import app 1", 3),
+            ("sync key", 3),
+            ("key", 2),
+            ("key frobnicate", 2),
             ("-o yaml query", 11),
         ] {
             let fault = parse_words(text).unwrap_err();

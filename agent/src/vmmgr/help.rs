@@ -14,7 +14,8 @@ pub(super) fn text(prefix: &str) -> String {
          -a LIST          show only these attributes, parted by commas\n  \
          -o text|json     form of what is shown\n  \
          -h               this help\n  \
-         --settings PATH  settings file (else VMPULSE_AGENT_SETTINGS, else /etc/vmpulse/agent.toml)\n\n\
+         --settings PATH  settings file (else VMPULSE_AGENT_SETTINGS, else /etc/vmpulse/agent.toml)\n  \
+         --id N           the key that is meant (or its id as NAME)\n\n\
          Actions (aliases), classes\n"
     );
     for (action, names) in ACTIONS {
@@ -36,6 +37,15 @@ pub(super) fn text(prefix: &str) -> String {
     VMM.iter().for_each(|attribute| text.push_str(&line(attribute)));
     text.push_str("\nAttributes of app (NAME: 1 to 64 of letters, digits and _.-)\n");
     APPLICATION.iter().for_each(|attribute| text.push_str(&line(attribute)));
+    text.push_str(
+        "\nKeys (ID: 1 to 255; the key that was added last is the one in use)\n  \
+         import key ID [FILE]       take in a key made elsewhere, from FILE or standard input: 64 hexadecimal digits\n  \
+         create key [ID]            make a new one\n  \
+         export key ID              print it, to be carried to the host monitors\n  \
+         delete key ID              forget it\n  \
+         query key                  ids, and the paths that use them; never the keys\n  \
+         A third key takes the place of the oldest. The daemon uses the change at once, and no heartbeat is missed.\n",
+    );
     text.push_str(
         "\nAn empty value puts the default back.\n\
          Exit: 0 done, 1 refused or failed, 2 wrong usage.\n",

@@ -81,7 +81,7 @@ fn ask(context: &Context<'_>, request: Request) -> Result<Option<Reply>, Fault> 
     }
 }
 
-fn daemon_status(context: &Context<'_>) -> Result<Option<DaemonStatus>, Fault> {
+pub(super) fn daemon_status(context: &Context<'_>) -> Result<Option<DaemonStatus>, Fault> {
     match ask(context, Request::Status)? {
         None => Ok(None),
         Some(Reply::Status(status)) => Ok(Some(status)),

@@ -1,6 +1,7 @@
 //! The daemon's status for people and for programs.
 
 use serde_json::{Value, json};
+use vmpulse_local::keys::path_words;
 
 use super::announce;
 use crate::command::{DaemonStatus, LivePath, LiveQuiet, LiveTold};
@@ -39,6 +40,9 @@ pub(super) fn status(status: Option<&DaemonStatus>, group: &str) -> String {
     if let Some(problem) = &status.config_problem {
         text.push_str(&format!("\nConfiguration not loaded, the last good one is used: {problem}\n"));
     }
+    if let Some(problem) = &status.key_problem {
+        text.push_str(&format!("\nKeys not loaded, those read before are used: {problem}\n"));
+    }
     text
 }
 
@@ -73,7 +77,8 @@ fn paths(paths: &[LivePath]) -> String {
         return "No adapter: add an Ethernet adapter without an IP address, or name one in agent.toml.\n"
             .to_owned();
     }
-    let mut rows = vec![["Adapter", "HM", "State", "Last_hello", "Heartbeats"].map(str::to_owned).to_vec()];
+    let titles = ["Adapter", "HM", "State", "Last_hello", "Heartbeats", "Authenticated"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
     for path in paths {
         let hello = path.last_hello_age_ms.map_or_else(|| "-".to_owned(), |age| format!("{} s", age / 1000));
         rows.push(vec![
@@ -82,6 +87,7 @@ fn paths(paths: &[LivePath]) -> String {
             path.state.clone(),
             hello,
             path.heartbeats_sent.to_string(),
+            path_words(path.authenticated_in, path.authenticated_out, path.key_id),
         ]);
     }
     table(&rows)

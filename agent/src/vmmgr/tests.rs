@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::command::{DaemonStatus, LiveApplication, LivePath};
 
+mod keys;
+
 /// A daemon that answers what it was given, or is not running.
 #[derive(Clone, Default)]
 struct FakeDaemon {
@@ -36,7 +38,10 @@ impl Guest {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        let settings = format!("config = \"{0}/HA.xml\"\nrun_dir = \"{0}\"\nmax_apps = 2\n", root.display());
+        let settings = format!(
+            "config = \"{0}/HA.xml\"\nrun_dir = \"{0}\"\nkey_file = \"{0}/agent.key\"\nmax_apps = 2\n",
+            root.display()
+        );
         fs::write(root.join("agent.toml"), settings).unwrap();
         for script in ["mon", "start", "stop"] {
             fs::write(root.join(script), "#!/bin/sh\n").unwrap();
@@ -246,9 +251,11 @@ fn status_shows_daemon_and_paths() {
     assert_eq!(
         stdout,
         "Subsystem       Group    PID  Status\nvmpulse-agentd  vmpulse  77   active\n\n\
-         Adapter  HM    State  Last_hello  Heartbeats\neth1     5ac3  OPEN   12 s        345\n\
-         eth2     -     QUIET  -           0\n\n\
-         Configuration not loaded, the last good one is used: line 1, column 1: x\n"
+         Adapter  HM    State  Last_hello  Heartbeats  Authenticated\n\
+         eth1     5ac3  OPEN   12 s        345         key 2 in+out\n\
+         eth2     -     QUIET  -           0           -\n\n\
+         Configuration not loaded, the last good one is used: line 1, column 1: x\n\n\
+         Keys not loaded, those read before are used: no such key\n"
     );
     let (_, stdout, _) = guest.run("-o json status");
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
@@ -269,6 +276,9 @@ fn running() -> DaemonStatus {
         interval_ms: Some(10_000),
         last_hello_age_ms: Some(12_345),
         heartbeats_sent: 345,
+        authenticated_in: true,
+        authenticated_out: true,
+        key_id: Some(2),
     };
     let quiet = LivePath {
         adapter: "eth2".to_owned(),
@@ -276,6 +286,9 @@ fn running() -> DaemonStatus {
         state: "QUIET".to_owned(),
         last_hello_age_ms: None,
         heartbeats_sent: 0,
+        authenticated_in: false,
+        authenticated_out: false,
+        key_id: None,
         ..heard.clone()
     };
     DaemonStatus {
@@ -290,6 +303,9 @@ fn running() -> DaemonStatus {
         quiet: None,
         paths: vec![heard, quiet],
         adapter_problems: Vec::new(),
+        authentication: "optional".to_owned(),
+        key_ids: vec![1, 2],
+        key_problem: Some("no such key".to_owned()),
     }
 }
 

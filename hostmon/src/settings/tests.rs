@@ -12,8 +12,10 @@ fn the_shipped_sample_has_every_key_with_its_default() {
     let table: toml::Table = SAMPLE.parse().unwrap();
     let found: std::collections::BTreeSet<&str> = table.keys().map(String::as_str).collect();
     let expected = [
+        "authentication",
         "ethertype",
         "heartbeat_interval_ms",
+        "key_dir",
         "log",
         "policing_netns",
         "quiet_max_ms",
@@ -46,6 +48,8 @@ fn unknown_keys_and_bad_values_are_refused_with_their_name() {
         ("run_dir = \"run\"", "run_dir"),
         ("state_dir = \"\"", "state_dir"),
         ("policing_netns = \"vios\"", "policing_netns"),
+        ("key_dir = \"keys\"", "key_dir"),
+        ("authentication = \"Required\"", "receive-only"),
     ] {
         let error = parse(text).unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -6,12 +6,14 @@
 //! * [`clock`]: the clocks the drivers read, once per turn;
 //! * [`command`]: the command socket between a daemon and its command.
 //! * [`settings`]: settings files, the same way for every program;
-//! * [`errors`]: errors for people.
+//! * [`errors`]: errors for people;
+//! * [`keys`]: keys of VMs on disk.
 
 pub mod clock;
 pub mod command;
 pub mod errors;
 pub mod exit;
+pub mod keys;
 pub mod lock;
 pub mod logging;
 pub mod settings;
