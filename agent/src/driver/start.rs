@@ -23,8 +23,8 @@ use crate::config::Configuration;
 use crate::config_file;
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
-use crate::suspension::{self, Suspension};
 use crate::settings::{Settings, SettingsSource, identity};
+use crate::suspension::{self, Suspension};
 use crate::trunks::{Trunks, TrunksConfig};
 use vmpulse_local::errors::chain as error_chain;
 

@@ -76,6 +76,7 @@ fn tell(context: &Context<'_>, request: Request, quiet: bool) -> Result<Vec<Live
             Reply::Status(_)
             | Reply::Applications { .. }
             | Reply::Synced { .. }
+            | Reply::KeysLoaded { .. }
             | Reply::NotLoaded { .. } => return Err(Fault::OtherReply),
         }
         let waiting = told.iter().filter(|path| is_open(path)).count();

@@ -82,7 +82,13 @@ pub(super) fn load_in_daemon(context: &Context<'_>) -> Result<(u16, String), Fau
         Ok(Reply::KeysLoaded { mode, ids }) => Ok((TOLD, told(&mode, ids.last().copied()))),
         Ok(Reply::NotLoaded { problem }) => Err(KeyFault::NotLoaded(problem).into()),
         Ok(Reply::NotAllowed) => Err(Fault::NotAllowed),
-        Ok(Reply::Status(_) | Reply::Applications { .. } | Reply::Synced { .. }) => Err(Fault::OtherReply),
+        Ok(
+            Reply::Status(_)
+            | Reply::Applications { .. }
+            | Reply::Synced { .. }
+            | Reply::Told { .. }
+            | Reply::NotDone { .. },
+        ) => Err(Fault::OtherReply),
         Err(CallError::NotRunning { .. }) => {
             Ok((TOLD, "vmpulse-agentd is not running; it reads the keys when it starts.".to_owned()))
         }

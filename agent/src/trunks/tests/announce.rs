@@ -9,7 +9,10 @@ impl World {
     fn beating(unheard_suspension: Option<bool>) -> Self {
         let mut world = World::new();
         let vm = "61be20f0-09a8-4753-b5e5-564f8a545ed5".to_owned();
-        world.trunks = Trunks::new(TrunksConfig { vm, incarnation_seed: 1, unheard_suspension }, world.now);
+        world.trunks = Trunks::new(
+            TrunksConfig { vm, incarnation_seed: 1, nonce_seed: [1; 32], unheard_suspension },
+            world.now,
+        );
         let up = TrunkInput::AdapterUp { adapter: ADAPTER, mac: VMM, mtu: 1500, name: "eth0".to_owned() };
         world.trunks.handle_input(world.now, up);
         world.hello(FIRST, MacAddr::broadcast());

@@ -107,7 +107,7 @@ fn the_daemon_is_told_of_every_change_and_its_answer_is_told() {
     assert!(guest.done("import key 2 @b").contains("vmpulse-agentd uses key 2; authentication is optional."));
     guest.done("delete key 2");
     guest.done("create key");
-    assert_eq!(*guest.daemon.asked.borrow(), [Request::LoadKeys; 3]);
+    assert_eq!(*guest.daemon.asked.borrow(), [Request::LoadKeys, Request::LoadKeys, Request::LoadKeys]);
     guest.daemon.answers = Some(Rc::new(|_| Reply::KeysLoaded { mode: "off".to_owned(), ids: vec![] }));
     assert!(guest.done("import key 7 @b").contains("vmpulse-agentd uses no key"));
     guest.daemon.answers = Some(Rc::new(|_| Reply::NotLoaded { problem: "line 3: bad".to_owned() }));

@@ -33,6 +33,8 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         paths: paths.iter().map(path).collect(),
         counters: BTreeMap::new(),
         kernel_drops: 0,
+        quiet: Vec::new(),
+        policing: Default::default(),
         late: 0,
     }
 }
