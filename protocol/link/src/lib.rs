@@ -9,6 +9,8 @@
 //! * [`LinkError`]: what can go wrong, by what a daemon does about it.
 
 mod adapter;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod capture;
 mod config;
 mod control;

@@ -10,6 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use pnet_datalink::{Channel, DataLinkReceiver, DataLinkSender};
 use vmpulse_link::{Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer, interfaces};
 
+#[path = "namespace/bench.rs"]
+mod bench;
 #[path = "namespace/capture.rs"]
 mod capture;
 #[path = "namespace/harness.rs"]

@@ -52,3 +52,23 @@ pub(crate) fn receive_many(
     }
     Ok(received)
 }
+
+/// Sends whole frames, at most [`MOST_AT_ONCE`]; says how many the adapter took.
+#[cfg(feature = "bench")]
+pub(crate) fn send_many(socket: &Socket, frames: &[Vec<u8>]) -> io::Result<usize> {
+    // SAFETY: both are numbers and pointers; all zero means "nothing given" for each of them.
+    let mut vectors: [iovec; MOST_AT_ONCE] = unsafe { zeroed() };
+    // SAFETY: as above.
+    let mut messages: [mmsghdr; MOST_AT_ONCE] = unsafe { zeroed() };
+    let mut count = 0;
+    for (frame, (vector, message)) in frames.iter().zip(vectors.iter_mut().zip(&mut messages)) {
+        *vector = iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+        message.msg_hdr.msg_iov = &raw mut *vector;
+        message.msg_hdr.msg_iovlen = 1;
+        count += 1;
+    }
+    // SAFETY: `count` messages were filled in, each with one vector of bytes that are borrowed for the whole function; the
+    // kernel only reads them.
+    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
