@@ -173,3 +173,29 @@ host_test! {
         assert_eq!(host.state(), before);
     }
 }
+
+host_test! {
+    fn the_daemon_gives_those_a_lane_whom_the_store_names(host: &Host) {
+        host.ok("create trunkA --netns vios");
+        host.store_a_guest_heard_before("02:00:00:00:00:01");
+        let daemon = host.start_daemon("vios");
+        host.wait_for("policing with one known guest", |policing| {
+            policing["on"] == true && policing["known"] == 1 && policing["counters"]["known_passed"] == 0
+        });
+        let elements = host.nft("list set netdev vmpulse-trunkA-hm known");
+        assert!(elements.contains("02:00:00:00:00:01"), "{elements}");
+
+        host.nft("delete table netdev vmpulse-trunkA-hm");
+        host.wait_for("policing to be off with its reason", |policing| {
+            policing["on"] == false && policing["reason"].as_str().is_some_and(|why| why.contains("hmmgr trunk create"))
+        });
+        host.ok("create trunkA");
+        host.nft("add element netdev vmpulse-trunkA-hm known { 02:00:00:00:00:77 }");
+        host.wait_for("the new table to hold the guest and nobody else", |policing| {
+            policing["on"] == true && policing["known"] == 1
+        });
+        let elements = host.nft("list set netdev vmpulse-trunkA-hm known");
+        assert!(elements.contains("02:00:00:00:00:01") && !elements.contains(":77"), "{elements}");
+        drop(daemon);
+    }
+}
