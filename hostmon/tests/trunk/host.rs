@@ -1,6 +1,7 @@
 //! A host of a test's own: its network namespace, its /run, its state folder.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
@@ -28,6 +29,8 @@ const VM: &str = "61be20f0-09a8-4753-b5e5-564f8a545ed5";
 pub(crate) fn run(name: &str, body: impl FnOnce(&Host)) {
     if std::env::var_os(INSIDE).is_some() {
         sh("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
+        // That of the machine tells of the machine's adapters.
+        sh("mount", &["-t", "sysfs", "sysfs", "/sys"]);
         return body(&Host(tempfile::tempdir_in("/run").unwrap()));
     }
     let flags = match unshare_flags() {
@@ -215,6 +218,24 @@ pub(crate) fn send(adapter: &str, frames: impl Iterator<Item = Vec<u8>>) {
             Err(error) => panic!("cannot send from {adapter}: {error}"),
         }
     }
+}
+
+/// Sends frames as an emulator does, through the node of a macvtap. `false`: without root there is no such node.
+pub(crate) fn send_by_tap(adapter: &str, frames: impl Iterator<Item = Vec<u8>>) -> bool {
+    let folder = format!("/sys/class/net/{adapter}");
+    let index = std::fs::read_to_string(format!("{folder}/ifindex")).unwrap();
+    let numbers = std::fs::read_to_string(format!("{folder}/tap{}/dev", index.trim())).unwrap();
+    let (major, minor) = numbers.trim().split_once(':').unwrap();
+    let node = format!("/run/{adapter}");
+    if !Command::new("mknod").args([&node, "c", major, minor]).status().unwrap().success() {
+        return false;
+    }
+    let mut tap = std::fs::File::options().write(true).open(node).unwrap();
+    for frame in frames {
+        // Before each frame a header of virtio, which says nothing.
+        tap.write_all(&[&[0; 10], &frame[..]].concat()).unwrap();
+    }
+    true
 }
 
 fn address_of(adapter: &str) -> LinkAddr {
