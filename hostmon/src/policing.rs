@@ -12,7 +12,8 @@ use crate::trunk_setup::rules;
 /// What is wanted in the set, and what is in it.
 #[derive(Clone, Debug, Default)]
 pub struct Lane {
-    wanted: BTreeSet<MacAddr>,
+    /// `None`: not said yet, so what is there stays: a restarted monitor must not turn its guests into strangers.
+    wanted: Option<BTreeSet<MacAddr>>,
     /// `None`: not known, to be read.
     there: Option<BTreeSet<MacAddr>>,
 }
@@ -20,7 +21,7 @@ pub struct Lane {
 impl Lane {
     /// These addresses, and no others, are to have a lane.
     pub fn want(&mut self, addresses: BTreeSet<MacAddr>) {
-        self.wanted = addresses;
+        self.wanted = Some(addresses);
     }
 
     /// What was read from the kernel.
@@ -42,9 +43,9 @@ impl Lane {
     /// What makes one of the other, in one step; `None` if nothing is to be done, or too little is known.
     #[must_use]
     pub fn script(&self, table: &str) -> Option<String> {
-        let there = self.there.as_ref()?;
-        let missing: Vec<MacAddr> = self.wanted.difference(there).copied().collect();
-        let stale: Vec<MacAddr> = there.difference(&self.wanted).copied().collect();
+        let (wanted, there) = (self.wanted.as_ref()?, self.there.as_ref()?);
+        let missing: Vec<MacAddr> = wanted.difference(there).copied().collect();
+        let stale: Vec<MacAddr> = there.difference(wanted).copied().collect();
         // Removed first, so that there is room.
         let script =
             rules::known_script(table, "delete", &stale) + &rules::known_script(table, "add", &missing);
@@ -53,7 +54,7 @@ impl Lane {
 
     /// The script was carried out.
     pub fn done(&mut self) {
-        self.there = Some(self.wanted.clone());
+        self.there.clone_from(&self.wanted);
     }
 
     /// How many addresses are there.
@@ -105,6 +106,15 @@ mod tests {
         assert_eq!((lane.script("t"), lane.len()), (None, 2));
         lane.want(macs(&[]));
         assert!(lane.script("t").unwrap().starts_with("delete") && !lane.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_taken_out_before_it_is_said_who_is_wanted() {
+        let mut lane = Lane::default();
+        lane.found(macs(&[1, 2]));
+        assert_eq!((lane.script("t"), lane.len()), (None, 2));
+        lane.want(macs(&[1, 2]));
+        assert_eq!(lane.script("t"), None);
     }
 
     #[test]
