@@ -105,7 +105,9 @@ impl Controller {
             _ if announced => Silence::Announced,
             Some(missed) => {
                 let youngest = self.guard.bound(self.youngest(view, missed, now), now);
-                hb_offset_ms = milliseconds(youngest.saturating_sub(self.counted(view, youngest, at, now)));
+                // What lies before the end of an announced silence does not count.
+                let counted = self.guard.bound(missed.youngest.saturating_sub(missed.excused), now);
+                hb_offset_ms = milliseconds(youngest.saturating_sub(counted));
                 Silence::Silent {
                     youngest_ms: milliseconds(youngest),
                     oldest_ms: milliseconds(self.guard.bound(missed.oldest, now)),
@@ -137,12 +139,6 @@ impl Controller {
         let lost_for =
             beat_when_last_known.filter_map(|path| self.memory.hosts.silent_for(path.host_monitor, now));
         lost_for.fold(missed.youngest, Duration::min)
-    }
-
-    /// What of a silence counts: nothing before the end of the VM's last announced silence.
-    fn counted(&self, view: &VmView, silent: Duration, at: StoreTime, now: Instant) -> Duration {
-        let over_for = view.quiet_ended_at.map(|ended| self.guard.bound(at.since(ended), now));
-        over_for.map_or(silent, |over_for| silent.min(over_for))
     }
 
     fn phase_of(&self, vm: VmUuid) -> &str {

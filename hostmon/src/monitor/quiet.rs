@@ -107,7 +107,7 @@ impl Quiets {
 impl Monitor {
     /// `QUIET`. Acknowledged when the store has granted something, or nothing.
     pub(super) fn on_quiet(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, ms: u32, reason: &str) {
-        if self.sessions.view(vm).is_none_or(|session| session.version < Version::V2_1) {
+        if !self.speaks_quiet(vm) {
             // Not a message of the version that was agreed on.
             return self.take_and_drop(now, receipt);
         }
@@ -136,10 +136,14 @@ impl Monitor {
     }
 
     fn answer_quiet(&mut self, now: Instant, vm: VmUuid, granted: Duration) {
-        if self.sessions.is_open(vm) {
+        if self.speaks_quiet(vm) {
             let ms = u32::try_from(granted.as_millis()).unwrap_or(u32::MAX);
             self.send(now, vm, Asked::QuietAnswer, &Message::QuietOk { ms });
         }
+    }
+
+    fn speaks_quiet(&self, vm: VmUuid) -> bool {
+        self.sessions.view(vm).is_some_and(|session| session.version >= Version::V2_1)
     }
 
     /// What is in force by the store. What is not any more was ended by the guest, through another host monitor perhaps.

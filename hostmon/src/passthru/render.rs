@@ -122,6 +122,9 @@ fn missed_attributes(missed: &MissedHeartbeats) -> Vec<Attribute> {
         ("missedHbMax", missed.oldest.as_secs().to_string()),
         ("missedHbMs", missed.youngest.as_millis().to_string()),
     ];
+    if !missed.excused.is_zero() {
+        attributes.push(("missedHbAnnouncedMs", missed.excused.as_millis().to_string()));
+    }
     if missed.common {
         attributes.push(("common", "1".to_owned()));
     }

@@ -293,6 +293,8 @@ pub struct MissedHeartbeats {
     pub youngest: Duration,
     /// Age of the oldest silence of a path.
     pub oldest: Duration,
+    /// What of the youngest lies before the end of the VM's last announced silence: it is shown, and does not count.
+    pub excused: Duration,
     /// Whether every one of the edges came together with those of most other guests of its trunk.
     pub common: bool,
 }
@@ -326,8 +328,6 @@ pub struct VmView {
     pub phase: String,
     /// The announced silence in force. Its paths are not silent then, and nobody can tell whether they beat.
     pub quiet: Option<QuietView>,
-    /// When the latest announced silence ended: silence before that is shown and does not count.
-    pub quiet_ended_at: Option<StoreTime>,
 }
 
 /// A path as shown.

@@ -62,6 +62,7 @@ fn needs_attention_as_documented() {
     let missed = MissedHeartbeats {
         youngest: Duration::from_millis(42_007),
         oldest: Duration::from_secs(3600),
+        excused: Duration::ZERO,
         common: false,
     };
     let silent = VmAttention { missed: Some(missed), ..attention("61be20f0-09a8-4753-b5e5-564f8a545ed5") };
@@ -72,7 +73,7 @@ fn needs_attention_as_documented() {
         ..attention("57275f1e-3680-4eef-945a-fe7670500310")
     };
     let all = VmAttention {
-        missed: Some(MissedHeartbeats { common: true, ..missed }),
+        missed: Some(MissedHeartbeats { common: true, excused: Duration::from_secs(30), ..missed }),
         doorbell: 2,
         state_changed: true,
         ..attention("5ac3e0dc-13fc-4221-9617-8ef61c4cdd83")
@@ -86,7 +87,7 @@ fn needs_attention_as_documented() {
 <vmStat uuid="61be20f0-09a8-4753-b5e5-564f8a545ed5"><VM state="STARTED" missedHb="42" missedHbMax="3600" missedHbMs="42007"></VM></vmStat>
 <vmStat uuid="4e395e99-fffb-4345-8067-2d5296ba7d91"><VM state="STARTED" shortMsg="0x28"></VM></vmStat>
 <vmStat uuid="57275f1e-3680-4eef-945a-fe7670500310"><VM state="UNKNOWN"><discoveryInfo type="UNMANAGED"/></VM></vmStat>
-<vmStat uuid="5ac3e0dc-13fc-4221-9617-8ef61c4cdd83"><VM state="STARTED" missedHb="42" missedHbMax="3600" missedHbMs="42007" common="1" shortMsg="0x2" stateChg="1"></VM></vmStat>
+<vmStat uuid="5ac3e0dc-13fc-4221-9617-8ef61c4cdd83"><VM state="STARTED" missedHb="42" missedHbMax="3600" missedHbMs="42007" missedHbAnnouncedMs="30000" common="1" shortMsg="0x2" stateChg="1"></VM></vmStat>
 </vmList><vmList machine_type="8408" model="E8E" serial="well">
 </vmList></vmStatList></needsAtt>"#;
     assert_eq!(inside(&Response::NeedsAttention(answer)), expected);

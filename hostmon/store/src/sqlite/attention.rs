@@ -6,13 +6,14 @@
 //! kept, and no tag ever expires.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use rusqlite::params;
 
 use super::Turn;
 use super::hosts::known;
-use super::rows::{all, first, host_key, run, typed};
-use super::silence::{PathHealth, missed};
+use super::rows::{age, all, first, host_key, run, typed};
+use super::silence::{PathHealth, excuse, missed};
 use super::views::reports_silence;
 use crate::*;
 
@@ -29,7 +30,7 @@ pub(super) const PENDING_STATES: &str =
 pub(super) const MISSING_PATHS: &str = concat!(
     "SELECT p.vm_id, max(p.missing_since, v.silence_from), ",
     known!(),
-    ", p.common
+    ", p.common, v.quiet_ended_at
      FROM (SELECT DISTINCT vm_id FROM path INDEXED BY path_missing
            WHERE missing_since IS NOT NULL AND counted = 1) c
      CROSS JOIN vm v ON v.id = c.vm_id AND v.state IN ('STARTING', 'STARTED')
@@ -134,15 +135,18 @@ impl Turn<'_> {
     }
 
     fn silent_vms(self) -> Result<Vec<(i64, MissedHeartbeats)>, StoreError> {
-        let mut paths = BTreeMap::<i64, Vec<PathHealth>>::new();
+        let mut vms = BTreeMap::<i64, (Option<Duration>, Vec<PathHealth>)>::new();
         let rows = all(self.db, MISSING_PATHS, [self.now.0], |row| {
-            let missed = super::rows::age(row, 1, self.now)?;
-            Ok((row.get::<_, i64>(0)?, PathHealth { known: row.get(2)?, missed, common: row.get(3)? }))
+            let path = PathHealth { known: row.get(2)?, missed: age(row, 1, self.now)?, common: row.get(3)? };
+            Ok((row.get::<_, i64>(0)?, age(row, 4, self.now)?, path))
         })?;
-        for (vm, path) in rows {
-            paths.entry(vm).or_default().push(path);
+        for (vm, quiet_ended, path) in rows {
+            vms.entry(vm).or_insert((quiet_ended, Vec::new())).1.push(path);
         }
-        Ok(paths.into_iter().filter_map(|(vm, paths)| Some((vm, missed(paths)?))).collect())
+        let silent = |(vm, (quiet_ended, paths)): (i64, (Option<Duration>, Vec<PathHealth>))| {
+            Some((vm, excuse(missed(paths)?, quiet_ended)))
+        };
+        Ok(vms.into_iter().filter_map(silent).collect())
     }
 
     fn entry(self, vm: i64, reasons: Reasons) -> Result<Option<(i64, Entry)>, StoreError> {

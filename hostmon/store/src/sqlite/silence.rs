@@ -20,14 +20,22 @@ pub(super) fn missed(paths: impl IntoIterator<Item = PathHealth>) -> Option<Miss
     let mut found: Option<MissedHeartbeats> = None;
     for path in paths.into_iter().filter(|path| path.known) {
         let age = path.missed?;
-        let so_far = found.unwrap_or(MissedHeartbeats { youngest: age, oldest: age, common: true });
+        let new = MissedHeartbeats { youngest: age, oldest: age, excused: Duration::ZERO, common: true };
+        let so_far = found.unwrap_or(new);
         found = Some(MissedHeartbeats {
             youngest: so_far.youngest.min(age),
             oldest: so_far.oldest.max(age),
             common: so_far.common && path.common,
+            ..so_far
         });
     }
     found
+}
+
+/// Silence counts from the end of an announced one, so long ago.
+pub(super) fn excuse(missed: MissedHeartbeats, quiet_ended: Option<Duration>) -> MissedHeartbeats {
+    let excused = quiet_ended.map_or(Duration::ZERO, |ended| missed.youngest.saturating_sub(ended));
+    MissedHeartbeats { excused, ..missed }
 }
 
 #[cfg(test)]
@@ -42,7 +50,7 @@ mod tests {
     fn only_when_every_known_path_misses() {
         let silent = |youngest, oldest, common| {
             let (youngest, oldest) = (Duration::from_secs(youngest), Duration::from_secs(oldest));
-            Some(MissedHeartbeats { youngest, oldest, common })
+            Some(MissedHeartbeats { youngest, oldest, excused: Duration::ZERO, common })
         };
         assert_eq!(missed([]), None);
         assert_eq!(missed([path(false, Some(50), false)]), None);

@@ -7,7 +7,7 @@ use rusqlite::Row;
 use super::Turn;
 use super::hosts::known;
 use super::rows::{age, all, host_key, typed, typed_option};
-use super::silence::{PathHealth, missed};
+use super::silence::{PathHealth, excuse, missed};
 use crate::*;
 
 const PATHS: &str = concat!(
@@ -42,7 +42,7 @@ impl Turn<'_> {
         for (vm, path) in all(self.db, PATHS, [self.now.0], |row| Ok((row.get(0)?, self.path_view(row)?)))? {
             paths.entry(vm).or_default().push(path);
         }
-        all(self.db, VMS, [], |row| vm_view(row, paths.remove(&row.get(0)?).unwrap_or_default()))
+        all(self.db, VMS, [], |row| self.vm_view(row, paths.remove(&row.get(0)?).unwrap_or_default()))
     }
 
     fn path_view(self, row: &Row<'_>) -> Result<Shown, StoreError> {
@@ -57,6 +57,40 @@ impl Turn<'_> {
         Ok((view, row.get(7)?))
     }
 
+    fn vm_view(self, row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
+        let state: VmState = typed(row, 6)?;
+        let quiet = row
+            .get::<_, Option<i64>>(15)?
+            .map(|until| Ok::<_, StoreError>(QuietView { until: StoreTime(until), reason: row.get(16)? }))
+            .transpose()?;
+        let health = paths.iter().map(|(path, common)| PathHealth {
+            known: path.known,
+            missed: path.missed,
+            common: *common,
+        });
+        let quiet_ended = age(row, 17, self.now)?;
+        let missed = missed(health).filter(|_| reports_silence(state) && quiet.is_none());
+        Ok(VmView {
+            uuid: typed(row, 1)?,
+            name: row.get(2)?,
+            host: host_key(row, 3)?,
+            state,
+            suspended: typed_option(row, 7)?.filter(|_| state == VmState::Suspended),
+            state_changed_at: StoreTime(row.get(8)?),
+            agent_seen_at: row.get::<_, Option<i64>>(9)?.map(StoreTime),
+            version_conflict: row.get(10)?,
+            missed: missed.map(|missed| excuse(missed, quiet_ended)),
+            paths: paths.into_iter().map(|(path, _)| path).collect(),
+            settings: VmSettings {
+                heartbeat_interval_ms: row.get(11)?,
+                vm_failure_detection_speed: typed_option(row, 12)?,
+                vm_failure_detection_time_ms: row.get(13)?,
+            },
+            phase: row.get(14)?,
+            quiet,
+        })
+    }
+
     pub(super) fn applications(self) -> Result<Vec<ApplicationView>, StoreError> {
         all(self.db, APPLICATIONS, [], |row| {
             Ok(ApplicationView {
@@ -67,39 +101,6 @@ impl Turn<'_> {
             })
         })
     }
-}
-
-fn vm_view(row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
-    let state: VmState = typed(row, 6)?;
-    let quiet = row
-        .get::<_, Option<i64>>(15)?
-        .map(|until| Ok::<_, StoreError>(QuietView { until: StoreTime(until), reason: row.get(16)? }))
-        .transpose()?;
-    let health = paths.iter().map(|(path, common)| PathHealth {
-        known: path.known,
-        missed: path.missed,
-        common: *common,
-    });
-    Ok(VmView {
-        uuid: typed(row, 1)?,
-        name: row.get(2)?,
-        host: host_key(row, 3)?,
-        state,
-        suspended: typed_option(row, 7)?.filter(|_| state == VmState::Suspended),
-        state_changed_at: StoreTime(row.get(8)?),
-        agent_seen_at: row.get::<_, Option<i64>>(9)?.map(StoreTime),
-        version_conflict: row.get(10)?,
-        missed: if reports_silence(state) && quiet.is_none() { missed(health) } else { None },
-        paths: paths.into_iter().map(|(path, _)| path).collect(),
-        settings: VmSettings {
-            heartbeat_interval_ms: row.get(11)?,
-            vm_failure_detection_speed: typed_option(row, 12)?,
-            vm_failure_detection_time_ms: row.get(13)?,
-        },
-        phase: row.get(14)?,
-        quiet,
-        quiet_ended_at: row.get::<_, Option<i64>>(17)?.map(StoreTime),
-    })
 }
 
 /// Whether the silence of a VM in this state is anybody's concern.

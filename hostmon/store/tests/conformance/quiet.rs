@@ -72,8 +72,13 @@ pub(crate) fn every_host_monitor_knows_it_and_the_vm_is_not_silent(bench: &mut B
         bench.write(host_monitor, &[missing(1, 79)]);
     }
     assert_eq!(bench.missed_s(1), Some((79, 79)), "the age of the last heartbeat");
-    let now = bench.store.now().unwrap();
-    assert_eq!(bench.vm(1).quiet_ended_at, Some(now), "and this says how much of it counts");
+    assert_eq!(bench.missed(1).unwrap().excused, seconds(79), "of which nothing counts so far");
+    bench.pass(5);
+    assert_eq!((bench.missed_s(1), bench.missed(1).unwrap().excused), (Some((84, 84)), seconds(79)));
+    bench.write(12, &[detected(1)]);
+    bench.pass_alive(60, &[11, 12]);
+    bench.write(12, &[missing(1, 10)]);
+    assert_eq!(bench.missed(1).unwrap().excused, seconds(0), "a silence since then counts in full");
 }
 
 pub(crate) fn what_was_silent_is_not_while_it_lasts(bench: &mut Bench) {

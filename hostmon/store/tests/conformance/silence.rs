@@ -26,8 +26,12 @@ pub(crate) fn the_age_is_that_of_the_missing_edge(bench: &mut Bench) {
         bench.write(host_monitor, std::slice::from_ref(&edge));
     }
     bench.pass(2);
-    let expected =
-        MissedHeartbeats { youngest: precise + seconds(2), oldest: precise + seconds(2), common: true };
+    let expected = MissedHeartbeats {
+        youngest: precise + seconds(2),
+        oldest: precise + seconds(2),
+        excused: seconds(0),
+        common: true,
+    };
     assert_eq!(bench.missed(1), Some(expected));
 }
 

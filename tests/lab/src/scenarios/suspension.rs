@@ -28,7 +28,7 @@ const MISSING_LIMIT: Duration = Duration::from_secs(60);
 fn run(world: World, report: &mut Report) -> Lab<()> {
     let mut chain = Chain::start(world, Plan::default())?;
     chain.register_and_wait()?;
-    chain.controller.hamgr("modify vm guest1 vm_failure_detection_time=5")?.ok()?;
+    chain.controller.hamgr("modify vm guest1 heartbeat_interval=1000 vm_failure_detection_time=5")?.ok()?;
 
     vmmgr(&chain, "suspend")?.ok()?;
     chain.wait_for_vm(VM, SOON, "to be suspended", by_administrator)?;
