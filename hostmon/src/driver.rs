@@ -1,6 +1,6 @@
 //! The daemon: one loop that carries values between the trunk, the store, the command socket and the core.
 //!
-//! A turn: read the clock once; read the trunk until it is empty; take the store's replies; do what is due; carry
+//! A turn: read the trunk until it is empty; read the clock; take the store's replies; do what is due; carry
 //! out what came of it; wait. The trunk is read before anything is judged, so that nobody is accused of a
 //! silence that waits in the socket.
 
@@ -64,8 +64,9 @@ impl Driver {
     async fn run(&mut self, mut signals: Signals) {
         loop {
             let woken = self.wait(&mut signals).await;
+            self.read_trunk(self.clock.now());
+            // Under a flood reading takes long: what is doubted and judged is as of its end, and its length is lateness.
             let now = self.clock.now();
-            self.read_trunk(now);
             self.take_replies(now);
             match woken {
                 Woken::Trunk | Woken::Timer => {}
@@ -115,7 +116,7 @@ impl Driver {
         });
         match outcome {
             trunk::Outcome::Empty => {}
-            trunk::Outcome::MoreWaits => monitor.handle_input(now, Input::Behind),
+            trunk::Outcome::MoreWaits => monitor.handle_input(self.clock.now(), Input::Behind),
             trunk::Outcome::Lost => monitor.handle_input(now, Input::Adapter(false)),
         }
     }

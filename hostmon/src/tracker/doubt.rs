@@ -70,9 +70,11 @@ impl Doubts {
         self.latest.push_back((now, doubt));
     }
 
-    /// If a doubt lies within the last interval: until when a judgement must wait, and the doubt.
+    /// If a doubt lies within the last interval: until when a judgement must wait, and the doubt. One interval more,
+    /// counted from now: counted from the doubt it would end when the heartbeat after a lost one is due, and a guest
+    /// that is late by a hair would be accused.
     pub(super) fn defer(&self, now: Instant, interval: Duration) -> Option<(Instant, Doubt)> {
         let recent = |(at, doubt): &&(Instant, Doubt)| now < *at + interval && doubt.matters_to(interval);
-        self.latest.iter().rev().find(recent).map(|(at, doubt)| (*at + interval, *doubt))
+        self.latest.iter().rev().find(recent).map(|(_, doubt)| (now + interval, *doubt))
     }
 }
