@@ -1,8 +1,10 @@
 //! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
 //!
-//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`passthru`]'s parsing and rendering, [`policing`].
+//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`by_vm`], [`passthru`]'s parsing and rendering,
+//! [`policing`].
 //! Edges and drivers: [`driver`] (the daemon), [`settings`].
 
+pub mod by_vm;
 pub mod driver;
 pub mod hmmgr;
 pub mod monitor;

@@ -12,6 +12,7 @@ mod roster;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use vmpulse_store::{
     HostMonitorStart, HostMonitorWrite, MonitorMode, NodeState, QuietAnswer, REASON_NODE_SHUTDOWN, Roster,
 };
 
+use crate::by_vm::ByVm;
 use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
 use crate::tracker::{Doubt, Edge, Tracker};
 
@@ -142,7 +144,7 @@ pub struct Monitor {
     sessions: Sessions,
     tracker: Tracker,
     started: Instant,
-    watched: HashMap<VmUuid, Watched>,
+    watched: ByVm<Watched>,
     elsewhere: BTreeSet<VmUuid>,
     roster_known: bool,
     /// Messages to guests under way: what each is for.
@@ -188,7 +190,7 @@ impl Monitor {
             sessions,
             tracker: Tracker::new(),
             started: now,
-            watched: HashMap::new(),
+            watched: ByVm::new(),
             elsewhere: BTreeSet::new(),
             roster_known: false,
             under_way: HashMap::new(),
@@ -221,8 +223,10 @@ impl Monitor {
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Frame { arrived, source, vlan, payload } => {
-                self.sessions.handle_frame(now, source, vlan, payload);
-                self.on_session_events(now, arrived);
+                match self.sessions.handle_frame(now, source, vlan, payload) {
+                    Some(beat) => self.on_heartbeat(now, arrived, source, beat),
+                    None => self.on_session_events(now),
+                }
             }
             Input::Roster(roster) => self.on_roster(now, roster),
             Input::Keys(keys) => self.sessions.handle_keys(now, keys),
@@ -367,12 +371,14 @@ impl Monitor {
         let committed = std::mem::replace(&mut self.to_accept, later);
         for (vm, receipt) in committed.into_values() {
             self.sessions.accept(now, receipt);
-            if let Some(undecided) = self.undecided.get_mut(&vm) {
-                *undecided = undecided.saturating_sub(1);
+            if let Entry::Occupied(mut undecided) = self.undecided.entry(vm) {
+                *undecided.get_mut() = undecided.get().saturating_sub(1);
+                if *undecided.get() == 0 {
+                    undecided.remove();
+                }
             }
-            self.undecided.retain(|_, undecided| *undecided > 0);
         }
-        self.on_session_events(now, now);
+        self.on_session_events(now);
     }
 
     fn on_store_reachable(&mut self, reachable: bool) {
@@ -419,7 +425,7 @@ impl Monitor {
 
     /// Findings of the tracker become writes.
     fn settle(&mut self, now: Instant) {
-        self.on_session_events(now, now);
+        self.on_session_events(now);
         while let Some(edge) = self.tracker.poll_edge() {
             self.on_edge(now, edge);
         }

@@ -22,6 +22,7 @@ use vmpulse_protocol::schedule::Schedule;
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Flags, Malformed, Packet, Version};
 
+use crate::by_vm::Hint;
 use counters::Counters;
 use hellos::HelloLimit;
 use reminders::Reminders;
@@ -113,11 +114,6 @@ pub enum SessionEvent {
         /// Why.
         reason: CloseReason,
     },
-    /// A heartbeat.
-    Heartbeat {
-        /// Which VM.
-        vm: VmUuid,
-    },
     /// A message.
     Message {
         /// Which VM.
@@ -144,6 +140,18 @@ pub enum SessionEvent {
     },
 }
 
+/// A heartbeat on an open path. There are too many of them to be events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Which VM.
+    pub vm: VmUuid,
+    /// What was given to [`Sessions::remember`].
+    pub hints: Hints,
+}
+
+/// Where the owner of the sessions keeps what it knows of a guest.
+pub type Hints = [Hint; 2];
+
 /// A message to be accepted: whose, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -169,6 +177,7 @@ struct Session {
     vm: Option<VmUuid>,
     vlan: Option<u16>,
     heartbeats: u64,
+    hints: Hints,
     /// When the latest handshake was begun.
     begun: Option<Instant>,
     /// What the responder holds of [`REASSEMBLY_MAXIMUM`].
@@ -218,7 +227,8 @@ pub struct Sessions {
     secrets: Secrets,
     nonces: Nonces,
     hello: Vec<u8>,
-    sessions: HashMap<MacAddr, Session>,
+    /// Boxed: a table is never full, and its free places should be small.
+    sessions: HashMap<MacAddr, Box<Session>>,
     by_vm: HashMap<VmUuid, MacAddr>,
     /// Addresses in the order in which they appeared, of which some are strangers.
     newcomers: VecDeque<MacAddr>,
@@ -329,29 +339,41 @@ impl Sessions {
         self.known_changes
     }
 
-    /// Takes a frame. Allocates nothing for a heartbeat.
-    pub fn handle_frame(&mut self, now: Instant, source: MacAddr, vlan: Option<u16>, payload: &[u8]) {
+    /// Takes a frame. Allocates nothing for a heartbeat, and looks for its path once.
+    pub fn handle_frame(
+        &mut self,
+        now: Instant,
+        source: MacAddr,
+        vlan: Option<u16>,
+        payload: &[u8],
+    ) -> Option<Beat> {
         // A broadcast address is a group's, too.
         if source.is_multicast() {
-            return self.counters.discard(Discard::Flags);
+            self.counters.discard(Discard::Flags);
+            return None;
         }
         let packet = match Packet::decode(payload) {
             Ok(packet) => packet,
-            Err(malformed) => return self.on_malformed(source, malformed),
+            Err(malformed) => {
+                self.on_malformed(source, malformed);
+                return None;
+            }
         };
         if packet.has(Flags::HEL) {
-            return self.on_hello(now, source, vlan, &packet);
+            self.on_hello(now, source, vlan, &packet);
+        } else if packet.has(Flags::SYN | Flags::BEG | Flags::ACKR) && !packet.has(Flags::ACK) {
+            self.on_syn(now, source, vlan, &packet);
+        } else {
+            return self.on_packet(now, source, vlan, &packet);
         }
-        if packet.has(Flags::SYN | Flags::BEG | Flags::ACKR) && !packet.has(Flags::ACK) {
-            return self.on_syn(now, source, vlan, &packet);
+        None
+    }
+
+    /// The owner found its knowledge of this guest here; said again with its next heartbeat.
+    pub fn remember(&mut self, mac: MacAddr, hints: Hints) {
+        if let Some(session) = self.sessions.get_mut(&mac) {
+            session.hints = hints;
         }
-        let identity = self.identity;
-        let known = self.sessions.get(&source).is_some_and(|session| !session.responder.is_closed());
-        if !known {
-            self.counters.discard(Discard::NotOpen);
-            return self.say_hello(now, source, vlan);
-        }
-        self.with(now, source, |session, out| session.responder.handle_packet(now, &packet, &identity, out));
     }
 
     /// Retransmissions and ages that are due.
@@ -480,6 +502,38 @@ impl Sessions {
     #[must_use]
     pub fn counters(&self) -> Vec<(String, u64)> {
         self.counters.named()
+    }
+
+    fn on_packet(
+        &mut self,
+        now: Instant,
+        source: MacAddr,
+        vlan: Option<u16>,
+        packet: &Packet<'_>,
+    ) -> Option<Beat> {
+        let Some(session) = self.sessions.get_mut(&source).filter(|session| !session.responder.is_closed())
+        else {
+            self.counters.discard(Discard::NotOpen);
+            self.say_hello(now, source, vlan);
+            return None;
+        };
+        session.responder.handle_packet(now, packet, &self.identity, &mut self.scratch);
+        let mut beat = None;
+        match self.scratch.poll_event() {
+            Some(Event::Heartbeat { .. }) => {
+                session.heartbeats = session.heartbeats.saturating_add(1);
+                self.counters.heartbeats = self.counters.heartbeats.saturating_add(1);
+                beat = session.vm.map(|vm| Beat { vm, hints: session.hints });
+            }
+            Some(event) => self.on_event(now, source, event),
+            None => {}
+        }
+        self.carry(now, source);
+        // What is neither acknowledged nor acknowledges moves no deadline and leaves nothing behind.
+        if packet.has(Flags::ACKR) || packet.has(Flags::ACK) || packet.has(Flags::SYN) {
+            self.settle(now, source);
+        }
+        beat
     }
 
     fn on_malformed(&mut self, source: MacAddr, malformed: Malformed) {
@@ -650,8 +704,8 @@ impl Sessions {
     }
 
     fn carry(&mut self, now: Instant, mac: MacAddr) {
-        let vlan = self.sessions.get(&mac).and_then(|session| session.vlan);
         while let Some(payload) = self.scratch.poll_packet() {
+            let vlan = self.sessions.get(&mac).and_then(|session| session.vlan);
             self.transmits.push_back(Transmit { destination: mac, vlan, payload });
         }
         while let Some(event) = self.scratch.poll_event() {
@@ -680,13 +734,8 @@ impl Sessions {
             Event::HandshakeFailed(_) => {
                 self.counters.handshakes_failed = self.counters.handshakes_failed.saturating_add(1)
             }
-            Event::Heartbeat { .. } => {
-                session.heartbeats = session.heartbeats.saturating_add(1);
-                self.counters.heartbeats = self.counters.heartbeats.saturating_add(1);
-                if let Some(vm) = session.vm {
-                    self.events.push_back(SessionEvent::Heartbeat { vm });
-                }
-            }
+            // Comes of a frame only, and is seen there.
+            Event::Heartbeat { .. } => {}
             Event::Message { delivery, payload } => match session.vm {
                 Some(vm) => {
                     let receipt = Receipt { mac, delivery };

@@ -19,6 +19,7 @@
 
 mod common;
 mod doubt;
+mod lines;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,9 +28,11 @@ use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::schedule::Schedule;
 use vmpulse_protocol::time::Instant;
 
+use crate::by_vm::{ByVm, Hint};
 use common::RecentEdges;
 pub use doubt::Doubt;
 use doubt::Doubts;
+use lines::Lines;
 
 /// Silence after which a path is MISSING, in tenths of its interval.
 const MISSING_AFTER_TENTHS: u32 = 19;
@@ -84,19 +87,22 @@ struct Watch {
     grace: Duration,
     /// A new path was opened: its first heartbeat is said, though the VM beat before.
     reopened: bool,
+    /// When the schedule looks here next.
+    looked_at: Option<Instant>,
 }
 
 impl Watch {
     const fn new(state: State, silent_from: Instant, interval: Duration, grace: Duration) -> Self {
-        Self { state, silent_from, interval, grace, reopened: false }
+        Self { state, silent_from, interval, grace, reopened: false, looked_at: None }
+    }
+
+    /// Silence after which it is MISSING.
+    fn allowed(&self) -> Duration {
+        self.interval.saturating_mul(MISSING_AFTER_TENTHS) / 10
     }
 
     fn deadline(&self) -> Instant {
         self.silent_from + self.allowed() + self.grace
-    }
-
-    fn allowed(&self) -> Duration {
-        self.interval.saturating_mul(MISSING_AFTER_TENTHS) / 10
     }
 }
 
@@ -110,8 +116,11 @@ struct Deferral {
 /// See the module.
 #[derive(Debug)]
 pub struct Tracker {
-    watches: HashMap<VmUuid, Watch>,
-    schedule: Schedule<VmUuid>,
+    watches: ByVm<Watch>,
+    /// When to look at those that beat.
+    lines: Lines,
+    /// When to look at the others.
+    schedule: Schedule<Hint>,
     doubts: Doubts,
     recent: RecentEdges,
     beating: usize,
@@ -128,7 +137,8 @@ impl Tracker {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            watches: HashMap::new(),
+            watches: ByVm::new(),
+            lines: Lines::default(),
             schedule: Schedule::new(),
             doubts: Doubts::default(),
             recent: RecentEdges::default(),
@@ -154,7 +164,8 @@ impl Tracker {
 
     /// The VM acknowledged `START_HB` with this interval.
     pub fn handle_started(&mut self, now: Instant, vm: VmUuid, interval: Duration) {
-        let Some(watch) = self.watches.get_mut(&vm) else {
+        let mut at = Hint::default();
+        let Some(watch) = self.watches.get_near_mut(&vm, &mut at) else {
             return self.watch(vm, Watch::new(State::Waiting, now, interval, Duration::ZERO));
         };
         if watch.interval != interval || watch.state == State::Expected {
@@ -163,8 +174,8 @@ impl Tracker {
             if watch.state != State::Missing {
                 watch.silent_from = now;
                 watch.grace = Duration::ZERO;
-                let deadline = watch.deadline();
-                self.schedule.push(deadline, vm);
+                self.lines.leave(at);
+                self.schedule_look(at);
             }
         }
     }
@@ -196,22 +207,28 @@ impl Tracker {
         }
     }
 
-    /// A valid heartbeat arrived at `arrived`. Allocates nothing while the VM beats.
+    /// A valid heartbeat arrived at `arrived`.
     pub fn handle_heartbeat(&mut self, arrived: Instant, vm: VmUuid) {
-        let Some(watch) = self.watches.get_mut(&vm) else { return };
+        self.handle_heartbeat_near(arrived, vm, &mut Hint::default());
+    }
+
+    /// The same, for one that keeps in mind where the VM was found. Allocates nothing while the VM beats.
+    pub fn handle_heartbeat_near(&mut self, arrived: Instant, vm: VmUuid, hint: &mut Hint) {
+        let Some(watch) = self.watches.get_near_mut(&vm, hint) else { return };
         watch.silent_from = watch.silent_from.max(arrived);
         watch.grace = Duration::ZERO;
-        if watch.state == State::Beating {
-            if std::mem::take(&mut watch.reopened) {
+        let reopened = std::mem::take(&mut watch.reopened);
+        let before = std::mem::replace(&mut watch.state, State::Beating);
+        if !self.lines.enter(*hint, watch.silent_from, watch.allowed()) {
+            self.schedule_look(*hint);
+        }
+        if before == State::Beating {
+            if reopened {
                 self.edges.push_back(Edge::Detected { vm });
             }
             return;
         }
-        watch.state = State::Beating;
-        watch.reopened = false;
         self.beating = self.beating.saturating_add(1);
-        let deadline = watch.deadline();
-        self.schedule.push(deadline, vm);
         self.recent.forget(vm);
         self.edges.push_back(Edge::Detected { vm });
     }
@@ -220,23 +237,35 @@ impl Tracker {
     /// counts again from there; what is MISSING is not, until it has lasted for 1.9 intervals more.
     pub fn handle_quiet(&mut self, now: Instant, vm: VmUuid, until: Instant) {
         self.quiet.insert(vm, until);
-        let missing = |watch: &&mut Watch| watch.state == State::Missing && until > now;
-        if let Some(watch) = self.watches.get_mut(&vm).filter(missing) {
+        let mut at = Hint::default();
+        let Some(watch) = self.watches.get_near_mut(&vm, &mut at) else { return };
+        let mut again = until + watch.allowed();
+        if watch.state == State::Missing && until > now {
             watch.state = State::Waiting;
-            self.schedule.push(now + watch.allowed(), vm);
+            again = now + watch.allowed();
             self.recent.forget(vm);
         }
+        self.schedule_look_at(at, again);
     }
 
     /// The VM's announced silence is over. Of a VM that is watched it is remembered until it beats or is MISSING.
     pub fn handle_quiet_over(&mut self, vm: VmUuid) {
-        if !self.watches.contains_key(&vm) {
+        let Some(at) = self.watches.hint(&vm) else {
             self.quiet.remove(&vm);
+            return;
+        };
+        let again =
+            self.quiet.get(&vm).zip(self.watches.get(&vm)).map(|(over, watch)| *over + watch.allowed());
+        if let Some(again) = again {
+            self.schedule_look_at(at, again);
         }
     }
 
     /// The VM is not monitored any more.
     pub fn forget(&mut self, vm: VmUuid) {
+        if let Some(at) = self.watches.hint(&vm) {
+            self.lines.leave(at);
+        }
         if self.watches.remove(&vm).is_some_and(|watch| watch.state == State::Beating) {
             self.beating = self.beating.saturating_sub(1);
         }
@@ -251,8 +280,11 @@ impl Tracker {
 
     /// Judges what is due. The socket must have been found empty in this turn.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(vm) = self.schedule.pop_due(now) {
-            self.judge(now, vm);
+        while let Some(at) = self.schedule.pop_due(now) {
+            self.look(now, at);
+        }
+        while let Some(at) = self.lines.pop_due(now) {
+            self.judge(now, at);
         }
         self.on_clean_interval(now);
     }
@@ -260,7 +292,7 @@ impl Tracker {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.schedule.next()
+        self.schedule.next().into_iter().chain(self.lines.next()).min()
     }
 
     /// The next finding.
@@ -305,33 +337,66 @@ impl Tracker {
     }
 
     fn watch(&mut self, vm: VmUuid, watch: Watch) {
-        if watch.state != State::Missing {
-            self.schedule.push(watch.deadline(), vm);
-        }
         self.watches.insert(vm, watch);
+        if let Some(at) = self.watches.hint(&vm) {
+            self.schedule_look(at);
+        }
     }
 
-    fn judge(&mut self, now: Instant, vm: VmUuid) {
-        let Some(watch) = self.watches.get_mut(&vm) else { return };
+    /// At its deadline, unless it is looked at before that anyway, or nothing more can come of it.
+    fn schedule_look(&mut self, at: Hint) {
+        if let Some((_, watch)) = self.watches.at(at).filter(|(_, watch)| watch.state != State::Missing) {
+            self.schedule_look_at(at, watch.deadline());
+        }
+    }
+
+    fn schedule_look_at(&mut self, at: Hint, when: Instant) {
+        let Some((_, watch)) = self.watches.at_mut(at) else { return };
+        if watch.looked_at.is_none_or(|looked_at| when < looked_at) {
+            watch.looked_at = Some(when);
+            self.schedule.push(when, at);
+        }
+    }
+
+    fn look(&mut self, now: Instant, at: Hint) {
+        let Some((_, watch)) = self.watches.at_mut(at) else { return };
+        // Otherwise an entry that another has replaced, or that was meant for who had this place before.
+        if watch.looked_at.take_if(|looked_at| *looked_at <= now).is_some() {
+            self.judge(now, at);
+        }
+    }
+
+    fn judge(&mut self, now: Instant, at: Hint) {
+        let Some((vm, watch)) = self.watches.at_mut(at) else { return };
         if watch.state == State::Missing {
             return;
         }
         let deadline = watch.deadline();
         if deadline > now {
-            if self.quiet.get(&vm).is_some_and(|over| *over <= watch.silent_from) {
-                self.quiet.remove(&vm);
+            let until = self.quiet.get(&vm).filter(|over| **over > watch.silent_from);
+            match until.map(|over| *over + watch.allowed()).filter(|until| *until > now) {
+                Some(until) => self.schedule_look_at(at, until),
+                // It matters no more.
+                None => drop(self.quiet.remove(&vm)),
             }
-            return self.schedule.push(deadline, vm);
+            // Whoever beats again stands in line.
+            if !self.lines.contains(at) {
+                self.schedule_look(at);
+            }
+            return;
         }
+        self.lines.leave(at);
         if let Some(until) =
             self.quiet.get(&vm).map(|over| *over + watch.allowed()).filter(|until| *until > now)
         {
             // Looked at as often as any other: it may be ended before its time.
-            return self.schedule.push(until.min(now + watch.allowed()), vm);
+            let again = until.min(now + watch.allowed());
+            return self.schedule_look_at(at, again);
         }
         if let Some((again, doubt)) = self.doubts.defer(now, watch.interval) {
             let interval = watch.interval;
-            self.schedule.push(again, vm);
+            watch.looked_at = Some(again);
+            self.schedule.push(again, at);
             return self.on_deferred(now, again, interval, doubt);
         }
         if watch.state == State::Beating {

@@ -16,7 +16,7 @@ use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite};
 use super::notes::{Note, Stranger};
 use super::roster::Asked;
 use super::{Monitor, Output};
-use crate::sessions::SessionEvent;
+use crate::sessions::{Beat, SessionEvent};
 
 /// A registered VM of this host, or one of another host that came by.
 #[derive(Debug, Default)]
@@ -43,16 +43,14 @@ pub(super) const fn interval(interval_ms: u32) -> Duration {
 }
 
 impl Monitor {
-    /// `arrived`: when the frame that caused them arrived.
-    pub(super) fn on_session_events(&mut self, now: Instant, arrived: Instant) {
+    pub(super) fn on_session_events(&mut self, now: Instant) {
         while let Some(event) = self.sessions.poll_event() {
-            self.on_session_event(now, arrived, event);
+            self.on_session_event(now, event);
         }
     }
 
-    fn on_session_event(&mut self, now: Instant, arrived: Instant, event: SessionEvent) {
+    fn on_session_event(&mut self, now: Instant, event: SessionEvent) {
         match event {
-            SessionEvent::Heartbeat { vm } => self.on_heartbeat(now, arrived, vm),
             SessionEvent::Opened { vm, mac, version } => self.on_opened(now, vm, mac, version),
             SessionEvent::Closed { vm, reason, .. } => {
                 self.note(Note::Closed { vm, reason });
@@ -75,9 +73,16 @@ impl Monitor {
         }
     }
 
-    fn on_heartbeat(&mut self, now: Instant, arrived: Instant, vm: VmUuid) {
-        self.tracker.handle_heartbeat(arrived, vm);
-        let Some(watched) = self.watched.get_mut(&vm) else { return };
+    /// Comes most often of all: two hints, and nothing else to be looked for.
+    pub(super) fn on_heartbeat(&mut self, now: Instant, arrived: Instant, mac: MacAddr, beat: Beat) {
+        let Beat { vm, hints } = beat;
+        let [mut watch, mut known] = hints;
+        self.tracker.handle_heartbeat_near(arrived, vm, &mut watch);
+        let watched = self.watched.get_near_mut(&vm, &mut known);
+        if [watch, known] != hints {
+            self.sessions.remember(mac, [watch, known]);
+        }
+        let Some(watched) = watched else { return };
         if watched.told == Some(watched.due()) {
             return;
         }
@@ -93,7 +98,7 @@ impl Monitor {
         if self.elsewhere.contains(&vm) {
             // Alive is alive, whichever host's monitor hears it.
             let wanted = Some(self.config.heartbeat_interval_ms);
-            self.watched.entry(vm).or_default().wanted = wanted;
+            self.watched.change(vm, |watched| watched.wanted = wanted);
         }
         self.on_path_changed(vm);
         self.tracker.handle_opened(vm);

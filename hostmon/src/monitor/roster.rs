@@ -69,7 +69,7 @@ impl Monitor {
     fn on_roster_vm(&mut self, now: Instant, vm: &RosterVm) {
         let wanted = self.wanted(vm);
         let new = !self.watched.contains_key(&vm.uuid);
-        self.watched.entry(vm.uuid).or_default().wanted = wanted;
+        self.watched.change(vm.uuid, |watched| watched.wanted = wanted);
         if let Some(session) = self.sessions.view(vm.uuid).filter(|_| new) {
             // Its path was open before the store was read, or before the VM was registered.
             self.write_opened(vm.uuid, session.mac, session.version);
@@ -93,7 +93,7 @@ impl Monitor {
     /// A VM of another host that was heard here: it is watched here, also after a restart. Alive is alive.
     fn on_visiting(&mut self, now: Instant, vm: &RosterVm) {
         let wanted = self.wanted(vm);
-        self.watched.entry(vm.uuid).or_default().wanted = wanted;
+        self.watched.change(vm.uuid, |watched| watched.wanted = wanted);
         match (wanted, vm.path.as_ref().filter(|_| !self.roster_known)) {
             (Some(interval_ms), Some(path)) => {
                 self.expect(now, vm.uuid, interval_ms, path);
@@ -109,7 +109,8 @@ impl Monitor {
         let open: Vec<SessionView> = self.sessions.views().collect();
         for session in open {
             if self.elsewhere.contains(&session.vm) && !self.watched.contains_key(&session.vm) {
-                self.watched.entry(session.vm).or_default().wanted = Some(self.config.heartbeat_interval_ms);
+                self.watched
+                    .change(session.vm, |watched| watched.wanted = Some(self.config.heartbeat_interval_ms));
                 self.write_opened(session.vm, session.mac, session.version);
                 self.reconcile(now, session.vm);
             } else if !self.watched.contains_key(&session.vm) {

@@ -316,3 +316,82 @@ fn a_new_path_of_a_beating_vm_is_said_to_work_once() {
     tracker.handle_heartbeat(at(2), vm(1));
     assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }, Edge::Detected { vm: vm(1) }]);
 }
+
+#[test]
+fn more_intervals_than_there_are_lines_are_judged_as_well_and_leave_nothing_behind() {
+    let mut tracker = Tracker::new();
+    let interval = |number: u8| Duration::from_millis(1000 + 10 * u64::from(number));
+    for number in 0..100 {
+        tracker.handle_started(at(0), vm(number), interval(number));
+    }
+    for round in 0..200 {
+        (0..100).for_each(|number| tracker.handle_heartbeat(at(round * 1000), vm(number)));
+        run(&mut tracker, at(round * 1000));
+    }
+    assert!(tracker.schedule.len() <= 100, "{} looks are scheduled", tracker.schedule.len());
+    edges(&mut tracker);
+    run(&mut tracker, at(205_000));
+    let ages: Vec<_> = edges(&mut tracker)
+        .into_iter()
+        .filter_map(|edge| match edge {
+            Edge::Missing { vm, age, common: false } => Some((vm, age)),
+            Edge::Missing { .. }
+            | Edge::Detected { .. }
+            | Edge::Deferred { .. }
+            | Edge::Blind
+            | Edge::Sighted => None,
+        })
+        .collect();
+    let expected: Vec<_> =
+        (0..ages.len()).map(|number| number as u8).map(|n| (vm(n), interval(n) * 19 / 10)).collect();
+    assert!(ages.len() > 40 && ages == expected, "{ages:?}");
+}
+
+#[test]
+fn a_changed_interval_counts_at_once() {
+    let mut tracker = Tracker::new();
+    tracker.handle_started(at(0), vm(1), TEN_SECONDS);
+    tracker.handle_heartbeat(at(100), vm(1));
+    tracker.handle_telling(vm(1), Duration::from_secs(1));
+    tracker.handle_started(at(200), vm(1), Duration::from_secs(1));
+    edges(&mut tracker);
+    run(&mut tracker, at(2_099));
+    assert_eq!(edges(&mut tracker), []);
+    run(&mut tracker, at(2_100));
+    assert_eq!(edges(&mut tracker), [missing(1, 1_900, false)]);
+}
+
+#[test]
+fn a_trunk_of_thousands_that_dies_and_returns_is_common_once_for_each() {
+    let mut tracker = Tracker::new();
+    let name =
+        |number: u16| VmUuid::from_bytes([&number.to_be_bytes()[..], &[7; 14]].concat().try_into().unwrap());
+    for round in 0..3 {
+        let start = at(round * 60_000);
+        for number in 0..2000 {
+            tracker.handle_started(start, name(number), TEN_SECONDS);
+            tracker.handle_heartbeat(start, name(number));
+        }
+        run(&mut tracker, start + Duration::from_secs(1));
+        let detected =
+            edges(&mut tracker).iter().filter(|edge| matches!(edge, Edge::Detected { .. })).count();
+        assert_eq!(detected, 2000);
+        run(&mut tracker, start + Duration::from_secs(30));
+        let common = edges(&mut tracker)
+            .iter()
+            .filter(|edge| matches!(edge, Edge::Missing { common: true, .. }))
+            .count();
+        assert_eq!(common, 2000, "round {round}");
+    }
+}
+
+#[test]
+fn an_announced_silence_that_is_over_before_a_starting_monitors_grace_is_nothing() {
+    let mut tracker = Tracker::new();
+    tracker.expect(at(0), vm(1), Duration::from_secs(1), None);
+    tracker.handle_quiet(at(100), vm(1), at(200));
+    run(&mut tracker, at(11_899));
+    assert_eq!((edges(&mut tracker), tracker.quiet.len()), (vec![], 0));
+    run(&mut tracker, at(11_900));
+    assert_eq!(edges(&mut tracker), [missing(1, 11_900, false)]);
+}

@@ -1,0 +1,209 @@
+//! A monitor with thousands of guests that beat: real handshakes, an imagined store, one virtual clock.
+//!
+//! Shared by the benchmarks and by the tests of memory and allocations.
+#![allow(dead_code)] // Nobody uses all of it.
+// Test code, as in a test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use vmpulse_hostmon::monitor::{Input, Monitor, MonitorConfig, Output};
+use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::id::{HostMonitorId, Incarnation, VmUuid};
+use vmpulse_protocol::message::Message;
+use vmpulse_protocol::path::{Event, HmIdentity, Initiator, Outputs, VmmIdentity};
+use vmpulse_protocol::time::Instant;
+use vmpulse_protocol::wire::{Packet, Version};
+use vmpulse_store::{Roster, RosterVm, VmState};
+
+/// Handshakes under way at once: fewer than a monitor has room for.
+const AT_ONCE: usize = 1000;
+
+/// A guest's address and its end of the path.
+struct Guest {
+    mac: MacAddr,
+    end: Initiator,
+    out: Outputs,
+    told: bool,
+}
+
+/// See the module.
+pub(crate) struct Fleet {
+    pub(crate) monitor: Monitor,
+    pub(crate) now: Instant,
+    guests: Vec<Guest>,
+    by_mac: HashMap<MacAddr, usize>,
+    interval: Duration,
+}
+
+pub(crate) fn vm(number: usize) -> VmUuid {
+    let mut bytes = [0x5a; 16];
+    bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
+    VmUuid::from_bytes(bytes)
+}
+
+pub(crate) fn mac(number: usize) -> MacAddr {
+    let [.., a, b, c] = number.to_be_bytes();
+    MacAddr(0x52, 0x54, 0, a, b, c)
+}
+
+fn config(interval_ms: u32) -> MonitorConfig {
+    let uuid = HostMonitorId::from_bytes([0xaa; 16]);
+    MonitorConfig {
+        identity: HmIdentity { uuid, lower: Version::V2_0, upper: Version::V2_1, mtu: 1500 },
+        incarnation: Incarnation::new(1_556_303_548, 719_328_000, 1),
+        trunk: "trunkA".to_owned(),
+        mac: MacAddr(0x52, 0x54, 0xff, 0, 0, 0),
+        vlan: None,
+        heartbeat_interval_ms: interval_ms,
+        store_heartbeat: Duration::from_secs(30),
+        seed: 1,
+    }
+}
+
+fn guest(number: usize) -> Guest {
+    let (lower, upper) = (Version::V2_0, Version::V2_1);
+    let identity = VmmIdentity { uuid: vm(number).to_string(), os_type: "Linux".to_owned(), lower, upper };
+    let end = Initiator::new(identity, 1500, number as u64);
+    Guest { mac: mac(number), end, out: Outputs::new(), told: false }
+}
+
+impl Fleet {
+    /// A monitor that watches `count` VMs, and as many guests that have not said anything yet.
+    pub(crate) fn silent(count: usize, interval_ms: u32) -> Self {
+        let now = Instant::from_millis(1_000_000);
+        let mut monitor = Monitor::new(config(interval_ms), now);
+        let vms = (0..count).map(|number| RosterVm {
+            uuid: vm(number),
+            state: VmState::Starting,
+            suspended: None,
+            heartbeat_interval_ms: None,
+            path: None,
+        });
+        monitor.handle_input(now, Input::Roster(Roster { vms: vms.collect(), ..Roster::default() }));
+        let guests: Vec<Guest> = (0..count).map(guest).collect();
+        let by_mac = guests.iter().enumerate().map(|(at, guest)| (guest.mac, at)).collect();
+        let interval = Duration::from_millis(interval_ms.into());
+        let mut fleet = Self { monitor, now, guests, by_mac, interval };
+        fleet.drain();
+        fleet
+    }
+
+    /// The same after every guest shook hands, was told to beat, and has beaten once.
+    pub(crate) fn beating(count: usize, interval_ms: u32) -> Self {
+        let mut fleet = Self::silent(count, interval_ms);
+        for first in (0..count).step_by(AT_ONCE) {
+            let now = fleet.now;
+            let chunk = first..count.min(first + AT_ONCE);
+            for guest in &mut fleet.guests[chunk.clone()] {
+                guest.end.connect(now, &mut guest.out);
+            }
+            fleet.settle(chunk);
+        }
+        assert!(fleet.guests.iter().all(|guest| guest.told), "not every guest was told to beat");
+        fleet.beat_all();
+        let beating = fleet.monitor.counters().into_iter().find(|(name, _)| name == "vms_beating");
+        assert_eq!(beating.map(|(_, count)| count), Some(count as u64));
+        fleet
+    }
+
+    /// The next heartbeat of each guest, in the order in which they are sent.
+    pub(crate) fn heartbeats(&mut self) -> Vec<(MacAddr, Vec<u8>)> {
+        let beats = self.guests.iter_mut().map(|guest| {
+            guest.end.send_heartbeat(&mut guest.out);
+            (guest.mac, guest.out.poll_packet().expect("an open path beats"))
+        });
+        beats.collect()
+    }
+
+    /// One interval with a heartbeat of every guest, evenly spread, and every timeout of it. Takes `turn` frames at
+    /// a time, as a driver does that finds so many in its socket.
+    pub(crate) fn interval(&mut self, beats: &[(MacAddr, Vec<u8>)], turn: usize) {
+        let step = self.interval / u32::try_from(beats.len()).unwrap();
+        for frames in beats.chunks(turn) {
+            self.now = self.now + step * u32::try_from(frames.len()).unwrap();
+            for (source, payload) in frames {
+                let input = Input::Frame { arrived: self.now, source: *source, vlan: None, payload };
+                self.monitor.handle_input(self.now, input);
+            }
+            if self.monitor.poll_timeout().is_some_and(|due| due <= self.now) {
+                self.monitor.handle_timeout(self.now);
+            }
+            while let Some(output) = self.monitor.poll_output() {
+                drop(output);
+            }
+        }
+    }
+
+    /// A heartbeat of every guest within one interval.
+    pub(crate) fn beat_all(&mut self) {
+        let beats = self.heartbeats();
+        self.interval(&beats, 64);
+    }
+
+    /// Lets time pass while every guest beats.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.beat_all();
+            self.drain();
+        }
+    }
+
+    /// Carries frames between the monitor and these guests until nobody has anything to say.
+    fn settle(&mut self, guests: std::ops::Range<usize>) {
+        loop {
+            let mut quiet = true;
+            for at in guests.clone() {
+                let (now, guest) = (self.now, &mut self.guests[at]);
+                guest.listen(now);
+                let packets: Vec<Vec<u8>> = std::iter::from_fn(|| guest.out.poll_packet()).collect();
+                for payload in packets {
+                    quiet = false;
+                    let source = self.guests[at].mac;
+                    let input = Input::Frame { arrived: self.now, source, vlan: None, payload: &payload };
+                    self.monitor.handle_input(self.now, input);
+                }
+            }
+            self.drain();
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// Does what the monitor wants: its store commits at once.
+    fn drain(&mut self) {
+        let mut written = 0;
+        while let Some(output) = self.monitor.poll_output() {
+            match output {
+                Output::Transmit(frame) => {
+                    let Some(guest) = self.by_mac.get(&frame.destination).map(|at| &mut self.guests[*at])
+                    else {
+                        continue;
+                    };
+                    let packet = Packet::decode(&frame.payload).expect("the monitor sends packets");
+                    guest.end.handle_packet(self.now, &packet, &mut guest.out);
+                }
+                Output::Store { number, .. } => written = number,
+                Output::Note(_) => {}
+            }
+        }
+        if written > 0 {
+            self.monitor.handle_input(self.now, Input::Stored { up_to: written });
+        }
+    }
+}
+
+impl Guest {
+    fn listen(&mut self, now: Instant) {
+        self.end.handle_timeout(now, &mut self.out);
+        while let Some(event) = self.out.poll_event() {
+            if let Event::Message { delivery, payload } = event {
+                self.told |= matches!(Message::parse(&payload), Some(Message::StartHeartbeat { .. }));
+                self.end.accept(delivery, &mut self.out);
+            }
+        }
+    }
+}
