@@ -3,6 +3,7 @@
 mod application_turns_red;
 mod bad_frames;
 mod bad_input;
+mod beats;
 mod daemons_crash;
 mod flood;
 mod flood_unpoliced;
