@@ -4,6 +4,7 @@ mod announced_silence;
 mod application_turns_red;
 mod bad_frames;
 mod bad_input;
+mod beats;
 mod daemons_crash;
 mod flood;
 mod flood_unpoliced;

@@ -1,12 +1,12 @@
 //! A guest sends whatever it can, as fast as it can: the kernel drops it at the sender's cost, and nobody else is late.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Scenario;
-use crate::daemons::{AS_SHIPPED, Chain, HostMonitor, MonitorSettings, MonitorStatus, PathStatus, Plan};
+use super::beats::Beats;
+use crate::daemons::{AS_SHIPPED, Chain, HostMonitor, MonitorSettings, MonitorStatus, Plan};
 use crate::error::{Lab, LabError, expect};
-use crate::frames::{Capture, Flood, FloodKind, Frame};
+use crate::frames::{Flood, FloodKind};
 use crate::outcome::Report;
 use crate::process::{self, Place};
 use crate::wait;
@@ -37,12 +37,13 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     for monitor in &chain.monitors {
         wait_for_policing(monitor)?;
     }
+    let mut beats = Beats::watch(&chain, &healthy(&chain))?;
     let before = memory_kib(chain.monitor(0)?)?;
     for kind in FloodKind::ALL {
-        flood_and_judge(&chain, 0, kind, report)?;
+        flood_and_judge(&chain, &mut beats, (0, kind), report)?;
     }
     for kind in [FloodKind::OwnHeartbeats, FloodKind::InventedHandshakes] {
-        flood_and_judge(&chain, 1, kind, report)?;
+        flood_and_judge(&chain, &mut beats, (1, kind), report)?;
     }
     let after = memory_kib(chain.monitor(0)?)?;
     report.figure(format!("the monitor's memory: {before} KiB before, {after} KiB after"));
@@ -50,7 +51,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     expect_conflict(&chain)?;
     expect_shown(&chain)?;
     chain.wait_until_beating(LOOK_LIMIT)?;
-    nobody_accused(&chain)?;
+    nobody_accused(&chain, &mut beats)?;
     chain.still_runs()
 }
 
@@ -90,108 +91,76 @@ pub(super) fn healthy(chain: &Chain) -> Vec<String> {
 }
 
 /// Fails if a monitor ever said of a healthy guest that it is silent.
-pub(super) fn nobody_accused(chain: &Chain) -> Lab<()> {
+pub(super) fn nobody_accused(chain: &Chain, beats: &mut Beats) -> Lab<()> {
     let healthy = healthy(chain);
-    for monitor in &chain.monitors {
+    for (trunk, monitor) in chain.monitors.iter().enumerate() {
         let log = monitor.logged();
-        let mut accused = log.lines().filter(|line| line.contains("is silent for"));
-        if let Some(line) = accused.find(|line| healthy.iter().any(|uuid| line.contains(uuid.as_str()))) {
-            return Err(LabError::Unexpected(format!("a guest that beats was accused: {line}")));
+        for line in log.lines().filter(|line| line.contains("is silent for")) {
+            if let Some(uuid) = healthy.iter().find(|uuid| line.contains(uuid.as_str())) {
+                let paths = status(monitor)?.paths;
+                let interval_ms =
+                    paths.iter().find(|path| path.vm == *uuid).map_or(0, |path| path.interval_ms);
+                beats.judge(uuid, trunk, interval_ms, line)?;
+            }
         }
     }
     Ok(())
 }
 
-fn flood_and_judge(chain: &Chain, index: usize, kind: FloodKind, report: &mut Report) -> Lab<()> {
+fn flood_and_judge(
+    chain: &Chain,
+    beats: &mut Beats,
+    (index, kind): (usize, FloodKind),
+    report: &mut Report,
+) -> Lab<()> {
     let trunk = chain.trunk(index)?;
     let before = dropped(chain, &trunk)?;
-    let during = format!("{}-{}", trunk.guests_device(), kind.name());
-    let watched: Lab<Vec<Watched<'_>>> =
-        chain.monitors.iter().map(|monitor| Watched::start(monitor, &during)).collect();
-    let mut watched = watched?;
     let mut flood = start_flood(chain, &trunk, kind)?;
+    let mut oldest = Oldest::default();
     let sent = loop {
-        watched.iter_mut().try_for_each(|one| one.look(&healthy(chain)))?;
+        oldest.look(chain, beats)?;
         if let Some(sent) = flood.ended()? {
             break sent;
         }
         wait::pause();
     };
-    for one in &mut watched {
-        one.judge(chain)?;
-    }
-    let after = dropped(chain, &trunk)?;
-    let dropped = after.saturating_sub(before);
+    let dropped = dropped(chain, &trunk)?.saturating_sub(before);
     let least = sent.tried.saturating_sub(PASS_MAXIMUM);
     expect(dropped >= least, || format!("{dropped} frames dropped of {} sent: too much passed", sent.tried))?;
-    let worst = watched.iter().map(|one| one.worst_hundredths).max().unwrap_or_default();
-    let looks: u64 = watched.iter().map(|one| one.looks).sum();
     report.figure(format!(
-        "{during:<28} {:>7.0} frames/s, {dropped} of {} dropped; oldest heartbeat {:.2} intervals at {looks} looks",
+        "{:<28} {:>7.0} frames/s, {dropped} of {} dropped; oldest heartbeat {:.2} intervals at {} looks",
+        format!("{} {}", trunk.guests_device(), kind.name()),
         sent.rate(),
         sent.tried,
-        worst as f64 / 100.0,
+        oldest.hundredths as f64 / 100.0,
+        oldest.looks
     ));
     Ok(())
 }
 
-/// A trunk that is looked at during a flood, of itself or of the other one.
-struct Watched<'a> {
-    monitor: &'a HostMonitor,
-    capture: Capture,
-    /// Age of the oldest heartbeat, in hundredths of its interval.
-    worst_hundredths: u64,
+/// The age of the oldest heartbeat of a healthy guest that any monitor told of.
+#[derive(Default)]
+struct Oldest {
+    /// Hundredths of an interval.
+    hundredths: u64,
     looks: u64,
-    /// Who was late, by UUID: the path as it was seen then.
-    late: BTreeMap<String, PathStatus>,
 }
 
-impl<'a> Watched<'a> {
-    fn start(monitor: &'a HostMonitor, during: &str) -> Lab<Watched<'a>> {
-        let trunk = monitor.trunk();
-        let name = format!("{}-during-{during}", trunk.device());
-        let capture = Capture::start(&trunk.place(), &trunk.device(), &name)?;
-        Ok(Watched { monitor, capture, worst_hundredths: 0, looks: 0, late: BTreeMap::new() })
-    }
-
-    fn look(&mut self, healthy: &[String]) -> Lab<()> {
+impl Oldest {
+    fn look(&mut self, chain: &Chain, beats: &mut Beats) -> Lab<()> {
         self.looks += 1;
-        for path in status(self.monitor)?.paths.into_iter().filter(|path| healthy.contains(&path.vm)) {
-            let age = path.last_heartbeat_age_ms.unwrap_or(u64::MAX / 100);
-            self.worst_hundredths = self.worst_hundredths.max(age * 100 / path.interval_ms.max(1));
-            if path.state != "BEATING" || age * 10 >= path.interval_ms * MISSING_TENTHS {
-                self.late.insert(path.vm.clone(), path);
+        let healthy = healthy(chain);
+        for (trunk, monitor) in chain.monitors.iter().enumerate() {
+            for path in status(monitor)?.paths.iter().filter(|path| healthy.contains(&path.vm)) {
+                let age = path.last_heartbeat_age_ms.unwrap_or(u64::MAX / 100);
+                self.hundredths = self.hundredths.max(age * 100 / path.interval_ms.max(1));
+                if path.state != "BEATING" || age * 10 >= path.interval_ms * MISSING_TENTHS {
+                    return beats.judge(&path.vm, trunk, path.interval_ms, &format!("{path:?}"));
+                }
             }
         }
         Ok(())
     }
-
-    /// A guest that this machine kept from sending proves nothing; one whose heartbeats were on the wire does.
-    fn judge(&mut self, chain: &Chain) -> Lab<()> {
-        let captured = self.capture.frames()?;
-        let mut kept = None;
-        for (uuid, seen) in &self.late {
-            let guest = chain.guests.iter().find(|guest| guest.uuid() == uuid);
-            let mac = guest.map(|guest| self.monitor.trunk().guest_mac(guest.number())).unwrap_or_default();
-            let gap = longest_gap(&captured, &mac);
-            let late = gap.as_millis() * 10 >= u128::from(seen.interval_ms * MISSING_TENTHS);
-            expect(late, || {
-                format!("heartbeats never further apart than {} ms were seen late: {seen:?}", gap.as_millis())
-            })?;
-            kept = Some(format!("this machine kept {uuid} from beating for {} ms", gap.as_millis()));
-        }
-        kept.map_or(Ok(()), |text| Err(LabError::Skipped(text)))
-    }
-}
-
-fn longest_gap(captured: &[Frame], mac: &str) -> Duration {
-    let beats: Vec<Duration> = captured
-        .iter()
-        .filter(|frame| frame.is_heartbeat() && frame.from() == mac)
-        .map(|frame| frame.at)
-        .collect();
-    let gaps = beats.iter().zip(beats.iter().skip(1)).map(|(earlier, later)| later.saturating_sub(*earlier));
-    gaps.max().unwrap_or(Duration::MAX)
 }
 
 /// Frames dropped on a trunk so far, as the kernel counts them.

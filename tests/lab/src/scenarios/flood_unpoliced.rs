@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Scenario;
-use super::flood::{nobody_accused, plan, start_flood, status, wait_for_policing};
+use super::beats::Beats;
+use super::flood::{healthy, nobody_accused, plan, start_flood, status, wait_for_policing};
 use crate::daemons::{Chain, HostMonitor, MonitorSettings, Plan};
 use crate::error::{Lab, expect};
 use crate::frames::{FloodKind, Sent};
@@ -29,6 +30,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     let second_monitor = plan.second_monitor.map(small);
     let mut chain = Chain::start(world, Plan { monitors: small(plan.monitors), second_monitor, ..plan })?;
     chain.register_and_wait()?;
+    let mut beats = Beats::watch(&chain, &healthy(&chain))?;
     for index in [0, 1] {
         wait_for_policing(chain.monitor(index)?)?;
         let table = format!("vmpulse-{}", chain.trunk(index)?.device());
@@ -41,7 +43,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
         }
     }
     chain.wait_until_beating(LIMIT)?;
-    nobody_accused(&chain)?;
+    nobody_accused(&chain, &mut beats)?;
     for index in [0, 1] {
         let mut command = chain.trunk(index)?.place().command(chain.world.kit().program("hmmgr"));
         command.args(["trunk", "create", "--all"]);
