@@ -281,8 +281,10 @@ pub fn vm_quiet_refused(vm: VmName<'_>, asked: Duration, reason: &str) -> NewEve
     EventKind::VmQuietRefused.event(incident::vm_quiet(vm.vm), &vm.resource(), &text)
 }
 
+/// To a tenth of a second: what a guest says on two paths arrives a moment apart.
 fn duration(duration: Duration) -> String {
-    format!("{} seconds", seconds(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    let tenths = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).saturating_add(50) / 100;
+    format!("{} seconds", seconds(tenths.saturating_mul(100)))
 }
 
 fn given(reason: &str) -> &str {
@@ -445,6 +447,12 @@ mod tests {
         assert!(!alone.description.contains("trunk"));
         let together = vm_failure(vm("ziti032"), 191_000, 190_000, true);
         assert!(together.description.contains("together with most guests of its trunk"));
+    }
+
+    #[test]
+    fn durations_are_told_to_a_tenth_of_a_second() {
+        let told = [8001, 8000, 1249, 1250, 20].map(|ms| duration(Duration::from_millis(ms)));
+        assert_eq!(told, ["8 seconds", "8 seconds", "1.2 seconds", "1.3 seconds", "0 seconds"]);
     }
 
     #[test]
