@@ -1,6 +1,7 @@
 //! Raw Ethernet: capturing a trunk into a file with the kernel's receive time stamps, and sending frames byte by byte.
 
 mod capture;
+mod packet;
 mod sender;
 
 use std::path::Path;
@@ -11,7 +12,8 @@ use crate::process::{Daemon, Place, run_with_input};
 use crate::wait;
 use crate::world;
 
-pub(crate) use capture::{capture_into, parse};
+pub(crate) use capture::{capture_into, parse, save};
+pub(crate) use packet::{Message, Packet, messages};
 pub(crate) use sender::send_lines;
 
 /// The EtherType of heartbeats.

@@ -3,7 +3,9 @@
 mod application_turns_red;
 mod bad_frames;
 mod bad_input;
+mod capture;
 mod daemons_crash;
+mod dissector;
 mod heartbeats_without_ip;
 mod real_guest;
 mod silence_is_missing;
@@ -40,15 +42,17 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios, the longest first so that two at a time end together.
-const ALL: [Scenario; 10] = [
+const ALL: [Scenario; 12] = [
     silence_is_missing::SCENARIO,
     daemons_crash::SCENARIO,
     real_guest::SCENARIO,
     application_turns_red::SCENARIO,
     trunk_returns::SCENARIO,
+    dissector::SCENARIO,
     steady_writes_nothing::SCENARIO,
     bad_input::SCENARIO,
     bad_frames::SCENARIO,
+    capture::SCENARIO,
     heartbeats_without_ip::SCENARIO,
     trunk_isolation::SCENARIO,
 ];
@@ -74,7 +78,7 @@ pub(crate) fn run(workspace: &Workspace, names: &[String], jobs: usize, making: 
     for name in names {
         find(name)?;
     }
-    let kit = Kit::prepare(workspace, Purpose::Worlds, making)?;
+    let kit = Kit::prepare(workspace, Purpose::Scenarios, making)?;
     let tally = run_all(workspace, &kit, names, jobs)?;
     println!("{tally}");
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -42,6 +42,13 @@ impl Agent {
         Ok(())
     }
 
+    /// SIGTERM, and waits for its orderly end.
+    pub(crate) fn stop(&mut self, guest: &PseudoGuest) -> Lab<()> {
+        guest.stop("vmpulse-agentd")?;
+        self.daemon = None;
+        Ok(())
+    }
+
     /// Runs `vmmgr` in the guest.
     pub(crate) fn vmmgr(&self, guest: &PseudoGuest, line: &str) -> Lab<Said> {
         let mut command = guest.place().command(self.kit.program("vmmgr"));

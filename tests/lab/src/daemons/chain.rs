@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) pseudo_guests: u8,
     pub(crate) real_guest: bool,
     pub(crate) monitors: MonitorSettings,
+    /// VLAN id of each trunk; 0 for none.
+    pub(crate) vlans: [u16; 2],
     pub(crate) poll_interval_ms: u32,
 }
 
@@ -27,7 +29,7 @@ impl Default for Plan {
     /// One guest made of namespaces, a heartbeat a second, a quick controller: what most scenarios want.
     fn default() -> Self {
         let monitors = MonitorSettings { heartbeat_interval_ms: 1000, ..AS_SHIPPED };
-        Plan { pseudo_guests: 1, real_guest: false, monitors, poll_interval_ms: 200 }
+        Plan { pseudo_guests: 1, real_guest: false, monitors, vlans: [0; 2], poll_interval_ms: 200 }
     }
 }
 
@@ -50,8 +52,9 @@ impl Chain {
         // The slow one first: it boots while the others start.
         let real =
             if plan.real_guest { Some(world.start_real_guest(plan.pseudo_guests + 1, &[])?) } else { None };
+        let settings = plan.vlans.map(|vlan| MonitorSettings { vlan, ..plan.monitors });
         let monitors: Lab<Vec<_>> =
-            trunks.iter().map(|trunk| HostMonitor::start(&kit, trunk, plan.monitors)).collect();
+            trunks.iter().zip(settings).map(|(trunk, set)| HostMonitor::start(&kit, trunk, set)).collect();
         let controller = Controller::start(&kit, plan.poll_interval_ms)?;
         let guests: Lab<Vec<_>> = (1..=plan.pseudo_guests).map(|n| world.start_pseudo_guest(n)).collect();
         let guests = guests?;
@@ -188,6 +191,12 @@ impl Chain {
     pub(crate) fn crash_agent(&mut self, index: usize) -> Lab<()> {
         let guest = self.guests.get(index).ok_or_else(|| none("guest", index))?;
         self.agents.get_mut(index).ok_or_else(|| none("agent", index))?.crash(guest)
+    }
+
+    /// SIGTERM to the agent of a guest.
+    pub(crate) fn stop_agent(&mut self, index: usize) -> Lab<()> {
+        let guest = self.guests.get(index).ok_or_else(|| none("guest", index))?;
+        self.agents.get_mut(index).ok_or_else(|| none("agent", index))?.stop(guest)
     }
 
     /// Starts the agent of a guest again.

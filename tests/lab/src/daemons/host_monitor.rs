@@ -46,11 +46,13 @@ pub(crate) struct MonitorSettings {
     pub(crate) heartbeat_interval_ms: u32,
     /// Interval of the monitor's own heartbeat to the store.
     pub(crate) store_heartbeat_interval_ms: u32,
+    /// VLAN id of its frames; 0 for none.
+    pub(crate) vlan: u16,
 }
 
-/// The intervals as shipped.
+/// The settings as shipped.
 pub(crate) const AS_SHIPPED: MonitorSettings =
-    MonitorSettings { heartbeat_interval_ms: 10_000, store_heartbeat_interval_ms: 30_000 };
+    MonitorSettings { heartbeat_interval_ms: 10_000, store_heartbeat_interval_ms: 30_000, vlan: 0 };
 
 /// A host monitor; it ends with this value.
 #[derive(Debug)]
@@ -68,12 +70,13 @@ impl HostMonitor {
         let uuid = world::uuid(2, u8::try_from(u32::from(trunk.letter())).unwrap_or(0));
         let text = format!(
             "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
-             heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nlog = \"debug\"\n",
+             heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nvlan = {}\nlog = \"debug\"\n",
             trunk.device(),
             store_url(),
             world::dir("state").display(),
             settings.heartbeat_interval_ms,
             settings.store_heartbeat_interval_ms,
+            settings.vlan,
         );
         // What `hmmgr` reads when it is told nothing: all monitors of this machine, and the store.
         write_settings("hostmon.toml", &format!("store = \"{}\"\n", store_url()))?;

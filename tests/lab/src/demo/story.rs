@@ -44,7 +44,13 @@ pub(crate) fn tell(world: World, report: &mut Report) -> Lab<Stage> {
 
 fn build(world: World, time: &mut Timeline) -> Lab<Chain> {
     time.chapter("A host with two trunks, two host monitors, a store, a controller, three guests");
-    let plan = Plan { pseudo_guests: 2, real_guest: true, monitors: AS_SHIPPED, poll_interval_ms: 500 };
+    let plan = Plan {
+        pseudo_guests: 2,
+        real_guest: true,
+        monitors: AS_SHIPPED,
+        vlans: [0; 2],
+        poll_interval_ms: 500,
+    };
     let accel = world.kit().accel.name();
     let release = world.kit().kernel.release.clone();
     let mut chain = Chain::start(world, plan)?;

@@ -31,6 +31,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     let monitors = MonitorSettings {
         heartbeat_interval_ms: HEARTBEAT_MS,
         store_heartbeat_interval_ms: STORE_HEARTBEAT_MS,
+        vlan: 0,
     };
     let mut chain = Chain::start(world, Plan { pseudo_guests: 2, monitors, ..Plan::default() })?;
     let trunk = chain.trunk(0)?;

@@ -21,6 +21,8 @@ use crate::world::{self, World, private};
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// A frozen or killed process may run on for a moment on another core.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(5);
+/// A daemon says good-bye to every host monitor before it ends.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// What the guest's init leaves when all is in place.
 const READY: &str = "run/guest-ready";
 
@@ -116,14 +118,23 @@ impl PseudoGuest {
 
     /// SIGKILLs every process of that name in the guest; fails if there is none.
     pub(crate) fn crash(&self, program: &str) -> Lab<()> {
+        self.end(program, Signal::SIGKILL, SIGNAL_LIMIT)
+    }
+
+    /// SIGTERMs every process of that name in the guest and waits for their orderly end; fails if there is none.
+    pub(crate) fn stop(&self, program: &str) -> Lab<()> {
+        self.end(program, Signal::SIGTERM, STOP_LIMIT)
+    }
+
+    fn end(&self, program: &str, signal: Signal, limit: Duration) -> Lab<()> {
         let victims: Vec<i32> = self.processes().into_iter().filter(|pid| comm(*pid) == program).collect();
         if victims.is_empty() {
             return Err(LabError::Unexpected(format!("no {program} runs in {}", self.name)));
         }
         for pid in &victims {
-            process::signal(*pid, Signal::SIGKILL)?;
+            process::signal(*pid, signal)?;
         }
-        wait::until(SIGNAL_LIMIT, &format!("the end of {program} in {}", self.name), || {
+        wait::until(limit, &format!("the end of {program} in {}", self.name), || {
             Ok(victims.iter().all(|pid| comm(*pid) != program || is_dead(*pid)).then_some(()))
         })
     }
