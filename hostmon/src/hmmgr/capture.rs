@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use vmpulse_link::{CaptureConfig, CaptureSocket, Captured, LinkError, MacAddr, PcapWriter, ReceiveBuffer};
+use vmpulse_link::{CaptureConfig, CaptureSocket, LinkError, MacAddr, PcapWriter, ReceiveBuffer};
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::exit::Exit;
 use vmpulse_protocol::id::VmUuid;
@@ -138,7 +138,7 @@ impl Recording {
             let patience = if unflushed { Duration::ZERO } else { self.patience() };
             match self.socket.next(&mut buffer, patience) {
                 Ok(Some(frame)) => {
-                    write(&mut self.pcap, &frame)?;
+                    self.pcap.write(&frame).map_err(CaptureError::Write)?;
                     self.frames += 1;
                     (unflushed, down) = (true, false);
                 }
@@ -149,6 +149,7 @@ impl Recording {
                 Ok(None) if down => self.socket.check()?,
                 Ok(None) => {}
                 Err(error @ LinkError::InterfaceDown { .. }) => {
+                    self.progress.clear();
                     say(&format!("{error}; going on when it is up"));
                     down = true;
                 }
@@ -156,13 +157,31 @@ impl Recording {
             }
             self.progress.show(self.clock.now(), self.frames, &self.socket);
         }
+        self.take_rest(&mut buffer)
+    }
+
+    /// What had passed before the end and waits in the kernel's queue.
+    fn take_rest(&mut self, buffer: &mut ReceiveBuffer) -> Result<(), CaptureError> {
+        let end = self.clock.realtime();
+        while !self.has_enough() {
+            match self.socket.next(buffer, Duration::ZERO) {
+                Ok(Some(frame)) if frame.stamp <= end => {
+                    self.pcap.write(&frame).map_err(CaptureError::Write)?;
+                    self.frames += 1;
+                }
+                Ok(Some(_) | None) | Err(_) => break,
+            }
+        }
         Ok(())
     }
 
+    fn has_enough(&self) -> bool {
+        self.count.is_some_and(|count| self.frames >= count)
+    }
+
     fn is_over(&self) -> bool {
-        let enough = self.count.is_some_and(|count| self.frames >= count);
         let late = self.end.is_some_and(|end| self.clock.now() >= end);
-        enough || late || self.stopped.load(Ordering::Relaxed)
+        self.has_enough() || late || self.stopped.load(Ordering::Relaxed)
     }
 
     fn patience(&self) -> Duration {
@@ -188,10 +207,6 @@ impl Progress {
             let _closed = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
-}
-
-fn write(pcap: &mut Pcap, frame: &Captured<'_>) -> Result<(), CaptureError> {
-    pcap.write(frame).map_err(CaptureError::Write)
 }
 
 fn frames(count: u64) -> String {

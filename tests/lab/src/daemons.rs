@@ -5,6 +5,7 @@ mod application;
 mod chain;
 mod controller;
 mod host_monitor;
+mod recording;
 pub(crate) mod requests;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use application::Application;
 pub(crate) use chain::{Chain, Plan, text_of};
 pub(crate) use controller::Controller;
 pub(crate) use host_monitor::{AS_SHIPPED, HostMonitor, MonitorSettings, MonitorStatus, PathStatus};
+pub(crate) use recording::{Recording, capture_command};
 
 /// Where settings are in a world and in a guest: a private folder there.
 const SETTINGS_DIR: &str = "/etc/vmpulse";

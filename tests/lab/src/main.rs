@@ -23,6 +23,7 @@ mod process;
 mod progress;
 mod qemu;
 mod scenarios;
+mod tshark;
 mod verify;
 mod wait;
 mod workspace;

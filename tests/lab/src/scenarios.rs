@@ -8,6 +8,8 @@ mod beats;
 mod daemons_crash;
 mod flood;
 mod flood_unpoliced;
+mod capture;
+mod dissector;
 mod heartbeats_without_ip;
 mod real_guest;
 mod silence_is_missing;
@@ -45,7 +47,7 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 12] = [
+const TOGETHER: [Scenario; 14] = [
     silence_is_missing::SCENARIO,
     daemons_crash::SCENARIO,
     suspension::SCENARIO,
@@ -53,9 +55,11 @@ const TOGETHER: [Scenario; 12] = [
     real_guest::SCENARIO,
     application_turns_red::SCENARIO,
     trunk_returns::SCENARIO,
+    dissector::SCENARIO,
     steady_writes_nothing::SCENARIO,
     bad_input::SCENARIO,
     bad_frames::SCENARIO,
+    capture::SCENARIO,
     heartbeats_without_ip::SCENARIO,
     trunk_isolation::SCENARIO,
 ];
@@ -88,7 +92,7 @@ pub(crate) fn run(workspace: &Workspace, names: &[String], jobs: usize, making: 
     for name in names {
         find(name)?;
     }
-    let kit = Kit::prepare(workspace, Purpose::Worlds, making)?;
+    let kit = Kit::prepare(workspace, Purpose::Scenarios, making)?;
     let tally = run_all(workspace, &kit, names, jobs)?;
     println!("{tally}");
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -46,7 +46,7 @@ impl Agent {
 
     /// SIGTERM, and waits for its orderly end.
     pub(crate) fn stop(&mut self, guest: &PseudoGuest) -> Lab<()> {
-        guest.terminate("vmpulse-agentd")?;
+        guest.stop("vmpulse-agentd")?;
         self.daemon = None;
         Ok(())
     }

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) monitors: MonitorSettings,
     /// The second trunk's monitor, where it differs.
     pub(crate) second_monitor: Option<MonitorSettings>,
+    /// VLAN id of each trunk; 0 for none.
+    pub(crate) vlans: [u16; 2],
     pub(crate) poll_interval_ms: u32,
     /// Trunks made by `hmmgr trunk create`, and policed.
     pub(crate) policed: bool,
@@ -38,6 +40,7 @@ impl Default for Plan {
             second_monitor: None,
             poll_interval_ms: 200,
             policed: false,
+            vlans: [0; 2],
         }
     }
 }
@@ -62,12 +65,12 @@ impl Chain {
         // The slow one first: it boots while the others start.
         let real =
             if plan.real_guest { Some(world.start_real_guest(plan.pseudo_guests + 1, &[])?) } else { None };
-        let settings = [plan.monitors, plan.second_monitor.unwrap_or(plan.monitors)];
-        let monitors: Lab<Vec<_>> = trunks
-            .iter()
-            .zip(settings)
-            .map(|(trunk, settings)| HostMonitor::start(&kit, trunk, settings))
-            .collect();
+        let [first, second] = [plan.monitors, plan.second_monitor.unwrap_or(plan.monitors)];
+        let [first_vlan, second_vlan] = plan.vlans;
+        let settings =
+            [MonitorSettings { vlan: first_vlan, ..first }, MonitorSettings { vlan: second_vlan, ..second }];
+        let monitors: Lab<Vec<_>> =
+            trunks.iter().zip(settings).map(|(trunk, set)| HostMonitor::start(&kit, trunk, set)).collect();
         let controller = Controller::start(&kit, plan.poll_interval_ms)?;
         let guests: Lab<Vec<_>> = (1..=plan.pseudo_guests).map(|n| world.start_pseudo_guest(n)).collect();
         let guests = guests?;

@@ -85,6 +85,8 @@ pub(crate) struct MonitorSettings {
     pub(crate) store_heartbeat_interval_ms: u32,
     /// Receive buffer of the trunk's socket.
     pub(crate) receive_buffer_bytes: u32,
+    /// VLAN id of its frames; 0 for none.
+    pub(crate) vlan: u16,
 }
 
 /// The settings as shipped.
@@ -92,6 +94,7 @@ pub(crate) const AS_SHIPPED: MonitorSettings = MonitorSettings {
     heartbeat_interval_ms: 10_000,
     store_heartbeat_interval_ms: 30_000,
     receive_buffer_bytes: 8 << 20,
+    vlan: 0,
 };
 
 /// A host monitor; it ends with this value.
@@ -111,13 +114,14 @@ impl HostMonitor {
         let text = format!(
             "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
              heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nreceive_buffer_bytes = {}\n\
-             log = \"debug\"\n",
+             vlan = {}\nlog = \"debug\"\n",
             trunk.device(),
             store_url(),
             world::dir("state").display(),
             settings.heartbeat_interval_ms,
             settings.store_heartbeat_interval_ms,
             settings.receive_buffer_bytes,
+            settings.vlan,
         );
         write_common_settings()?;
         let settings = write_settings(&format!("hostmon-{}.toml", trunk.letter()), &text)?;

@@ -44,6 +44,13 @@ pub(crate) fn capture_into(interface: &str, path: &Path) -> Lab<()> {
     }
 }
 
+/// Writes frames as a capture file.
+pub(crate) fn save(frames: &[Frame], path: &Path) -> Lab<()> {
+    let records = frames.iter().map(|frame| record(frame.at, &frame.bytes));
+    let file: Vec<u8> = std::iter::once(file_header()).chain(records).flatten().collect();
+    std::fs::write(path, file).map_err(LabError::file("write", path))
+}
+
 fn open() -> Lab<OwnedFd> {
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
         .map_err(LabError::system("open a packet socket"))?;

@@ -11,6 +11,8 @@ use crate::process::{Place, run};
 pub(crate) enum Purpose {
     /// Worlds with daemons and real guests.
     Worlds,
+    /// As above, and what scenarios look at them with.
+    Scenarios,
     /// As above, and formatting, lints and tests too.
     Verify,
 }
@@ -54,6 +56,8 @@ const RUSTFMT: Tool = Tool { name: "cargo fmt", package: "rustup:rustfmt", why: 
 const CLIPPY: Tool = Tool { name: "cargo clippy", package: "rustup:clippy", why: "lints" };
 const ZSTD: Tool = Tool { name: "zstd", package: "zstd", why: "unpacks Ubuntu's kernel modules" };
 
+const ANALYSER: Tool = Tool { name: "tshark", package: "tshark", why: "reads captures with our dissector" };
+
 /// Everything that is needed and not there, each package once.
 pub(crate) fn missing(purpose: Purpose) -> Lab<Vec<Tool>> {
     let mut tools: Vec<Tool> = PROGRAMS.iter().filter(|tool| !on_path(tool.name)).cloned().collect();
@@ -62,6 +66,9 @@ pub(crate) fn missing(purpose: Purpose) -> Lab<Vec<Tool>> {
     }
     if is_ubuntu() && !on_path("zstd") {
         tools.push(ZSTD);
+    }
+    if purpose != Purpose::Worlds && !on_path(ANALYSER.name) {
+        tools.push(ANALYSER);
     }
     if purpose == Purpose::Verify {
         tools.extend([RUSTFMT, CLIPPY].into_iter().filter(|tool| !cargo_has(tool.name)));

@@ -21,8 +21,8 @@ use crate::world::{self, World, private};
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// A frozen or killed process may run on for a moment on another core.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(5);
-/// How long an orderly end may take.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// A daemon says good-bye to every host monitor before it ends.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// What the guest's init leaves when all is in place.
 const READY: &str = "run/guest-ready";
 
@@ -121,8 +121,8 @@ impl PseudoGuest {
         self.end(program, Signal::SIGKILL, SIGNAL_LIMIT)
     }
 
-    /// SIGTERMs every process of that name in the guest, and waits for their end; fails if there is none.
-    pub(crate) fn terminate(&self, program: &str) -> Lab<()> {
+    /// SIGTERMs every process of that name in the guest and waits for their orderly end; fails if there is none.
+    pub(crate) fn stop(&self, program: &str) -> Lab<()> {
         self.end(program, Signal::SIGTERM, STOP_LIMIT)
     }
 
