@@ -1,5 +1,6 @@
 //! The command `hmmgr`.
 
+mod key;
 mod passthru;
 mod status;
 
@@ -33,6 +34,9 @@ struct Arguments {
 enum Action {
     /// Show every host monitor that runs on this machine.
     Status,
+    /// Make, change and show the keys that heartbeats of VMs are authenticated with.
+    #[command(subcommand)]
+    Key(key::KeyAction),
     /// Carry out one XML request to the health store: request on standard input, answer on standard output.
     Passthru,
 }
@@ -62,6 +66,7 @@ pub fn main() -> Exit {
     match Settings::load(arguments.settings.as_deref(), variable.as_deref()) {
         Ok(settings) => match arguments.action {
             Action::Status => status::run(&settings, arguments.output),
+            Action::Key(action) => key::run(&settings, action, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
         },
         Err(error) => fail(&error, Exit::Config),

@@ -1,10 +1,11 @@
 //! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
 //!
 //! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`passthru`]'s parsing and rendering.
-//! Edges and drivers: [`driver`] (the daemon), [`settings`].
+//! Edges and drivers: [`driver`] (the daemon), [`keys`], [`settings`].
 
 pub mod driver;
 pub mod hmmgr;
+pub mod keys;
 pub mod monitor;
 pub mod passthru;
 pub mod pending;
