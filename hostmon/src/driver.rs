@@ -6,6 +6,8 @@
 
 mod identity;
 mod policing;
+mod key_thread;
+mod secrets;
 mod startup;
 mod status;
 mod store_thread;
@@ -24,6 +26,8 @@ use crate::monitor::{Input, Monitor, Note, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
 use policing::Policing;
+use key_thread::{Job, KeyReply};
+use secrets::Secrets;
 pub use startup::{StartError, check_settings, run};
 use store_thread::{Reply, StoreThread};
 use trunk::Trunk;
@@ -41,6 +45,7 @@ struct Driver {
     trunk: Trunk,
     store: StoreThread,
     policing: Policing,
+    secrets: Secrets,
     listener: CommandListener,
     facts: status::Facts,
     next_adapter_look: Instant,
@@ -56,7 +61,9 @@ enum Woken {
     Trunk,
     Timer,
     Store(Option<Reply>),
+    Keys(KeyReply),
     Command(CommandCall),
+    Reload,
     Stop,
 }
 
@@ -71,7 +78,9 @@ impl Driver {
             match woken {
                 Woken::Trunk | Woken::Timer => {}
                 Woken::Store(reply) => self.on_reply(now, reply),
+                Woken::Keys(reply) => self.on_keys(now, reply),
                 Woken::Command(call) => self.on_command(now, call),
+                Woken::Reload => self.load_keys(),
                 Woken::Stop => self.on_stop(now),
             }
             self.look_at_adapter(now);
@@ -92,10 +101,11 @@ impl Driver {
         let due = own.into_iter().chain([self.monitor.poll_timeout()]).flatten().min();
         let deadline = self.clock.std_instant(due.unwrap_or(self.next_adapter_look));
         tokio::select! {
-            () = signals.stop() => Woken::Stop,
+            woken = signals.next() => woken,
             () = self.trunk.readable() => Woken::Trunk,
             () = sleep_until(deadline.into()) => Woken::Timer,
             reply = self.store.reply() => Woken::Store(reply),
+            reply = self.secrets.thread.reply() => Woken::Keys(reply),
             call = self.listener.accept() => Woken::Command(call),
         }
     }
@@ -182,6 +192,11 @@ impl Driver {
     fn on_command(&mut self, now: Instant, call: CommandCall) {
         match serde_json::from_value(call.request.clone()) {
             Ok(CommandRequest::Status) => call.reply(&self.status(now)),
+            Ok(CommandRequest::LoadKeys) => self.on_key_command(call, |call| Job::Load(Some(call))),
+            Ok(CommandRequest::RelaxKey { vm }) => match vm.parse() {
+                Ok(vm) => self.on_key_command(call, |call| Job::Relax(vm, call)),
+                Err(error) => call.refuse(&format!("{vm}: {error}")),
+            },
             Err(error) => call.refuse(&format!("not understood: {error}")),
         }
     }
@@ -207,7 +222,7 @@ impl Driver {
                     self.written = number;
                     self.store.push(Waiting { number, at: now, write });
                 }
-                Output::Authenticated { vm } => tracing::info!(%vm, "authenticated"),
+                Output::Authenticated { vm } => self.on_authenticated(vm),
                 Output::Note(note) => log(&note),
             }
         }
@@ -222,7 +237,7 @@ fn log(note: &Note) {
     }
 }
 
-/// TERM and INT end the daemon in order; HUP is not for ending it.
+/// TERM and INT end the daemon in order; HUP makes it read the keys anew.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -238,14 +253,13 @@ impl Signals {
         })
     }
 
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    tracing::info!("settings are read at the start only: restart the daemon to apply changes");
-                }
+    async fn next(&mut self) -> Woken {
+        tokio::select! {
+            _ = self.terminate.recv() => Woken::Stop,
+            _ = self.interrupt.recv() => Woken::Stop,
+            _ = self.hang_up.recv() => {
+                tracing::info!("reading the keys anew; settings are read at the start only: restart the daemon for those");
+                Woken::Reload
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The command `hmmgr`.
 
 mod capture;
+mod key;
 mod passthru;
 mod status;
 mod trunk;
@@ -35,6 +36,9 @@ struct Arguments {
 enum Action {
     /// Show every host monitor that runs on this machine.
     Status,
+    /// Make, change and show the keys that heartbeats of VMs are authenticated with.
+    #[command(subcommand)]
+    Key(key::KeyAction),
     /// Carry out one XML request to the health store: request on standard input, answer on standard output.
     Passthru,
     /// Make, police, check and take away the trunks of this host.
@@ -71,6 +75,7 @@ pub fn main() -> Exit {
     match Settings::load(arguments.settings.as_deref(), variable.as_deref()) {
         Ok(settings) => match arguments.action {
             Action::Status => status::run(&settings, arguments.output),
+            Action::Key(action) => key::run(&settings, action, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
             Action::Trunk { action } => trunk::run(&settings, arguments.output, action),
             Action::Capture(wanted) => capture::run(&settings, &wanted),

@@ -2,11 +2,12 @@
 //!
 //! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`by_vm`], [`passthru`]'s parsing and rendering,
 //! [`policing`].
-//! Edges and drivers: [`driver`] (the daemon), [`settings`].
+//! Edges and drivers: [`driver`] (the daemon), [`keys`], [`settings`].
 
 pub mod by_vm;
 pub mod driver;
 pub mod hmmgr;
+pub mod keys;
 pub mod monitor;
 pub mod passthru;
 pub mod pending;

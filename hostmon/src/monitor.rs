@@ -90,6 +90,8 @@ pub enum Input<'a> {
     Roster(Roster),
     /// Mode and keys of every VM that has keys: at the start, and whenever they change.
     Keys(HashMap<VmUuid, Authentication>),
+    /// A key file cannot be used, or a mark not be kept: an event.
+    KeyProblem(String),
     /// Every write up to this number is committed.
     Stored {
         /// The number.
@@ -230,6 +232,9 @@ impl Monitor {
             }
             Input::Roster(roster) => self.on_roster(now, roster),
             Input::Keys(keys) => self.sessions.handle_keys(now, keys),
+            Input::KeyProblem(text) => {
+                self.write(HostMonitorWrite::NodeEvent { kind: "KEY_PROBLEM".to_owned(), text });
+            }
             Input::Stored { up_to } => self.on_stored(now, up_to),
             Input::Quiet(answer) => self.on_quiet_answer(now, answer),
             Input::StoreReachable(reachable) => self.on_store_reachable(reachable),

@@ -8,11 +8,34 @@ use vmpulse_store::MonitorMode;
 use crate::policing::PolicingStatus;
 
 /// A request on the command socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
 pub enum CommandRequest {
     /// Answered with [`Status`].
     Status,
+    /// Read the keys anew. Answered with [`KeysLoaded`]. Root only.
+    LoadKeys,
+    /// Do not demand any more that this VM is authenticated, and read the keys anew. Answered with [`KeysLoaded`]. Root
+    /// only.
+    RelaxKey {
+        /// Its UUID.
+        vm: String,
+    },
+}
+
+/// The answer to [`CommandRequest::LoadKeys`]: they are in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysLoaded {
+    /// The host monitor's trunk adapter.
+    pub trunk: String,
+    /// Its mode of authentication.
+    pub authentication: String,
+    /// Where it reads keys.
+    pub key_dir: String,
+    /// VMs that have keys.
+    pub vms: usize,
+    /// What cannot be used.
+    pub problems: Vec<String>,
 }
 
 /// The answer to [`CommandRequest::Status`].
@@ -85,6 +108,12 @@ pub struct PathStatus {
     pub last_heartbeat_age_ms: Option<u64>,
     /// Heartbeats of this path since the start.
     pub heartbeats: u64,
+    /// Whether what the guest sends is authenticated.
+    pub authenticated_in: bool,
+    /// Whether what is sent to it is.
+    pub authenticated_out: bool,
+    /// The key behind that.
+    pub key_id: Option<u8>,
 }
 
 #[cfg(test)]
@@ -95,6 +124,8 @@ mod tests {
     fn the_request_is_what_scripts_send() {
         let sent = serde_json::to_string(&CommandRequest::Status).unwrap();
         assert_eq!(sent, r#"{"action":"status"}"#);
+        let sent = serde_json::to_string(&CommandRequest::LoadKeys).unwrap();
+        assert_eq!(sent, r#"{"action":"load_keys"}"#);
         assert!(serde_json::from_str::<CommandRequest>(r#"{"action":"stop"}"#).is_err());
     }
 }

@@ -17,10 +17,13 @@ use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
 use super::policing::Policing;
+use super::key_thread::KeyThread;
+use super::secrets::Secrets;
 use super::status::Facts;
 use super::store_thread::StoreThread;
 use super::trunk::Trunk;
 use super::{Driver, Signals, identity};
+use crate::keys::{Keeper, KeyDirectory, Marks};
 use crate::monitor::{Monitor, MonitorConfig};
 use crate::settings::{Settings, SettingsError};
 
@@ -153,12 +156,19 @@ fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
     tracing::info!(hm = %uuid, trunk = %config.trunk, mac = %config.mac, store = %settings.store, "host monitor started");
     let started = StoreTime(i64::try_from(clock.realtime().as_micros()).unwrap_or(i64::MAX)).rfc3339();
     let facts = Facts { started, store: settings.store.clone(), store_error: None };
-    let driver = Driver {
+    // Before the first Hello: nobody that must be authenticated is let in without.
+    let mut keeper = keeper(settings);
+    let loaded = keeper.load();
+    let keys = KeyThread::start(keeper)
+        .map_err(|source| StartError::System { what: "start the keys' thread", source })?;
+    let secrets = Secrets::new(keys, settings.authentication, settings.key_dir.display().to_string());
+    let mut driver = Driver {
         clock,
         monitor: Monitor::new(config, now),
         trunk,
         store,
         policing,
+        secrets,
         listener,
         facts,
         next_adapter_look: now,
@@ -168,7 +178,13 @@ fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
         _lock: lock,
         _claim: claim,
     };
+    driver.use_keys(now, loaded);
     Ok((driver, signals))
+}
+
+fn keeper(settings: &Settings) -> Keeper {
+    let directory = KeyDirectory::new(settings.key_dir.clone());
+    Keeper::new(settings.authentication, directory, Marks::new(settings.marks_dir()))
 }
 
 /// Two monitors on one trunk would answer every guest twice, also if each has a run directory, and so a lock, of its
@@ -228,7 +244,7 @@ fn monitor_config(
         store_heartbeat: settings.store_heartbeat_interval(),
         seed: u64::from_ne_bytes(seed),
         nonce_seed,
-        authentication: vmpulse_protocol::auth::Mode::Off,
+        authentication: settings.authentication,
     })
 }
 

@@ -72,6 +72,9 @@ fn path_status(path: PathView, hears_trunk: bool) -> PathStatus {
         interval_ms: path.interval_ms.map(u64::from).unwrap_or_default(),
         last_heartbeat_age_ms: path.silence.filter(|_| path.session.heartbeats > 0).map(milliseconds),
         heartbeats: path.session.heartbeats,
+        authenticated_in: path.session.security.is_some_and(|(directions, _)| directions.incoming),
+        authenticated_out: path.session.security.is_some_and(|(directions, _)| directions.outgoing),
+        key_id: path.session.security.map(|(_, key)| key.as_u8()),
     }
 }
 

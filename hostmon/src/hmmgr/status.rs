@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use vmpulse_local::command::{CallError, call};
 use vmpulse_local::exit::Exit;
+use vmpulse_local::keys::path_words;
 
 use super::{Output, fail, print};
 use crate::policing::PolicingStatus;
@@ -14,7 +15,7 @@ use crate::settings::Settings;
 use crate::status::{CommandRequest, PathStatus, Status};
 
 /// A host monitor that is well answers in milliseconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What was heard, as `-o json` shows it.
 #[derive(Debug, Default, Serialize)]
@@ -89,7 +90,7 @@ pub(super) fn ask(sockets: Vec<PathBuf>) -> (Report, Exit) {
     (report, exit)
 }
 
-fn explained(error: &CallError) -> String {
+pub(super) fn explained(error: &CallError) -> String {
     let reason = std::error::Error::source(error).map(|source| format!(": {source}"));
     format!("{error}{}", reason.unwrap_or_default())
 }
@@ -155,17 +156,22 @@ fn paths(text: &mut String, paths: &[PathStatus]) {
         return;
     }
     line(text, "");
-    let row = |cells: [&str; 7]| {
-        let [vm, mac, state, version, interval, age, heartbeats] = cells;
+    let row = |cells: [&str; 8]| {
+        let [vm, mac, state, version, interval, age, heartbeats, key] = cells;
         format!(
-            "  {vm:<36}  {mac:<17}  {state:<9}  {version:<7}  {interval:>11}  {age:>10}  {heartbeats:>10}"
+            "  {vm:<36}  {mac:<17}  {state:<9}  {version:<7}  {interval:>11}  {age:>10}  {heartbeats:>10}  {key}"
         )
     };
-    line(text, &row(["VM", "MAC", "STATE", "VERSION", "INTERVAL_MS", "LAST_HB_S", "HEARTBEATS"]));
+    let titles = ["VM", "MAC", "STATE", "VERSION", "INTERVAL_MS", "LAST_HB_S", "HEARTBEATS", "AUTHENTICATED"];
+    line(text, &row(titles));
     for path in paths {
         let age = path.last_heartbeat_age_ms.map_or_else(|| "never".to_owned(), seconds);
         let (interval, heartbeats) = (path.interval_ms.to_string(), path.heartbeats.to_string());
-        line(text, &row([&path.vm, &path.mac, &path.state, &path.version, &interval, &age, &heartbeats]));
+        let key = path_words(path.authenticated_in, path.authenticated_out, path.key_id);
+        line(
+            text,
+            &row([&path.vm, &path.mac, &path.state, &path.version, &interval, &age, &heartbeats, &key]),
+        );
     }
 }
 
@@ -201,6 +207,9 @@ mod tests {
             interval_ms: 10_000,
             last_heartbeat_age_ms: Some(4_007),
             heartbeats: 12,
+            authenticated_in: true,
+            authenticated_out: false,
+            key_id: Some(2),
         };
         let status = Status {
             trunk: "eth1".into(),
@@ -237,7 +246,7 @@ mod tests {
             "Started:             soon\n",
             "Store:               sqlite:///var/lib/vmpulse/health.db (ok)\n",
             "  VM                                    MAC                STATE      VERSION  INTERVAL_MS   LAST_HB_S",
-            "  02:00:00:00:00:01  BEATING    2.1            10000       4.007          12\n",
+            "  02:00:00:00:00:01  BEATING    2.1            10000       4.007          12  key 2 in\n",
             "never",
             "Announced_silence:   VM 61be20f0-09a8-4753-b5e5-564f8a545ed5 for 12.345 s more: backup\n",
             "Counter:             hello_sent 5\n",
