@@ -33,7 +33,7 @@ const HEARTBEATS: u64 = 30;
 fn run(world: World, report: &mut Report) -> Lab<()> {
     let mut chain = Chain::start(world, Plan::default())?;
     chain.register_and_wait()?;
-    chain.controller.hamgr("modify vm guest1 heartbeat_interval=100 vm_failure_detection_time=1")?.ok()?;
+    chain.controller.hamgr("modify vm guest1 heartbeat_interval=100 vm_failure_detection_time=3")?.ok()?;
     beats_ten_times_a_second(&chain, report)?;
 
     announce(&chain, "8s taken for a snapshot", QUIET_MS)?;
