@@ -56,7 +56,7 @@ struct Arguments {
     /// Core of the receiver.
     #[arg(long, default_value_t = 1)]
     receiver_core: usize,
-    /// Let the receiver's core do the kernel's part of receiving, too (`core %` shows it); by default the sender's does.
+    /// Let the receiver's core do the kernel's part of receiving, too (`irq %` shows it); by default the sender's does.
     #[arg(long)]
     one_core: bool,
     /// How to show the figures.

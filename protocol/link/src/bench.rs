@@ -28,7 +28,7 @@ use nix::unistd::Pid;
 
 pub use bare::{BareQueue, BareRing};
 pub use load::{Injector, Load, Running, Sent};
-pub use usage::{Usage, core_busy};
+pub use usage::{CoreTime, Usage};
 
 use crate::frame::{Header, Outgoing};
 use crate::{DEFAULT_ETHERTYPE, MacAddr, interfaces};

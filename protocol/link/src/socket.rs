@@ -59,7 +59,7 @@ impl PacketSocket {
         let filter = Filter { mac: adapter.mac, ethertype: config.ethertype, vlan: config.vlan };
         prepare(&socket, &filter).map_err(failed("set up the raw socket"))?;
         let source =
-            Source::prepare(&socket, config, adapter.mtu).map_err(failed("set up the receive queue"))?;
+            Source::prepare(&socket, config, adapter.mtu).map_err(failed("make the receive queue"))?;
         adapter.bind(&socket)?;
         Ok(Self {
             socket: sys::register(socket).map_err(failed("wait for frames"))?,
@@ -74,7 +74,7 @@ impl PacketSocket {
     }
 
     /// Waits until there is something to receive, a frame or an error. Then call [`receive`](Link::receive) until it
-    /// returns `None`. Cancel-safe.
+    /// returns `None`, or [`receive_batch`](Self::receive_batch). Cancel-safe.
     ///
     /// # Errors
     /// [`LinkError::Io`] if the runtime is shutting down.

@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vmpulse_link::bench::{self, Load, Usage, Wire};
+use vmpulse_link::bench::{self, CoreTime, Load, Usage, Wire};
 
 use crate::method::Method;
 use crate::report::Row;
@@ -122,11 +122,12 @@ impl Plan {
         let (ready, is_ready) = sync_channel(1);
         let mut counter = Counter::new(Arc::clone(&phase), ready);
         let (core, interface, bytes) = (self.receiver_core, self.wire.receiver.clone(), self.buffer_bytes);
-        let receiver = thread::spawn(move || -> io::Result<(Counter, Losses)> {
+        let named = thread::Builder::new().name("receiver".to_owned());
+        let receiver = named.spawn(move || -> io::Result<(Counter, Losses)> {
             bench::pin(core)?;
             let losses = method.receive(&interface, bytes, &mut counter)?;
             Ok((counter, losses))
-        });
+        })?;
         // It fails if the receiver ended, which then says why.
         let sent = is_ready.recv().ok().map(|()| self.send(rate, &phase)).transpose()?;
         phase.store(OVER, Ordering::Relaxed);
@@ -139,20 +140,20 @@ impl Plan {
         let load = Load { interface: self.wire.sender.clone(), core: self.sender_core, rate: rate.0 };
         let running = load.start(bench::heartbeats(self.wire.receiver_mac()?, self.sources, None))?;
         thread::sleep(WARM_UP);
-        let busy = bench::core_busy(self.receiver_core)?;
+        let before = CoreTime::now(self.receiver_core)?;
         phase.store(MEASURING, Ordering::Relaxed);
         thread::sleep(self.seconds);
         phase.store(DRAINING, Ordering::Relaxed);
-        let core_busy = bench::core_busy(self.receiver_core)?.saturating_sub(busy);
+        let core = CoreTime::now(self.receiver_core)?.since(before);
         let sent = running.stop();
         thread::sleep(DRAIN);
-        Ok(Sending { sent, core_busy })
+        Ok(Sending { sent, core })
     }
 }
 
 struct Sending {
     sent: bench::Sent,
-    core_busy: Duration,
+    core: CoreTime,
 }
 
 fn row(method: Method, rate: Rate, counter: &Counter, losses: Losses, sending: &Sending) -> Row {
@@ -170,7 +171,8 @@ fn row(method: Method, rate: Rate, counter: &Counter, losses: Losses, sending: &
         user_us_per_frame: each(usage.user),
         system_us_per_frame: each(usage.system),
         cpu_percent: usage.cpu().as_secs_f64() * 100.0 / seconds,
-        core_busy_percent: sending.core_busy.as_secs_f64() * 100.0 / seconds,
+        core_busy_percent: sending.core.busy.as_secs_f64() * 100.0 / seconds,
+        core_interrupts_percent: sending.core.interrupts.as_secs_f64() * 100.0 / seconds,
         wakeups_per_second: usage.wakeups as f64 / seconds,
         sent: sent.frames,
         received: counter.frames,

@@ -26,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) cpu_percent: f64,
     /// The receiver's core, whatever ran there.
     pub(crate) core_busy_percent: f64,
+    /// The part of it that handled interrupts.
+    pub(crate) core_interrupts_percent: f64,
     pub(crate) wakeups_per_second: f64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
@@ -77,7 +79,7 @@ pub(crate) fn print(output: Output, one_core: bool, rows: &[Row]) -> io::Result<
 fn table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     writeln!(
         out,
-        "{:>7} {:<18} {:>9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>6} {:>7} {:>8}",
+        "{:>7} {:<18} {:>9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>6} {:>7} {:>8}",
         "rate",
         "method",
         "frames/s",
@@ -86,6 +88,7 @@ fn table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
         "system",
         "CPU %",
         "core %",
+        "irq %",
         "wakes/s",
         "dropped",
         "lost",
@@ -100,7 +103,7 @@ fn table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
         rate = Some(&row.rate);
         writeln!(
             out,
-            "{:>7} {:<18} {:>9.0} {:>8.3} {:>7.3} {:>7.3} {:>7.2} {:>7.1} {:>8.0} {:>8} {:>6} {:>7} {:>8.2}",
+            "{:>7} {:<18} {:>9.0} {:>8.3} {:>7.3} {:>7.3} {:>7.2} {:>7.1} {:>7.1} {:>8.0} {:>8} {:>6} {:>7} {:>8.2}",
             row.rate,
             row.method,
             row.received_per_second,
@@ -109,6 +112,7 @@ fn table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
             row.system_us_per_frame,
             row.cpu_percent,
             row.core_busy_percent,
+            row.core_interrupts_percent,
             row.wakeups_per_second,
             row.dropped,
             row.lost_elsewhere,

@@ -49,23 +49,44 @@ fn duration(time: TimeVal) -> Duration {
     seconds + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or_default())
 }
 
-/// Time a core was not idle since the machine started, by whatever ran there: interrupts, the kernel's own threads and
-/// other programs are in it. Sampled at the kernel's ticks.
-///
-/// # Errors
-/// `/proc/stat` does not tell.
-pub fn core_busy(core: usize) -> io::Result<Duration> {
-    let text = std::fs::read_to_string("/proc/stat")?;
-    busy(&text, core).ok_or_else(|| io::Error::other("/proc/stat does not tell of that core"))
+/// What a core did since the machine started, whoever caused it. Sampled at the kernel's ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreTime {
+    /// Not idle: other programs are in it.
+    pub busy: Duration,
+    /// Handling interrupts: the kernel's part of receiving is here.
+    pub interrupts: Duration,
 }
 
-/// The kernel counts in hundredths of a second: user, nice, system, idle, iowait, irq, softirq, steal.
-fn busy(text: &str, core: usize) -> Option<Duration> {
-    let name = format!("cpu{core}");
-    let line = text.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '))?;
-    let ticks: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [user, nice, system, _idle, _iowait, irq, softirq, steal] = ticks.try_into().ok()?;
-    Some(Duration::from_millis((user + nice + system + irq + softirq + steal) * 10))
+impl CoreTime {
+    /// Until now.
+    ///
+    /// # Errors
+    /// `/proc/stat` does not tell.
+    pub fn now(core: usize) -> io::Result<Self> {
+        let text = std::fs::read_to_string("/proc/stat")?;
+        Self::parse(&text, core).ok_or_else(|| io::Error::other("/proc/stat does not tell of that core"))
+    }
+
+    /// The part after `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            busy: self.busy.saturating_sub(earlier.busy),
+            interrupts: self.interrupts.saturating_sub(earlier.interrupts),
+        }
+    }
+
+    /// The kernel counts in hundredths of a second: user, nice, system, idle, iowait, irq, softirq, steal.
+    fn parse(text: &str, core: usize) -> Option<Self> {
+        let name = format!("cpu{core}");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '))?;
+        let numbers: Result<Vec<u64>, _> = line.split_whitespace().take(8).map(str::parse).collect();
+        let [user, nice, system, _idle, _iowait, irq, softirq, steal] = numbers.ok()?.try_into().ok()?;
+        let time = |hundredths| Duration::from_millis(hundredths * 10);
+        let interrupts = time(irq + softirq);
+        Some(Self { busy: time(user + nice + system + steal) + interrupts, interrupts })
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +96,11 @@ mod tests {
     #[test]
     fn a_core_is_busy_with_all_but_idling() {
         let text = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu1 1 2 3 1000 1000 4 5 6 1 1\ncpu10 1 1 1 1 1 1 1 1 1 1\n";
-        assert_eq!(busy(text, 1), Some(Duration::from_millis(210)));
-        assert_eq!((busy(text, 10), busy(text, 2)), (Some(Duration::from_millis(60)), None));
+        let times = |busy, interrupts| {
+            let [busy, interrupts] = [busy, interrupts].map(Duration::from_millis);
+            Some(CoreTime { busy, interrupts })
+        };
+        assert_eq!(CoreTime::parse(text, 1), times(210, 90));
+        assert_eq!((CoreTime::parse(text, 10), CoreTime::parse(text, 2)), (times(60, 20), None));
     }
 }

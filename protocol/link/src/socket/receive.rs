@@ -99,8 +99,8 @@ impl PacketSocket {
     /// Hands the frames that wait to `take`, at most `limit`, and says whether more may wait. Never blocks, and allocates
     /// nothing for a frame. What the kernel lends is given back after `take` has returned.
     ///
-    /// The driver's loop: wait for [`readable`](Self::readable), call this, do what is due, again. After
-    /// [`Left::More`] do not wait for `readable`, which need not tell of what waits already.
+    /// The driver's loop: wait for [`readable`](Self::readable), call this, do what is due, again. After [`Left::More`]
+    /// there is nothing to wait for: `readable` returns at once.
     ///
     /// # When silence may be judged
     /// [`Left::Nothing`] means that every frame was handed over that came more than [`reading_lag`](Self::reading_lag)
