@@ -15,7 +15,7 @@ use vmpulse_local::exit::Exit;
 
 use crate::settings::{SETTINGS_VARIABLE, Settings};
 
-/// Asks the host monitors of this machine, and the health store.
+/// Asks the host monitors of this machine and the health store; makes the trunks of this machine.
 #[derive(Debug, Parser)]
 #[command(name = "hmmgr", version)]
 struct Arguments {

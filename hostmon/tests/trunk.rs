@@ -51,7 +51,18 @@ host_test! {
         host.ok("create --all");
         assert_eq!(ip("-br link show dev trunkA-hm"), mac, "made again it has the address it had");
 
+        // One that cannot be made does not keep the others from it.
+        host.ok("create trunkB");
+        ip("link delete dev trunkA");
+        ip("link delete dev trunkB");
+        ip("link add name trunkA type bridge");
+        let (code, said) = host.hmmgr("create --all");
+        assert!(code == 1 && said.contains("trunkA is taken by bridge"), "{said}");
+        host.ok("check trunkB");
+        ip("link delete dev trunkA");
+
         host.ok("delete trunkA");
+        host.ok("delete trunkB");
         assert_eq!(host.state(), clean);
         assert_eq!(host.hmmgr("delete trunkA").0, 1);
     }
@@ -112,6 +123,13 @@ host_test! {
         assert!((100..2500).contains(&strangers), "{strangers}");
         assert_eq!(strangers + count("strangers_dropped") + count("stranger_source_dropped"), 5000);
         assert!(count("foreign_dropped") >= 30);
+
+        // At the limits as they are, the whole reports of a guest to four monitors meet none.
+        host.ok("create trunkB");
+        host.nft("add element netdev vmpulse-trunkB-hm known { 02:00:00:00:00:01 }");
+        send("trunkB", (0..716).map(|_| frame([2, 0, 0, 0, 0, 1], &[], OURS)));
+        let counters = host.shown("trunkB")["counters"].clone();
+        assert_eq!((&counters["known_passed"], &counters["known_dropped"]), (&716.into(), &0.into()));
 
         // Other limits make another table, in which those known are known from the first moment.
         host.ok("create trunkA --source-burst 200");

@@ -19,8 +19,8 @@ use crate::trunk_setup::{rules, seen};
 
 /// Between two batches of addresses: guests that come together are told together.
 const BATCH_PERIOD: Duration = Duration::from_secs(1);
-/// Between looks at the table: that it is there, that it is the same one, and what it counts. A look costs about 10 ms of
-/// another core's time.
+/// Between looks at the table: that it is there, that it is the same one, and what it counts. A look takes `nft` some
+/// 10 ms, and 35 ms with 16,000 known addresses.
 const LOOK_PERIOD: Duration = Duration::from_secs(5);
 /// Between readings of the whole set, which somebody may have changed.
 const READ_PERIOD: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ impl Policing {
             wanted: received,
             status: Arc::clone(&status),
             lane: Lane::default(),
-            mark: None,
+            mark: Err(String::new()),
             next_look: now,
             next_reading: now,
             told: None,
@@ -80,8 +80,8 @@ struct Worker {
     wanted: Receiver<BTreeSet<MacAddr>>,
     status: Arc<Mutex<PolicingStatus>>,
     lane: Lane,
-    /// Of the table that the lane is in.
-    mark: Option<String>,
+    /// The mark of the table that the lane is in, as of the last look; or why there is none.
+    mark: Result<String, String>,
     next_look: Instant,
     next_reading: Instant,
     /// What was logged last: on, or why not.
@@ -111,14 +111,9 @@ impl Worker {
         let due = now >= self.next_look;
         if due {
             self.next_look = now + LOOK_PERIOD;
-            self.look().map_err(|error| errors::chain(&error))?;
+            self.look();
         }
-        if self.mark.is_none() {
-            let (table, trunk) = (&self.table, self.table.trim_start_matches("vmpulse-"));
-            return Err(format!(
-                "there is no table {table} that polices {trunk}; `hmmgr trunk create` makes trunk and table"
-            ));
-        }
+        self.mark.as_ref().map_err(Clone::clone)?;
         let written = self.fill(now).and_then(|()| if due { self.count() } else { Ok(()) });
         written.map_err(|error| {
             // The table may be another one by now.
@@ -127,18 +122,22 @@ impl Worker {
         })
     }
 
-    fn look(&mut self) -> Result<(), TrunkError> {
+    fn look(&mut self) {
         let found = self.programs.nft_list(&["chains", "netdev"]).map_err(TrunkError::from);
         let found = found.and_then(|chains| Ok(seen::Table::parse(&chains, &self.table)?));
-        let mark = match &found {
-            Ok(table) => table.as_ref().filter(|table| table.polices()).and_then(|table| table.mark.clone()),
-            Err(_) => None,
+        let mark = match found {
+            Ok(table) => table.filter(seen::Table::polices).and_then(|table| table.mark).ok_or_else(|| {
+                format!(
+                    "there is no table {} that polices; `hmmgr trunk create` makes the trunk and its table",
+                    self.table
+                )
+            }),
+            Err(error) => Err(errors::chain(&error)),
         };
         if mark != self.mark {
             self.lane.doubt();
             self.mark = mark;
         }
-        found.map(drop)
     }
 
     fn fill(&mut self, now: Instant) -> Result<(), TrunkError> {

@@ -143,7 +143,7 @@ pub(super) fn run(settings: &Settings, output: Output, action: TrunkAction) -> E
     let making = u64::try_from(MonotonicClock::start().realtime().as_nanos()).unwrap_or(u64::MAX);
     let works = Works::new(Programs::default(), Records::new(&settings.state_dir), making);
     let result = match action {
-        TrunkAction::Create(create) => create_all(&works, settings, create).map(|plans| done(output, plans)),
+        TrunkAction::Create(create) => create_all(&works, settings, create, output),
         TrunkAction::Delete { name, force } => {
             works.delete(&name, force).map(|gone| done(output, vec![(gone, None)]))
         }
@@ -168,18 +168,27 @@ fn port(works: &Works, action: PortAction) -> Result<Done, TrunkError> {
 /// A trunk that was worked on, with its plan if it is there afterwards.
 type Worked = (Done, Option<TrunkPlan>);
 
-fn create_all(works: &Works, settings: &Settings, create: Create) -> Result<Vec<Worked>, TrunkError> {
+/// One that cannot be made does not keep the others from being made; its exit code is the command's.
+fn create_all(
+    works: &Works,
+    settings: &Settings,
+    create: Create,
+    output: Output,
+) -> Result<Exit, TrunkError> {
     let Create { name, all: _, options } = create;
     let names = match name {
         Some(name) => vec![name],
         None => works.records().all()?.into_iter().map(|plan| plan.name).collect(),
     };
-    let make = |name: Adapter| {
+    let make = |name: &Adapter| -> Result<Worked, TrunkError> {
         let known = |plan: &TrunkPlan| known_guests(settings, plan);
-        let done = works.create(&name, |kept| options.apply(&name, kept, settings.ethertype), known)?;
-        Ok((done, Some(works.records().get(&name)?)))
+        let done = works.create(name, |kept| options.apply(name, kept, settings.ethertype), known)?;
+        Ok((done, Some(works.records().get(name)?)))
     };
-    names.into_iter().map(make).collect()
+    let (made, failed): (Vec<_>, Vec<_>) = names.iter().map(make).partition(Result::is_ok);
+    let exit = done(output, made.into_iter().flatten().collect());
+    let failed = failed.into_iter().filter_map(Result::err).map(|error| fail(&error, error.exit()));
+    Ok(failed.reduce(|first, _| first).unwrap_or(exit))
 }
 
 impl Options {

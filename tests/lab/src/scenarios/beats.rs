@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::daemons::Chain;
 use crate::error::{Lab, LabError};
-use crate::frames::{Capture, Frame};
+use crate::frames::Capture;
 use crate::process::Place;
 
 /// Tenths of an interval after which a path is MISSING.
-const MISSING_TENTHS: u128 = 19;
+const MISSING_TENTHS: u64 = 19;
 
 /// Captures on the guests' own adapters; they end with this value.
 pub(super) struct Beats {
@@ -38,29 +38,20 @@ impl Beats {
         Ok(Beats { sent })
     }
 
-    /// Judges a guest that was seen late or was accused on a trunk: fails, unless this machine kept it from beating,
-    /// which proves nothing.
-    pub(super) fn judge(&mut self, uuid: &str, trunk: usize, interval_ms: u64, seen: &str) -> Lab<()> {
+    /// Whether a monitor that called a guest late, some time from `earliest` to `latest` on the wall clock, was right: the
+    /// guest had sent nothing for as long as makes a path MISSING. It is this machine that kept it from beating then.
+    pub(super) fn was_silent(
+        &mut self,
+        (uuid, trunk): (&str, usize),
+        interval_ms: u64,
+        earliest: Duration,
+        latest: Duration,
+    ) -> Lab<bool> {
         let found = self.sent.iter_mut().find(|sent| sent.uuid == uuid && sent.trunk == trunk);
-        let Some(sent) = found else { return Err(LabError::Unexpected(seen.to_string())) };
-        let gap = longest_gap(&sent.capture.frames()?, &sent.mac).as_millis();
-        if gap * 10 >= u128::from(interval_ms) * MISSING_TENTHS {
-            return Err(LabError::Skipped(format!(
-                "this machine kept {uuid} from beating for {gap} ms: {seen}"
-            )));
-        }
-        Err(LabError::Unexpected(format!(
-            "a guest that beat at least every {gap} ms was taken for late: {seen}"
-        )))
+        let Some(sent) = found else { return Err(LabError::Unexpected(format!("{uuid} is not watched"))) };
+        let from = latest.saturating_sub(Duration::from_millis(interval_ms * MISSING_TENTHS / 10));
+        let frames = sent.capture.frames()?;
+        let mut beats = frames.iter().filter(|frame| frame.is_heartbeat() && frame.from() == sent.mac);
+        Ok(!beats.any(|beat| from < beat.at && beat.at <= earliest))
     }
-}
-
-fn longest_gap(captured: &[Frame], mac: &str) -> Duration {
-    let beats: Vec<Duration> = captured
-        .iter()
-        .filter(|frame| frame.is_heartbeat() && frame.from() == mac)
-        .map(|frame| frame.at)
-        .collect();
-    let gaps = beats.iter().zip(beats.iter().skip(1)).map(|(earlier, later)| later.saturating_sub(*earlier));
-    gaps.max().unwrap_or_default()
 }

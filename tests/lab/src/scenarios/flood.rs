@@ -28,6 +28,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(30);
 const PASS_MAXIMUM: u64 = 40_000;
 /// The monitor's memory may grow by so much: every table that strangers can fill is far smaller.
 const GROWTH_KIB: u64 = 16 * 1024;
+/// What is found in a turn of the monitor's loop is logged at its end.
+const LOGGED_WITHIN: Duration = Duration::from_millis(30);
 /// Tenths of an interval after which a path is MISSING.
 const MISSING_TENTHS: u64 = 19;
 
@@ -90,21 +92,29 @@ pub(super) fn healthy(chain: &Chain) -> Vec<String> {
     chain.guests.iter().take(usize::from(GUESTS) - 1).map(|guest| guest.uuid().to_string()).collect()
 }
 
-/// Fails if a monitor ever said of a healthy guest that it is silent.
-pub(super) fn nobody_accused(chain: &Chain, beats: &mut Beats) -> Lab<()> {
-    let healthy = healthy(chain);
+/// Fails if a monitor ever said of a healthy guest that it is silent, and it was not. Returns how often it was: this
+/// machine may keep a guest from beating.
+pub(super) fn nobody_accused(chain: &Chain, beats: &mut Beats) -> Lab<usize> {
+    let (healthy, mut rightly) = (healthy(chain), 0);
     for (trunk, monitor) in chain.monitors.iter().enumerate() {
-        let log = monitor.logged();
-        for line in log.lines().filter(|line| line.contains("is silent for")) {
-            if let Some(uuid) = healthy.iter().find(|uuid| line.contains(uuid.as_str())) {
-                let paths = status(monitor)?.paths;
-                let interval_ms =
-                    paths.iter().find(|path| path.vm == *uuid).map_or(0, |path| path.interval_ms);
-                beats.judge(uuid, trunk, interval_ms, line)?;
-            }
+        let paths = status(monitor)?.paths;
+        for line in monitor.logged().lines().filter(|line| line.contains("is silent for")) {
+            let Some(uuid) = healthy.iter().find(|uuid| line.contains(uuid.as_str())) else { continue };
+            let interval_ms = paths.iter().find(|path| path.vm == *uuid).map_or(0, |path| path.interval_ms);
+            let at = time_of(line)?;
+            let right = beats.was_silent((uuid, trunk), interval_ms, at.saturating_sub(LOGGED_WITHIN), at)?;
+            expect(right, || format!("a guest that beats was accused: {line}"))?;
+            rightly += 1;
         }
     }
-    Ok(())
+    Ok(rightly)
+}
+
+/// When a line was logged, on the wall clock.
+fn time_of(line: &str) -> Lab<Duration> {
+    let stamp = line.split_whitespace().next().and_then(|word| word.parse::<jiff::Timestamp>().ok());
+    let time = stamp.and_then(|stamp| Duration::try_from(stamp.as_duration()).ok());
+    time.ok_or_else(|| LabError::Unexpected(format!("no time in {line}")))
 }
 
 fn flood_and_judge(
@@ -151,11 +161,18 @@ impl Oldest {
         self.looks += 1;
         let healthy = healthy(chain);
         for (trunk, monitor) in chain.monitors.iter().enumerate() {
-            for path in status(monitor)?.paths.iter().filter(|path| healthy.contains(&path.vm)) {
+            let earliest = wait::realtime();
+            let paths = status(monitor)?.paths;
+            let latest = wait::realtime();
+            for path in paths.iter().filter(|path| healthy.contains(&path.vm)) {
                 let age = path.last_heartbeat_age_ms.unwrap_or(u64::MAX / 100);
                 self.hundredths = self.hundredths.max(age * 100 / path.interval_ms.max(1));
                 if path.state != "BEATING" || age * 10 >= path.interval_ms * MISSING_TENTHS {
-                    return beats.judge(&path.vm, trunk, path.interval_ms, &format!("{path:?}"));
+                    let silent = beats.was_silent((&path.vm, trunk), path.interval_ms, earliest, latest)?;
+                    expect(silent, || format!("a guest that beats was seen late: {path:?}"))?;
+                    return Err(LabError::Skipped(format!(
+                        "this machine kept a guest from beating: {path:?}"
+                    )));
                 }
             }
         }
