@@ -67,6 +67,7 @@ pub(super) fn check(tshark: &Tshark, report: &mut Report) -> Lab<()> {
     messages(&mut cases);
     parts(&mut cases);
     authenticated(&mut cases);
+    replaced(&mut cases);
     judge(tshark, &cases)?;
     noise(tshark)?;
     report.figure(format!("{} frames made by hand, {NOISE} of noise", cases.0.len()));
@@ -323,6 +324,21 @@ fn authenticated(cases: &mut Cases) {
         *byte = 0;
     }
     cases.vmm_sends(&wrong, &[(FAULT, "Wrong checksum: dropped"), ("hvncp.checksum.status", "0")]);
+}
+
+/// The numbers of a new channel begin anew: what looks like a packet of the old one is none.
+fn replaced(cases: &mut Cases) {
+    let other = "52:54:00:7e:00:02";
+    let ring = Packet::bytes(WHOLE, 10, b"DBELL:0x2");
+    let syn = format!("uuid={UUID}:ostype=Linux:verVmmLower=2.0:verVmmUpper=2.1:n=00000001");
+    let start = cases.next();
+    cases.add(other, HM, &ring, &[("hvncp.repeats", ""), ("hvncp.path", "2"), (FAULT, "")]);
+    cases.add(other, HM, &ring, &[("hvncp.repeats", &start.to_string())]);
+    cases.add(other, HM, &Packet::bytes(SYN_VMM, 10, syn.as_bytes()), &[("hvncp.repeats", ""), (FAULT, "")]);
+    let answer = Packet::bytes(Packet::SYN | Packet::ACK, 10, b"");
+    cases.add(HM, other, &answer, &[("hvncp.ack_of", &(start + 2).to_string()), ("hvncp.ack_delay", "1")]);
+    cases.add(other, HM, &ring, &[("hvncp.repeats", ""), (FAULT, "")]);
+    cases.add(other, HM, &ring, &[("hvncp.repeats", &(start + 4).to_string()), (FAULT, "Sent again*")]);
 }
 
 /// Whatever a frame holds, the dissector says something and never fails.
