@@ -689,7 +689,8 @@ local function show_found(tree, p, info)
     if path then tree:add(f.path, path.index):set_generated() end
     if path and path.vm then tree:add(f.vm, path.vm):set_generated() end
     if delta then tree:add(f.hb_delta, delta):set_generated() end
-    if info.ack_in then tree:add(f.ack_in, info.ack_in):set_generated() end
+    local ack_in = info.repeats and found[info.repeats].ack_in or info.ack_in
+    if ack_in then tree:add(f.ack_in, ack_in):set_generated() end
     if info.repeats then
         tree:add(f.repeats, info.repeats):set_generated():add_proto_expert_info(e.repeated)
     end

@@ -284,10 +284,12 @@ fn parts(cases: &mut Cases) {
     let start = cases.next();
     let whole = (start + 4).to_string();
     let pieces = format!("{start},{},{}", start + 4, start + 1);
-    cases.vmm_sends(&first, &[("hvncp.msg.frame", &whole), ("hvncp.msg", ""), (FAULT, "")]);
+    let answered = (start + 6).to_string();
+    let fields = [("hvncp.msg.frame", &*whole), ("hvncp.ack_in", &answered), ("hvncp.msg", ""), (FAULT, "")];
+    cases.vmm_sends(&first, &fields);
     cases.vmm_sends(&last, &[("hvncp.msg.frame", &whole), ("hvncp.part", "2f3e"), (FAULT, "")]);
     cases.vmm_sends(&Packet::bytes(BEAT, 70, b"HB:"), &[("hvncp.msg", "HB:"), (FAULT, "")]);
-    let again = [("hvncp.repeats", &*start.to_string()), (FAULT, "Sent again*"), ("hvncp.msg", "")];
+    let again = [("hvncp.repeats", &*start.to_string()), ("hvncp.ack_in", &answered), (FAULT, "Sent again*")];
     cases.vmm_sends(&first, &again);
     let fields = [
         ("hvncp.msg", "PMSG_RSP"),
@@ -300,6 +302,8 @@ fn parts(cases: &mut Cases) {
     cases.vmm_sends(&second, &fields);
     let info = format!("ACK of #71 (frame {whole})");
     cases.hm_sends(&Packet::bytes(Packet::ACK, 71, b""), &[("hvncp.ack_of", &whole), (INFO, &info)]);
+    cases
+        .hm_sends(&Packet::bytes(Packet::ACK, 70, b""), &[("hvncp.ack_of", &start.to_string()), (FAULT, "")]);
 }
 
 fn authenticated(cases: &mut Cases) {
