@@ -1,5 +1,6 @@
 -- HVNCP, the protocol between vmpulse's guest agents (VMM) and host monitors (HM), for Wireshark and tshark.
 -- The protocol is described in docs/protocol.md; how to use this file in docs/operating/capture.md.
+-- It is one file, however long, because that is how people put it into Wireshark's plugin folder.
 --
 -- Tested with Wireshark 4.0 (Lua 5.2). It uses nothing that Lua 5.1 to 5.4 do not share, so no operators on bits.
 --
@@ -50,6 +51,7 @@ local FLAGS = {
 for _, flag in ipairs(FLAGS) do
     local name, mask, text = flag[1], flag[2], flag[3]
     field("flags." .. name, ProtoField.bool, name:upper() .. ": " .. text, 8, nil, mask)
+    flag.field = f["flags." .. name]
 end
 field("length", ProtoField.uint16, "Payload length")
 field("reserved", ProtoField.uint8, "Reserved", base.HEX)
@@ -257,22 +259,30 @@ local function flag_fault(p)
     return nil
 end
 
--- As docs/protocol.md writes them: SYN first.
+-- As docs/protocol.md writes them: SYN first. By all their bits, because every frame needs them.
+local flag_texts = {}
+
 local function flag_names(p)
+    if flag_texts[p.bits] then return flag_texts[p.bits] end
     local names = { p.syn and "SYN" or nil }
     for _, flag in ipairs(FLAGS) do
         if p[flag[1]] and flag[1] ~= "syn" then names[#names + 1] = flag[1]:upper() end
     end
-    return #names > 0 and table.concat(names, "|") or "no flags"
+    flag_texts[p.bits] = #names > 0 and table.concat(names, "|") or "no flags"
+    return flag_texts[p.bits]
 end
 
 ---------------------------------------------------------------------------------------------------- following
 
--- What was found out about frames, by number; directions by "source>destination"; paths by their two addresses.
-local found, directions, paths, path_count = {}, {}, {}, 0
+-- What was found out about frames, by number. Nearly all are heartbeats, of which there may be millions: their paths and
+-- distances have lists of their own, so that they need no table each.
+local found, path_of_frame, beat_delta = {}, {}, {}
+-- Directions by "source>destination"; paths by their two addresses.
+local directions, paths, path_count = {}, {}, 0
 
 function hvncp.init()
-    found, directions, paths, path_count = {}, {}, {}, 0
+    found, path_of_frame, beat_delta = {}, {}, {}
+    directions, paths, path_count = {}, {}, 0
 end
 
 local function new_sequence()
@@ -289,13 +299,18 @@ local function direction(from, to)
     return d
 end
 
-local function path_of(one, other)
+-- The path of a packet; another value from each SYN on that names another VM.
+local function path_of(one, other, p)
     local key = one < other and one .. "|" .. other or other .. "|" .. one
-    if not paths[key] then
+    local path = paths[key]
+    if not path then
         path_count = path_count + 1
-        paths[key] = { index = path_count }
+        path = { index = path_count }
     end
-    return paths[key]
+    local vm = p.syn and p.beg and not p.ack and p.payload:match("^uuid=([%x%-]+)")
+    if vm and vm ~= path.vm then path = { index = path.index, vm = vm } end
+    paths[key] = path
+    return path
 end
 
 local function sequence_of(d, p)
@@ -396,24 +411,22 @@ end
 -- The first look at a valid packet, in the order of the capture.
 local function follow(p, pinfo)
     local from, to, now, frame = tostring(pinfo.dl_src), tostring(pinfo.dl_dst), pinfo.rel_ts, pinfo.number
-    local info = {}
-    if to ~= "ff:ff:ff:ff:ff:ff" then
-        local path = path_of(from, to)
-        if p.syn and p.beg and not p.ack then path.vm = p.payload:match("^uuid=([%x%-]+)") or path.vm end
-        info.path, info.vm = path.index, path.vm
-        local d = direction(from, to)
-        if p.hel then
-            -- Nothing to follow.
-        elseif p.ack then
+    if to == "ff:ff:ff:ff:ff:ff" then return end
+    path_of_frame[frame] = path_of(from, to, p)
+    if p.hel then return end
+    local d = direction(from, to)
+    if p.ack or p.ackr then
+        local info = {}
+        if p.ack then
             follow_ack(direction(to, from), p, now, frame, info)
-        elseif p.ackr then
-            follow_sent(d, p, now, frame, info)
         else
-            info.hb_delta = d.heartbeat and now - d.heartbeat
-            d.heartbeat = now
+            follow_sent(d, p, now, frame, info)
         end
+        found[frame] = info
+    else
+        beat_delta[frame] = d.heartbeat and now - d.heartbeat
+        d.heartbeat = now
     end
-    found[frame] = info
 end
 
 ---------------------------------------------------------------------------------------------------- messages
@@ -611,7 +624,7 @@ local function show_part(tree, tvb, p, info)
     local message = info.message
     local place = p.beg and "first part" or p["end"] and "last part" or "part"
     if not message then return place .. " of a message #" .. p.number end
-    if message.frame ~= info.frame then
+    if message.frame ~= p.frame then
         tree:add(f["msg.frame"], message.frame):set_generated()
         return place .. " of the message in frame " .. message.frame .. " #" .. p.number
     end
@@ -632,11 +645,12 @@ local function show_payload(tree, tvb, p, info)
 end
 
 local function show_checksum(tree, tvb, p)
-    local item = tree:add(f.checksum, tvb(7, 1))
+    local byte = tvb(7, 1)
+    local item = tree:add(f.checksum, byte)
     local status = not p.whole and 2 or p.sum == p.checksum and 1 or 0
-    tree:add(f["checksum.status"], tvb(7, 1), status):set_generated()
+    tree:add(f["checksum.status"], byte, status):set_generated()
     if status == 0 then
-        tree:add(f["checksum.calculated"], tvb(7, 1), p.sum):set_generated()
+        tree:add(f["checksum.calculated"], byte, p.sum):set_generated()
         item:append_text(string.format(" [wrong, should be 0x%02x]", p.sum))
         item:add_proto_expert_info(e.checksum)
     elseif status == 1 then
@@ -649,9 +663,10 @@ local function show_header(tree, tvb, p)
     if p.major ~= MAJOR and not p.hel then major:add_proto_expert_info(e.major) end
     tree:add(f.minor, tvb(1, 1))
     tree:add(f.number, tvb(2, 1))
-    local flags = tree:add(f.flags, tvb(3, 1))
+    local byte = tvb(3, 1)
+    local flags = tree:add(f.flags, byte)
     flags:append_text(" (" .. flag_names(p) .. ")")
-    for _, flag in ipairs(FLAGS) do flags:add(f["flags." .. flag[1]], tvb(3, 1)) end
+    for _, flag in ipairs(FLAGS) do flags:add(flag.field, byte) end
     local fault = flag_fault(p)
     if fault then flags:add_proto_expert_info(e.flags, "Flags that no packet has (" .. fault .. "): dropped") end
     local length = tree:add(f.length, tvb(4, 2))
@@ -669,11 +684,13 @@ local function show_rest(tree, tvb, p)
 end
 
 -- What was found about this frame by following.
-local function show_found(tree, info)
-    if info.path then tree:add(f.path, info.path):set_generated() end
-    if info.vm then tree:add(f.vm, info.vm):set_generated() end
-    if info.ack_in then tree:add(f.ack_in, info.ack_in):set_generated() end
-    if info.hb_delta then tree:add(f.hb_delta, info.hb_delta):set_generated() end
+local function show_found(tree, p, info)
+    local path, delta = path_of_frame[p.frame], beat_delta[p.frame]
+    if path then tree:add(f.path, path.index):set_generated() end
+    if path and path.vm then tree:add(f.vm, path.vm):set_generated() end
+    if delta then tree:add(f.hb_delta, delta):set_generated() end
+    local ack_in = info.repeats and found[info.repeats].ack_in or info.ack_in
+    if ack_in then tree:add(f.ack_in, ack_in):set_generated() end
     if info.repeats then
         tree:add(f.repeats, info.repeats):set_generated():add_proto_expert_info(e.repeated)
     end
@@ -697,9 +714,11 @@ local function show(tree, tvb, p, info)
         text = why .. flag_names(p) .. " #" .. p.number
     end
     show_rest(tree, tvb, p)
-    show_found(tree, info)
+    show_found(tree, p, info)
     return (info.repeats and "[again, see frame " .. info.repeats .. "] " or "") .. text
 end
+
+local NOTHING = {}
 
 function hvncp.dissector(tvb, pinfo, tree)
     pinfo.cols.protocol = "HVNCP"
@@ -711,9 +730,8 @@ function hvncp.dissector(tvb, pinfo, tree)
         return tvb:len()
     end
     if p.valid and not pinfo.visited then follow(p, pinfo) end
-    local info = found[pinfo.number] or {}
-    info.frame = pinfo.number
-    local text = show(item, tvb, p, info)
+    p.frame = pinfo.number
+    local text = show(item, tvb, p, found[p.frame] or NOTHING)
     item:append_text(", " .. text)
     pinfo.cols.info = text
     return tvb:len()

@@ -61,7 +61,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     let mut seen = Vec::new();
     for (Wire { file, beats }, vlan) in wires.iter().zip([None, Some(VLAN)]) {
         let frames = compare(&tshark, file, vlan)?;
-        links(&tshark, file, chain.guest(0)?.uuid())?;
+        links(&tshark, file, &frames, chain.guest(0)?.uuid())?;
         no_complaints(&tshark, file)?;
         let shown = tshark.fields(file, "hvncp.msg == \"HB:\"", &["frame.number"])?.len() as u64;
         expect(shown == *beats, || format!("{shown} heartbeats shown, the host monitor counted {beats}"))?;
@@ -182,25 +182,35 @@ fn expected(packet: &Packet, message: Option<&Message>) -> Vec<String> {
 }
 
 /// Acknowledgements lead to what they acknowledge and back, and every packet of the path to its VM.
-fn links(tshark: &Tshark, file: &Path, vm: &str) -> Lab<()> {
-    let fields = ["frame.number", "hvncp.flags.ack", "hvncp.ack_of", "hvncp.ack_in", "hvncp.vm"];
-    let rows = tshark.fields(file, "hvncp.flags.hel == 0", &fields)?;
-    let mut pairs = 0;
-    for row in &rows {
-        let [frame, ack, of, answered, path] = row.as_slice() else { continue };
-        expect(path == vm, || format!("frame {frame} belongs to VM {path:?}"))?;
-        expect((ack == "1") != of.is_empty(), || format!("frame {frame}, ACK {ack}: acknowledges {of:?}"))?;
-        if !answered.is_empty() {
-            pairs += 1;
-            let back = rows.iter().find(|row| row.first() == Some(answered)).and_then(|row| row.get(2));
-            expect(back == Some(frame), || {
-                format!("frame {frame} is answered by {answered}, back: {back:?}")
+fn links(tshark: &Tshark, file: &Path, frames: &[(Frame, Packet)], vm: &str) -> Lab<()> {
+    let rows = tshark.fields(file, "", &["hvncp.ack_of", "hvncp.ack_in", "hvncp.repeats", "hvncp.vm"])?;
+    let mut acknowledged = 0;
+    for (index, (row, (frame, packet))) in rows.iter().zip(frames).enumerate() {
+        let [of, answer, repeats, path] = row.as_slice() else { continue };
+        let at = format!("frame {}", index + 1);
+        expect(path == vm || packet.has(Packet::HEL), || format!("{at} belongs to VM {path:?}"))?;
+        expect(of.is_empty() != packet.has(Packet::ACK), || format!("{at} acknowledges {of:?}"))?;
+        let rest = frames.get(index..).unwrap_or_default();
+        let is_answered = rest.iter().any(|(other, reply)| answers(other, reply, frame, packet));
+        expect(answer.is_empty() != is_answered, || format!("{at} is acknowledged by {answer:?}"))?;
+        if let Ok(number) = answer.parse::<usize>() {
+            let back = rows.get(number.wrapping_sub(1)).and_then(|row| row.first());
+            // What was sent again is acknowledged as the first sending.
+            let first = if repeats.is_empty() { (index + 1).to_string() } else { repeats.clone() };
+            expect(back == Some(&first), || {
+                format!("{at} is acknowledged by {answer}, which leads to {back:?}")
             })?;
+            acknowledged += 1;
         }
     }
-    let open =
-        tshark.fields(file, "hvncp.flags.ackr == 1 && !hvncp.ack_in && !hvncp.repeats", &["frame.number"])?;
-    expect(pairs > 0 && open.is_empty(), || format!("{pairs} pairs; never acknowledged: {open:?}"))
+    expect(acknowledged > 0, || "nothing was acknowledged".to_string())
+}
+
+/// Whether `reply` acknowledges `packet`.
+fn answers(reply_frame: &Frame, reply: &Packet, frame: &Frame, packet: &Packet) -> bool {
+    let same_kind = (reply.flags ^ packet.flags) & (Packet::SYN | Packet::PRI) == 0;
+    let back = reply_frame.from() == frame.to() && reply_frame.to() == frame.from();
+    packet.has(Packet::ACKR) && reply.has(Packet::ACK) && same_kind && back && reply.number == packet.number
 }
 
 /// Nothing that the daemons send is wrong. On a loaded machine something may have been sent again.

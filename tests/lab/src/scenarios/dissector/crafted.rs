@@ -67,6 +67,7 @@ pub(super) fn check(tshark: &Tshark, report: &mut Report) -> Lab<()> {
     messages(&mut cases);
     parts(&mut cases);
     authenticated(&mut cases);
+    replaced(&mut cases);
     judge(tshark, &cases)?;
     noise(tshark)?;
     report.figure(format!("{} frames made by hand, {NOISE} of noise", cases.0.len()));
@@ -283,10 +284,12 @@ fn parts(cases: &mut Cases) {
     let start = cases.next();
     let whole = (start + 4).to_string();
     let pieces = format!("{start},{},{}", start + 4, start + 1);
-    cases.vmm_sends(&first, &[("hvncp.msg.frame", &whole), ("hvncp.msg", ""), (FAULT, "")]);
+    let answered = (start + 6).to_string();
+    let fields = [("hvncp.msg.frame", &*whole), ("hvncp.ack_in", &answered), ("hvncp.msg", ""), (FAULT, "")];
+    cases.vmm_sends(&first, &fields);
     cases.vmm_sends(&last, &[("hvncp.msg.frame", &whole), ("hvncp.part", "2f3e"), (FAULT, "")]);
     cases.vmm_sends(&Packet::bytes(BEAT, 70, b"HB:"), &[("hvncp.msg", "HB:"), (FAULT, "")]);
-    let again = [("hvncp.repeats", &*start.to_string()), (FAULT, "Sent again*"), ("hvncp.msg", "")];
+    let again = [("hvncp.repeats", &*start.to_string()), ("hvncp.ack_in", &answered), (FAULT, "Sent again*")];
     cases.vmm_sends(&first, &again);
     let fields = [
         ("hvncp.msg", "PMSG_RSP"),
@@ -299,6 +302,8 @@ fn parts(cases: &mut Cases) {
     cases.vmm_sends(&second, &fields);
     let info = format!("ACK of #71 (frame {whole})");
     cases.hm_sends(&Packet::bytes(Packet::ACK, 71, b""), &[("hvncp.ack_of", &whole), (INFO, &info)]);
+    cases
+        .hm_sends(&Packet::bytes(Packet::ACK, 70, b""), &[("hvncp.ack_of", &start.to_string()), (FAULT, "")]);
 }
 
 fn authenticated(cases: &mut Cases) {
@@ -323,6 +328,21 @@ fn authenticated(cases: &mut Cases) {
         *byte = 0;
     }
     cases.vmm_sends(&wrong, &[(FAULT, "Wrong checksum: dropped"), ("hvncp.checksum.status", "0")]);
+}
+
+/// The numbers of a new channel begin anew: what looks like a packet of the old one is none.
+fn replaced(cases: &mut Cases) {
+    let other = "52:54:00:7e:00:02";
+    let ring = Packet::bytes(WHOLE, 10, b"DBELL:0x2");
+    let syn = format!("uuid={UUID}:ostype=Linux:verVmmLower=2.0:verVmmUpper=2.1:n=00000001");
+    let start = cases.next();
+    cases.add(other, HM, &ring, &[("hvncp.repeats", ""), ("hvncp.path", "2"), (FAULT, "")]);
+    cases.add(other, HM, &ring, &[("hvncp.repeats", &start.to_string())]);
+    cases.add(other, HM, &Packet::bytes(SYN_VMM, 10, syn.as_bytes()), &[("hvncp.repeats", ""), (FAULT, "")]);
+    let answer = Packet::bytes(Packet::SYN | Packet::ACK, 10, b"");
+    cases.add(HM, other, &answer, &[("hvncp.ack_of", &(start + 2).to_string()), ("hvncp.ack_delay", "1")]);
+    cases.add(other, HM, &ring, &[("hvncp.repeats", ""), (FAULT, "")]);
+    cases.add(other, HM, &ring, &[("hvncp.repeats", &(start + 4).to_string()), (FAULT, "Sent again*")]);
 }
 
 /// Whatever a frame holds, the dissector says something and never fails.
