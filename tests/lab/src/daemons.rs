@@ -5,6 +5,7 @@ mod application;
 mod chain;
 mod controller;
 mod host_monitor;
+pub(crate) mod keys;
 pub(crate) mod requests;
 
 use std::path::PathBuf;

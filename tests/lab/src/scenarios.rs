@@ -1,10 +1,12 @@
 //! The scenarios: each builds a world of its own, tells a story of daemons and guests, and demands how it ends.
 
 mod application_turns_red;
+mod authentication;
 mod bad_frames;
 mod bad_input;
 mod daemons_crash;
 mod heartbeats_without_ip;
+mod key_rotation;
 mod real_guest;
 mod silence_is_missing;
 mod steady_writes_nothing;
@@ -40,12 +42,14 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios, the longest first so that two at a time end together.
-const ALL: [Scenario; 10] = [
+const ALL: [Scenario; 12] = [
     silence_is_missing::SCENARIO,
+    authentication::SCENARIO,
     daemons_crash::SCENARIO,
     real_guest::SCENARIO,
     application_turns_red::SCENARIO,
     trunk_returns::SCENARIO,
+    key_rotation::SCENARIO,
     steady_writes_nothing::SCENARIO,
     bad_input::SCENARIO,
     bad_frames::SCENARIO,
