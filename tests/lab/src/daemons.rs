@@ -6,6 +6,7 @@ mod chain;
 mod controller;
 mod host_monitor;
 mod recording;
+pub(crate) mod keys;
 pub(crate) mod requests;
 
 use std::path::PathBuf;

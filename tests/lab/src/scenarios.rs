@@ -2,6 +2,7 @@
 
 mod announced_silence;
 mod application_turns_red;
+mod authentication;
 mod bad_frames;
 mod bad_input;
 mod beats;
@@ -11,6 +12,7 @@ mod flood_unpoliced;
 mod capture;
 mod dissector;
 mod heartbeats_without_ip;
+mod key_rotation;
 mod real_guest;
 mod silence_is_missing;
 mod steady_writes_nothing;
@@ -47,8 +49,9 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 14] = [
+const TOGETHER: [Scenario; 16] = [
     silence_is_missing::SCENARIO,
+    authentication::SCENARIO,
     daemons_crash::SCENARIO,
     suspension::SCENARIO,
     announced_silence::SCENARIO,
@@ -56,6 +59,7 @@ const TOGETHER: [Scenario; 14] = [
     application_turns_red::SCENARIO,
     trunk_returns::SCENARIO,
     dissector::SCENARIO,
+    key_rotation::SCENARIO,
     steady_writes_nothing::SCENARIO,
     bad_input::SCENARIO,
     bad_frames::SCENARIO,

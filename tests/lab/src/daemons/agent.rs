@@ -2,7 +2,7 @@
 
 use crate::error::Lab;
 use crate::kit::Kit;
-use crate::process::{Daemon, Said, run};
+use crate::process::{Daemon, Said, run, run_with_input};
 use crate::world::{self, PseudoGuest};
 
 /// The agent of one guest. The guest's end is its end too.
@@ -56,5 +56,12 @@ impl Agent {
         let mut command = guest.place().command(self.kit.program("vmmgr"));
         command.args(line.split_whitespace());
         run(command)
+    }
+
+    /// Runs `vmmgr` in the guest with something at its standard input.
+    pub(crate) fn vmmgr_with_input(&self, guest: &PseudoGuest, line: &str, input: &str) -> Lab<Said> {
+        let mut command = guest.place().command(self.kit.program("vmmgr"));
+        command.args(line.split_whitespace());
+        run_with_input(command, input.as_bytes())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -9,7 +10,11 @@ use super::{store_url, write_common_settings, write_settings};
 use crate::error::{Lab, LabError};
 use crate::kit::Kit;
 use crate::process::{Daemon, Place, Said, run, run_with_input};
+use crate::workspace::{read, write};
 use crate::world::{self, Trunk};
+
+/// How long an orderly end may take.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// One path as `hmmgr status -o json` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -26,6 +31,10 @@ pub(crate) struct PathStatus {
     pub(crate) last_heartbeat_age_ms: Option<u64>,
     /// Heartbeats counted.
     pub(crate) heartbeats: u64,
+    /// Whether what the guest sends is authenticated, what is sent to it, and with which key.
+    pub(crate) authenticated_in: bool,
+    pub(crate) authenticated_out: bool,
+    pub(crate) key_id: Option<u8>,
 }
 
 /// One announced silence as `hmmgr status -o json` tells it.
@@ -138,6 +147,15 @@ impl HostMonitor {
         command.arg("--settings").arg(&self.settings);
         self.daemon = Some(Daemon::start(&self.name(), command, &world::log_file(&self.name()))?);
         Ok(())
+    }
+
+    /// Stops it in order and starts it with this mode of authentication.
+    pub(crate) fn restart_with_authentication(&mut self, mode: &str) -> Lab<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.terminate(STOP_LIMIT).map(drop))?;
+        let text = read(&self.settings)?;
+        let others: Vec<&str> = text.lines().filter(|line| !line.starts_with("authentication")).collect();
+        write(&self.settings, format!("{}\nauthentication = \"{mode}\"\n", others.join("\n")))?;
+        self.restart()
     }
 
     /// Its UUID.
