@@ -760,9 +760,7 @@ impl Sessions {
     /// The UUID is the one of the SYN that opened the path: a guest may change it only by a new handshake.
     fn on_opened(&mut self, now: Instant, mac: MacAddr) {
         let Some(session) = self.sessions.get_mut(&mac) else { return };
-        let syn = session.responder.opened_by().and_then(|payload| VmmSyn::parse(payload).ok());
-        let vm = syn.and_then(|syn| syn.uuid.parse::<VmUuid>().ok());
-        let (Some(vm), Some(version)) = (vm, session.responder.version()) else { return };
+        let (Some(vm), Some(version)) = (session.responder.vm(), session.responder.version()) else { return };
         if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != mac) {
             if !self.reminders.is_missing(vm) {
                 return self.on_opened_twice(now, mac, vm, open_at);

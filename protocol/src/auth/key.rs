@@ -197,6 +197,7 @@ impl Authentication {
             if kept.len() >= KEYS_MAXIMUM {
                 kept.remove(0);
             }
+            kept.reserve_exact(1);
             kept.push((id, key));
         }
         Self { mode, keys: kept }

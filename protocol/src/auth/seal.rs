@@ -3,16 +3,20 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use hmac::{Hmac, Mac};
+use hmac::block_api::HmacCore;
+use hmac::digest::block_api::CoreProxy;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::KeyId;
-use super::nonce::keyed;
 use crate::wire::{Packet, TAG_LENGTH, Trailer};
+
+/// A keyed function without the buffer that it needs at work only: there are thousands of paths.
+type Function = HmacCore<Sha256>;
 
 /// Authenticates the packets of one direction. Every sending takes a new count, a repetition too.
 pub struct Sealer {
-    function: Hmac<Sha256>,
+    function: Function,
     key_id: KeyId,
     count: u64,
 }
@@ -53,7 +57,7 @@ pub enum Rejected {
 
 /// Checks the packets of one direction.
 pub struct Opener {
-    function: Hmac<Sha256>,
+    function: Function,
     key_id: KeyId,
     greatest: u64,
 }
@@ -92,15 +96,20 @@ impl Opener {
     }
 }
 
-fn fed(function: &Hmac<Sha256>, packet: &Packet<'_>, trailer: &Trailer) -> Hmac<Sha256> {
-    let mut function = function.clone();
+fn keyed(key: &[u8; 32]) -> Function {
+    // 32 bytes are shorter than a block, and so no key length is refused.
+    Function::new_from_slice(key).unwrap_or_else(|_| Function::new(&Default::default()))
+}
+
+fn fed(function: &Function, packet: &Packet<'_>, trailer: &Trailer) -> Hmac<Sha256> {
+    let mut function = Hmac::<Sha256>::compose(function.clone(), Default::default());
     function.update(&packet.header());
     function.update(packet.payload);
     function.update(&trailer.count.to_be_bytes());
     function
 }
 
-fn tag(function: &Hmac<Sha256>, packet: &Packet<'_>, trailer: &Trailer) -> [u8; TAG_LENGTH] {
+fn tag(function: &Function, packet: &Packet<'_>, trailer: &Trailer) -> [u8; TAG_LENGTH] {
     let digest: [u8; 32] = fed(function, packet, trailer).finalize().into_bytes().into();
     digest.first_chunk().copied().unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! Receiving messages of one priority: each once, whatever is repeated, reordered or missing.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -12,6 +13,12 @@ pub(super) struct Receiver {
     /// The first number of the peer's new sequence, until a packet of it has come. What comes before is of the channel
     /// that this one replaced: its sender does not know yet that it was replaced, and it was received there.
     gate: Option<u8>,
+    /// Boxed, and gone when all of it is old: there are thousands of paths, and heartbeats leave nothing here.
+    memory: Option<Box<Memory>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
     history: VecDeque<Seen>,
     partials: Vec<Partial>,
 }
@@ -66,7 +73,8 @@ impl Receiver {
             return Receipt::Discard(Discard::Duplicate);
         }
         self.gate = None;
-        if let Some(seen) = self.history.iter().find(|seen| seen.number == packet.number) {
+        let memory = self.memory.get_or_insert_default();
+        if let Some(seen) = memory.history.iter().find(|seen| seen.number == packet.number) {
             return if seen.acknowledged {
                 Receipt::Acknowledge
             } else {
@@ -75,12 +83,12 @@ impl Receiver {
         }
         let receipt = match (packet.has(Flags::BEG), packet.has(Flags::END)) {
             (true, true) => Receipt::Complete(packet.payload.to_vec()),
-            (true, false) => self.begin(now, packet),
-            (false, _) => self.go_on(packet),
+            (true, false) => memory.begin(now, packet),
+            (false, _) => memory.go_on(packet),
         };
         match receipt {
-            Receipt::Acknowledge => self.remember(now, packet.number, true),
-            Receipt::Complete(_) => self.remember(now, packet.number, false),
+            Receipt::Acknowledge => memory.remember(now, packet.number, true),
+            Receipt::Complete(_) => memory.remember(now, packet.number, false),
             Receipt::Discard(_) | Receipt::Overflow => {}
         }
         receipt
@@ -88,34 +96,54 @@ impl Receiver {
 
     /// The message that this packet completed was accepted; from now on repetitions are acknowledged.
     pub(super) fn on_accepted(&mut self, number: u8) {
-        for seen in self.history.iter_mut().filter(|seen| seen.number == number) {
+        let history = self.memory.iter_mut().flat_map(|memory| memory.history.iter_mut());
+        for seen in history.filter(|seen| seen.number == number) {
             seen.acknowledged = true;
         }
     }
 
     /// The message that this packet completed was refused; a repetition delivers it again if it is whole.
     pub(super) fn on_refused(&mut self, number: u8) {
-        self.history.retain(|seen| seen.number != number);
+        if let Some(memory) = &mut self.memory {
+            memory.history.retain(|seen| seen.number != number);
+        }
     }
 
     /// Whether a message stayed incomplete for too long.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         self.forget_old(now);
-        self.partials.iter().any(|partial| partial.deadline <= now)
+        self.partials().any(|partial| partial.deadline <= now)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let forget = self.history.front().map(|seen| seen.at + HISTORY_AGE);
-        self.partials.iter().map(|partial| partial.deadline).chain(forget).min()
+        let oldest = self.memory.as_ref().and_then(|memory| memory.history.front());
+        let forget = oldest.map(|seen| seen.at + HISTORY_AGE);
+        self.partials().map(|partial| partial.deadline).chain(forget).min()
     }
 
     /// Bytes held for incomplete messages.
     pub(super) fn partial_bytes(&self) -> usize {
         let ahead =
             |partial: &Partial| partial.ahead.iter().map(|packet| packet.payload.len()).sum::<usize>();
-        self.partials.iter().map(|partial| partial.data.len().saturating_add(ahead(partial))).sum()
+        self.partials().map(|partial| partial.data.len().saturating_add(ahead(partial))).sum()
     }
 
+    fn partials(&self) -> impl Iterator<Item = &Partial> {
+        self.memory.iter().flat_map(|memory| memory.partials.iter())
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let Some(memory) = &mut self.memory else { return };
+        while memory.history.front().is_some_and(|seen| seen.at + HISTORY_AGE <= now) {
+            memory.history.pop_front();
+        }
+        if memory.history.is_empty() && memory.partials.is_empty() {
+            self.memory = None;
+        }
+    }
+}
+
+impl Memory {
     fn begin(&mut self, now: Instant, packet: &Packet<'_>) -> Receipt {
         if self.partials.len() >= PARTIALS_MAXIMUM {
             return Receipt::Overflow;
@@ -154,16 +182,6 @@ impl Receiver {
             self.history.pop_front();
         }
         self.history.push_back(Seen { number, at: now, acknowledged });
-    }
-
-    fn forget_old(&mut self, now: Instant) {
-        while self.history.front().is_some_and(|seen| seen.at + HISTORY_AGE <= now) {
-            self.history.pop_front();
-        }
-        if self.history.is_empty() {
-            // An idle path holds no buffer.
-            self.history = VecDeque::new();
-        }
     }
 }
 

@@ -48,6 +48,12 @@ impl Framing {
 pub(super) struct Sender {
     priority: Flags,
     next: u8,
+    /// Boxed, and gone when there is nothing to do: there are thousands of paths, and hardly any of them is sent to.
+    work: Option<Box<Work>>,
+}
+
+#[derive(Debug, Default)]
+struct Work {
     waiting: VecDeque<(Token, Bytes)>,
     flight: Option<Flight>,
 }
@@ -80,15 +86,16 @@ impl Sender {
             Priority::Normal => Flags::NONE,
             Priority::Urgent => Flags::PRI,
         };
-        Self { priority, next: first, waiting: VecDeque::new(), flight: None }
+        Self { priority, next: first, work: None }
     }
 
     /// Queues a message; false if the queue is full.
     #[must_use]
     pub(super) fn queue(&mut self, token: Token, payload: Bytes) -> bool {
-        let room = self.waiting.len() < QUEUE_MAXIMUM;
+        let work = self.work.get_or_insert_default();
+        let room = work.waiting.len() < QUEUE_MAXIMUM;
         if room {
-            self.waiting.push_back((token, payload));
+            work.waiting.push_back((token, payload));
         }
         room
     }
@@ -102,14 +109,18 @@ impl Sender {
 
     /// Sends as much as the window allows.
     pub(super) fn pump(&mut self, now: Instant, framing: &mut Framing, out: &mut Outputs) {
-        if self.flight.is_none() {
-            let Some((token, payload)) = self.waiting.pop_front() else { return };
-            let total = payload.len().div_ceil(framing.capacity.max(1)).max(1);
-            self.flight =
-                Some(Flight { token, payload, first: self.next, total, sent: 0, outstanding: Vec::new() });
-        }
         let (priority, next) = (self.priority, &mut self.next);
-        let Some(flight) = &mut self.flight else { return };
+        let Some(work) = &mut self.work else { return };
+        if work.flight.is_none() {
+            let Some((token, payload)) = work.waiting.pop_front() else {
+                self.work = None;
+                return;
+            };
+            let total = payload.len().div_ceil(framing.capacity.max(1)).max(1);
+            work.flight =
+                Some(Flight { token, payload, first: *next, total, sent: 0, outstanding: Vec::new() });
+        }
+        let Some(flight) = &mut work.flight else { return };
         while flight.may_send() {
             let index = flight.sent;
             flight.transmit(index, priority, framing, out);
@@ -132,7 +143,8 @@ impl Sender {
         framing: &mut Framing,
         out: &mut Outputs,
     ) -> bool {
-        let Some(flight) = &mut self.flight else { return false };
+        let Some(work) = &mut self.work else { return false };
+        let Some(flight) = &mut work.flight else { return false };
         let Some(at) = flight.outstanding.iter().position(|packet| flight.number(packet.index) == number)
         else {
             return false;
@@ -140,7 +152,7 @@ impl Sender {
         flight.outstanding.remove(at);
         if flight.outstanding.is_empty() && flight.sent == flight.total {
             out.event(Event::Delivered(flight.token));
-            self.flight = None;
+            work.flight = None;
         }
         self.pump(now, framing, out);
         true
@@ -154,7 +166,7 @@ impl Sender {
         out: &mut Outputs,
     ) -> Result<(), Unanswered> {
         let priority = self.priority;
-        let Some(flight) = &mut self.flight else { return Ok(()) };
+        let Some(flight) = self.work.as_mut().and_then(|work| work.flight.as_mut()) else { return Ok(()) };
         let mut due = Vec::new();
         for packet in flight.outstanding.iter_mut().filter(|packet| packet.deadline <= now) {
             if packet.sendings >= SENDINGS_MAXIMUM {
@@ -171,13 +183,15 @@ impl Sender {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.flight.as_ref()?.outstanding.iter().map(|packet| packet.deadline).min()
+        let flight = self.work.as_ref()?.flight.as_ref()?;
+        flight.outstanding.iter().map(|packet| packet.deadline).min()
     }
 
     /// Hands everything back, oldest first.
     pub(super) fn hand_back(&mut self, out: &mut Outputs) {
-        let flying = self.flight.take().map(|flight| (flight.token, flight.payload));
-        for (token, payload) in flying.into_iter().chain(core::mem::take(&mut self.waiting)) {
+        let Some(work) = self.work.take() else { return };
+        let flying = work.flight.map(|flight| (flight.token, flight.payload));
+        for (token, payload) in flying.into_iter().chain(work.waiting) {
             out.event(Event::HandedBack { token, payload });
         }
     }
@@ -188,8 +202,8 @@ impl Sender {
         self.next.wrapping_add(CLEARANCE).wrapping_add(random.u8(..128))
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.flight.is_none() && self.waiting.is_empty()
+    pub(super) const fn is_idle(&self) -> bool {
+        self.work.is_none()
     }
 
     fn take_number(&mut self) -> u8 {
