@@ -10,15 +10,19 @@ use std::time::Duration;
 
 use vmpulse_hostmon::monitor::{Input, Monitor, MonitorConfig, Output};
 use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::auth::{Addresses, Authentication, Key, KeyId, Mode, Nonces};
 use vmpulse_protocol::id::{HostMonitorId, Incarnation, VmUuid};
 use vmpulse_protocol::message::Message;
-use vmpulse_protocol::path::{Event, HmIdentity, Initiator, Outputs, VmmIdentity};
+use vmpulse_protocol::path::{Event, HmIdentity, Initiator, Outputs, VmmIdentity, VmmSecurity};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Packet, Version};
 use vmpulse_store::{Roster, RosterVm, VmState};
 
 /// Handshakes under way at once: fewer than a monitor has room for.
 const AT_ONCE: usize = 1000;
+
+/// The monitor's address.
+const TRUNK: MacAddr = MacAddr(0x52, 0x54, 0xff, 0, 0, 0);
 
 /// A guest's address and its end of the path.
 struct Guest {
@@ -54,24 +58,46 @@ fn config(interval_ms: u32) -> MonitorConfig {
         identity: HmIdentity { uuid, lower: Version::V2_0, upper: Version::V2_1, mtu: 1500 },
         incarnation: Incarnation::new(1_556_303_548, 719_328_000, 1),
         trunk: "trunkA".to_owned(),
-        mac: MacAddr(0x52, 0x54, 0xff, 0, 0, 0),
+        mac: TRUNK,
         vlan: None,
         heartbeat_interval_ms: interval_ms,
+        quiet_max: Duration::from_secs(300),
         store_heartbeat: Duration::from_secs(30),
         seed: 1,
+        nonce_seed: [1; 32],
+        authentication: Mode::Off,
     }
 }
 
-fn guest(number: usize) -> Guest {
+/// Whether a guest authenticates what it sends, and the monitor what it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Secured {
+    No,
+    Yes,
+}
+
+fn authentication(number: usize) -> Authentication {
+    let mut key = [0x5a; 32];
+    key[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    let id = KeyId::new(1).expect("1 to 255 are key ids");
+    Authentication::new(Mode::Required, [(id, Key::from_bytes(key))])
+}
+
+fn guest(number: usize, secured: Secured) -> Guest {
     let (lower, upper) = (Version::V2_0, Version::V2_1);
     let identity = VmmIdentity { uuid: vm(number).to_string(), os_type: "Linux".to_owned(), lower, upper };
-    let end = Initiator::new(identity, 1500, number as u64);
+    let mut end = Initiator::new(identity, 1500, number as u64);
+    if secured == Secured::Yes {
+        let addresses = Addresses { vmm: mac(number), hm: TRUNK };
+        let nonces = Nonces::new(&[number.to_be_bytes()[7]; 32]);
+        end.secure(VmmSecurity { authentication: authentication(number), addresses, nonces });
+    }
     Guest { mac: mac(number), end, out: Outputs::new(), told: false }
 }
 
 impl Fleet {
     /// A monitor that watches `count` VMs, and as many guests that have not said anything yet.
-    pub(crate) fn silent(count: usize, interval_ms: u32) -> Self {
+    pub(crate) fn silent(count: usize, interval_ms: u32, secured: Secured) -> Self {
         let now = Instant::from_millis(1_000_000);
         let mut monitor = Monitor::new(config(interval_ms), now);
         let vms = (0..count).map(|number| RosterVm {
@@ -82,7 +108,11 @@ impl Fleet {
             path: None,
         });
         monitor.handle_input(now, Input::Roster(Roster { vms: vms.collect(), ..Roster::default() }));
-        let guests: Vec<Guest> = (0..count).map(guest).collect();
+        if secured == Secured::Yes {
+            let keys = (0..count).map(|number| (vm(number), authentication(number))).collect();
+            monitor.handle_input(now, Input::Keys(keys));
+        }
+        let guests: Vec<Guest> = (0..count).map(|number| guest(number, secured)).collect();
         let by_mac = guests.iter().enumerate().map(|(at, guest)| (guest.mac, at)).collect();
         let interval = Duration::from_millis(interval_ms.into());
         let mut fleet = Self { monitor, now, guests, by_mac, interval };
@@ -91,8 +121,8 @@ impl Fleet {
     }
 
     /// The same after every guest shook hands, was told to beat, and has beaten once.
-    pub(crate) fn beating(count: usize, interval_ms: u32) -> Self {
-        let mut fleet = Self::silent(count, interval_ms);
+    pub(crate) fn beating(count: usize, interval_ms: u32, secured: Secured) -> Self {
+        let mut fleet = Self::silent(count, interval_ms, secured);
         for first in (0..count).step_by(AT_ONCE) {
             let now = fleet.now;
             let chunk = first..count.min(first + AT_ONCE);
@@ -134,6 +164,20 @@ impl Fleet {
                 drop(output);
             }
         }
+    }
+
+    /// The same some times over, with heartbeats that were never sent before, as authenticated ones must be. Only the
+    /// monitor's part is timed.
+    #[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
+    pub(crate) fn timed_rounds(&mut self, rounds: u64, turn: usize) -> Duration {
+        let mut spent = Duration::ZERO;
+        for _ in 0..rounds {
+            let beats = self.heartbeats();
+            let begun = std::time::Instant::now();
+            self.interval(&beats, turn);
+            spent += begun.elapsed();
+        }
+        spent
     }
 
     /// A heartbeat of every guest within one interval.
@@ -187,7 +231,7 @@ impl Fleet {
                     guest.end.handle_packet(self.now, &packet, &mut guest.out);
                 }
                 Output::Store { number, .. } => written = number,
-                Output::Note(_) => {}
+                Output::Authenticated { .. } | Output::Note(_) => {}
             }
         }
         if written > 0 {

@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-use fleet::Fleet;
+use fleet::{Fleet, Secured};
 
 const PATHS: usize = 10_000;
 
@@ -19,10 +19,14 @@ fn heartbeats(criterion: &mut Criterion) {
     for (name, interval_ms, turn) in
         [("10 s, one a turn", 10_000, 1), ("100 ms, one a turn", 100, 1), ("100 ms, 64 a turn", 100, 64)]
     {
-        let mut fleet = Fleet::beating(PATHS, interval_ms);
+        let mut fleet = Fleet::beating(PATHS, interval_ms, Secured::No);
         let beats = fleet.heartbeats();
         group.bench_function(name, |bencher| bencher.iter(|| fleet.interval(black_box(&beats), turn)));
     }
+    let mut fleet = Fleet::beating(PATHS, 100, Secured::Yes);
+    group.bench_function("authenticated, 100 ms, 64 a turn", |bencher| {
+        bencher.iter_custom(|rounds| fleet.timed_rounds(rounds, 64));
+    });
     group.finish();
 }
 

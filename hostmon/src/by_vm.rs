@@ -4,22 +4,30 @@
 //! is never trusted: the VM is compared, and a hint that does not hold costs a search and is set right.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use vmpulse_protocol::id::VmUuid;
 
 /// Where a VM is in one table, as long as it is in it. Any value is allowed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hint(u32);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hint(NonZeroU32);
 
 impl Hint {
-    /// As a position in a list.
-    pub(crate) const fn index(self) -> usize {
-        self.0 as usize
+    /// Tables have thousands of entries; four thousand million would not fit into memory.
+    pub(crate) fn at_index(index: usize) -> Self {
+        let number = u32::try_from(index.saturating_add(1)).unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN))
     }
 
-    #[cfg(test)]
-    pub(crate) fn at_index(index: usize) -> Self {
-        Self(u32::try_from(index).unwrap())
+    /// As a position in a list.
+    pub(crate) const fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+impl Default for Hint {
+    fn default() -> Self {
+        Self(NonZeroU32::MIN)
     }
 }
 
@@ -104,12 +112,14 @@ impl<T> ByVm<T> {
             return Some(std::mem::replace(present, value));
         }
         let place = Place { vm, value: Some(value) };
-        // Tables have thousands of entries; four thousand million would not fit into memory.
-        let end = Hint(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+        let end = Hint::at_index(self.places.len());
         let at = self.free.pop().unwrap_or(end);
         match self.places.get_mut(at.index()) {
             Some(free) => *free = place,
-            None => self.places.push(place),
+            None => {
+                make_room(&mut self.places);
+                self.places.push(place);
+            }
         }
         self.index.insert(vm, at);
         None
@@ -137,6 +147,13 @@ impl<T> ByVm<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
+    }
+}
+
+/// Lists of thousands that hardly ever grow leave less unused than a list that doubles.
+pub(crate) fn make_room<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len().div_ceil(8).max(16));
     }
 }
 
@@ -174,7 +191,7 @@ mod tests {
         fn it_is_a_map(operations: Vec<(u8, u8, u32)>) {
             let (mut table, mut map) = (ByVm::new(), HashMap::new());
             for (step, (kind, number, hint)) in operations.into_iter().enumerate() {
-                let (key, mut hint) = (vm(number % 16), Hint(hint % 20));
+                let (key, mut hint) = (vm(number % 16), Hint::at_index(hint as usize % 20));
                 match kind % 4 {
                     0 => prop_assert_eq!(table.insert(key, step), map.insert(key, step)),
                     1 => prop_assert_eq!(table.remove(&key), map.remove(&key)),

@@ -12,6 +12,7 @@ pub mod monitor;
 pub mod passthru;
 pub mod pending;
 pub mod policing;
+mod queue;
 pub mod sessions;
 pub mod settings;
 pub mod status;

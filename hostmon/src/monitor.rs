@@ -26,6 +26,7 @@ use vmpulse_store::{
 };
 
 use crate::by_vm::ByVm;
+use crate::queue;
 use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
 use crate::tracker::{Doubt, Edge, Tracker};
 
@@ -287,7 +288,7 @@ impl Monitor {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.sessions.poll_transmit().map(Output::Transmit).or_else(|| self.outputs.pop_front())
+        self.sessions.poll_transmit().map(Output::Transmit).or_else(|| queue::pop(&mut self.outputs))
     }
 
     /// Its configuration.

@@ -23,6 +23,7 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Flags, Malformed, Packet, Version};
 
 use crate::by_vm::Hint;
+use crate::queue;
 use counters::Counters;
 use hellos::HelloLimit;
 use reminders::Reminders;
@@ -391,12 +392,12 @@ impl Sessions {
 
     /// The next frame to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        queue::pop(&mut self.transmits)
     }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        self.events.pop_front()
+        queue::pop(&mut self.events)
     }
 
     /// Says Hello to everybody.

@@ -29,6 +29,7 @@ use vmpulse_protocol::schedule::Schedule;
 use vmpulse_protocol::time::Instant;
 
 use crate::by_vm::{ByVm, Hint};
+use crate::queue;
 use common::RecentEdges;
 pub use doubt::Doubt;
 use doubt::Doubts;
@@ -297,7 +298,7 @@ impl Tracker {
 
     /// The next finding.
     pub fn poll_edge(&mut self) -> Option<Edge> {
-        self.edges.pop_front()
+        queue::pop(&mut self.edges)
     }
 
     /// Whether the VM is watched and beats.

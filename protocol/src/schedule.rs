@@ -8,6 +8,9 @@ use core::cmp::Reverse;
 
 use crate::time::Instant;
 
+/// Room that is never given back.
+const KEPT: usize = 64;
+
 /// When to look at which key next. A key may be in it more than once: looking too often is harmless.
 #[derive(Debug, Default)]
 pub struct Schedule<K: Ord> {
@@ -29,7 +32,13 @@ impl<K: Ord> Schedule<K> {
     /// The next key to look at, if its time has come.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         let due = self.entries.peek().is_some_and(|Reverse((at, _))| *at <= now);
-        if due { self.entries.pop().map(|Reverse((_, key))| key) } else { None }
+        let popped = if due { self.entries.pop() } else { None };
+        // What a burst took is given back, in so few steps that they do not count.
+        let capacity = self.entries.capacity();
+        if popped.is_some() && capacity > KEPT && self.entries.len() < capacity / 4 {
+            self.entries.shrink_to(capacity / 2);
+        }
+        popped.map(|Reverse((_, key))| key)
     }
 
     /// When the next look is due.

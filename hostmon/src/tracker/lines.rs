@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
-use crate::by_vm::Hint;
+use crate::by_vm::{Hint, make_room};
 
 /// Lines: intervals that paths have. A trunk has one or a few; paths of more intervals than this are scheduled each.
 const LINES_MAXIMUM: usize = 32;
@@ -57,8 +57,9 @@ impl Lines {
             Some(before) => self.link(before).and_then(|link| link.behind),
             None => self.lines.get(usize::from(line)).and_then(|line| line.first),
         };
-        if self.links.len() <= at.index() {
-            self.links.resize(at.index().saturating_add(1), Link::default());
+        while self.links.len() <= at.index() {
+            make_room(&mut self.links);
+            self.links.push(Link::default());
         }
         if let Some(link) = self.links.get_mut(at.index()) {
             *link = Link { since, line: Some(line), ..Link::default() };
