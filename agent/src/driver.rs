@@ -122,7 +122,7 @@ impl Daemon {
     fn stir(&mut self) {
         let mut entropy = [0; 32];
         // The kernel had some at the start, so it has some now; without, the seed of the start has to do.
-        if getrandom::fill(&mut entropy).is_ok() {
+        if vmpulse_local::random::fill(&mut entropy).is_ok() {
             self.trunks.handle_entropy(&entropy);
         }
     }

@@ -5,8 +5,8 @@
 //! silence that waits in the socket.
 
 mod identity;
-mod policing;
 mod key_thread;
+mod policing;
 mod secrets;
 mod startup;
 mod status;
@@ -25,8 +25,8 @@ use vmpulse_protocol::time::Instant;
 use crate::monitor::{Input, Monitor, Note, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
-use policing::Policing;
 use key_thread::{Job, KeyReply};
+use policing::Policing;
 use secrets::Secrets;
 pub use startup::{StartError, check_settings, run};
 use store_thread::{Reply, StoreThread};

@@ -297,7 +297,10 @@ impl Sessions {
         }
         for (vm, kept) in changed {
             let used = self.view(vm).and_then(|view| view.security).map(|(_, key)| key);
-            self.hello_vm(now, vm);
+            if self.view(vm).is_some_and(|view| !view.security.is_some_and(|(on, _)| on.incoming)) {
+                // It may have keys by now. Which of them an authenticated path uses is up to the guest.
+                self.hello_vm(now, vm);
+            }
             if used.is_some_and(|key| !kept.contains(&key)) {
                 self.close(now, vm, CloseReason::Unauthenticated);
             }

@@ -141,6 +141,8 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         paths: vec![path],
         counters: [].into(),
         kernel_drops: 0,
+        quiet: Vec::new(),
+        policing: Default::default(),
         late: 0,
     }
 }

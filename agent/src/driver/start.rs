@@ -140,8 +140,8 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
 
 fn nonce_seed() -> Result<[u8; 32], StartError> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|error| StartError::System { what: "random numbers", source: io::Error::other(error) })?;
+    vmpulse_local::random::fill(&mut seed)
+        .map_err(|source| StartError::System { what: "random numbers", source })?;
     Ok(seed)
 }
 

@@ -25,6 +25,8 @@ pub(super) struct HmPath {
     incarnation: Incarnation,
     last_hello: Instant,
     last_connect: Option<Instant>,
+    /// It came too early, for an HM that was restarted; the next one will not.
+    early_connect: bool,
     conflict_until: Option<Instant>,
     beat: Option<Beat>,
     heartbeats_sent: u64,
@@ -51,6 +53,7 @@ impl HmPath {
             incarnation,
             last_hello: now,
             last_connect: None,
+            early_connect: false,
             conflict_until: None,
             beat: None,
             heartbeats_sent: 0,
@@ -72,10 +75,12 @@ impl HmPath {
         let conflict = self.conflict_until.is_some_and(|until| now < until);
         if restarted || unicast || closed || self.is_forgotten(now) {
             let too_soon = self.last_connect.is_some_and(|last| now.since(last) < CONNECT_PERIOD);
-            if too_soon || (conflict && !restarted) {
+            let early = too_soon && restarted && !self.early_connect;
+            if (too_soon && !early) || (conflict && !restarted) {
                 // As if it had not come: the identifier is still the old one.
                 return;
             }
+            self.early_connect = early;
             self.incarnation = incarnation;
             self.last_connect = Some(now);
             self.conflict_until = None;

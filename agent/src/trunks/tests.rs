@@ -492,16 +492,17 @@ fn a_guest_restored_from_a_snapshot_shakes_hands_with_fresh_values() {
 }
 
 #[test]
-fn identifiers_that_change_all_the_time_begin_a_handshake_a_second() {
+fn identifiers_that_change_all_the_time_begin_few_handshakes() {
     let mut world = World::new();
     world.hello(FIRST, MacAddr::broadcast());
     for number in 0..100 {
         world.hello(&format!("1556303548.{number:09}.1"), MacAddr::broadcast());
     }
-    assert_eq!(world.handshakes, 1);
+    // The second may be a host monitor that was restarted just now.
+    assert_eq!(world.handshakes, 2);
     world.run(1);
     world.hello(SECOND, MacAddr::broadcast());
-    assert_eq!(world.handshakes, 2);
+    assert_eq!(world.handshakes, 3);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) fn load_or_create(state_dir: &Path, trunk: &str) -> io::Result<HostMo
 
 fn create(state_dir: &Path, path: &Path) -> io::Result<HostMonitorId> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    vmpulse_local::random::fill(&mut bytes)?;
     // A random UUID says so: version 4, RFC 9562 variant.
     let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
     *version = *version & 0x0f | 0x40;

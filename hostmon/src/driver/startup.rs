@@ -16,8 +16,8 @@ use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
-use super::policing::Policing;
 use super::key_thread::KeyThread;
+use super::policing::Policing;
 use super::secrets::Secrets;
 use super::status::Facts;
 use super::store_thread::StoreThread;
@@ -250,9 +250,7 @@ fn monitor_config(
 
 fn random<const N: usize>() -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| StartError::System {
-        what: "get random numbers",
-        source: std::io::Error::other(error),
-    })?;
+    vmpulse_local::random::fill(&mut bytes)
+        .map_err(|source| StartError::System { what: "get random numbers", source })?;
     Ok(bytes)
 }

@@ -7,7 +7,8 @@
 //! * [`command`]: the command socket between a daemon and its command.
 //! * [`settings`]: settings files, the same way for every program;
 //! * [`errors`]: errors for people;
-//! * [`keys`]: keys of VMs on disk.
+//! * [`keys`]: keys of VMs on disk;
+//! * [`random`]: random numbers from the kernel.
 
 pub mod clock;
 pub mod command;
@@ -16,4 +17,5 @@ pub mod exit;
 pub mod keys;
 pub mod lock;
 pub mod logging;
+pub mod random;
 pub mod settings;

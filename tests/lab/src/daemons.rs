@@ -5,8 +5,8 @@ mod application;
 mod chain;
 mod controller;
 mod host_monitor;
-mod recording;
 pub(crate) mod keys;
+mod recording;
 pub(crate) mod requests;
 
 use std::path::PathBuf;

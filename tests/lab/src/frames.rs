@@ -13,9 +13,9 @@ use crate::process::{Daemon, Place, run_with_input};
 use crate::wait;
 use crate::world;
 
+pub(crate) use capture::{capture_into, parse, save};
 pub(crate) use flood::{Flood, FloodKind, Sent, flood};
 pub(crate) use packet::packet;
-pub(crate) use capture::{capture_into, parse, save};
 pub(crate) use packet::{Message, Packet, messages};
 pub(crate) use sender::send_lines;
 

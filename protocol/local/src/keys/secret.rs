@@ -25,7 +25,7 @@ pub enum SecretError {
 /// What the system said.
 pub fn generate() -> io::Result<Key> {
     let mut bytes = Zeroizing::new([0; Key::LENGTH]);
-    getrandom::fill(bytes.as_mut_slice()).map_err(io::Error::other)?;
+    crate::random::fill(bytes.as_mut_slice())?;
     Ok(Key::from_bytes(*bytes))
 }
 

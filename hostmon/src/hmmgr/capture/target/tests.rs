@@ -16,6 +16,9 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         interval_ms: 1000,
         last_heartbeat_age_ms: None,
         heartbeats: 0,
+        authenticated_in: false,
+        authenticated_out: false,
+        key_id: None,
     };
     Status {
         trunk: trunk.into(),
