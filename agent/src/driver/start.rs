@@ -1,8 +1,8 @@
 //! Everything before the first turn of the loop, and what can go wrong there.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -97,8 +97,11 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     let incarnation = incarnation(clock);
     let vm_uuid = identity::vm_uuid(&settings.vm_uuid);
     warn_about_uuid(&vm_uuid);
-    let config =
-        TrunksConfig { vm: vm_uuid.clone(), incarnation_seed: incarnation, nonce_seed: nonce_seed()? };
+    let config = TrunksConfig {
+        vm: vm_uuid.clone(),
+        incarnation_seed: incarnation,
+        nonce_seed: nonce_seed(incarnation),
+    };
     let mut trunks = Trunks::new(config, now);
     let (secrets, authentication) = Secrets::load(&settings, source);
     trunks.handle_authentication(now, authentication);
@@ -129,11 +132,21 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     Ok(daemon)
 }
 
-fn nonce_seed() -> Result<[u8; 32], StartError> {
+/// Never waits, as the `getrandom` crate does in a statically linked program until the kernel has gathered enough: in a
+/// guest that has just booted that can take minutes without a heartbeat. What the kernel has is mixed with what is
+/// different at each start, so that nonces do not repeat in any case.
+fn nonce_seed(incarnation: u64) -> [u8; 32] {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|error| StartError::System { what: "random numbers", source: io::Error::other(error) })?;
-    Ok(seed)
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut seed));
+    if let Err(error) = read {
+        tracing::warn!("/dev/urandom cannot be read, nonces are weaker than they should be: {error}");
+    }
+    let keys = RandomState::new();
+    for (number, part) in seed.chunks_exact_mut(8).enumerate() {
+        let mixed = keys.hash_one((incarnation, number)).to_ne_bytes();
+        part.iter_mut().zip(mixed).for_each(|(byte, more)| *byte ^= more);
+    }
+    seed
 }
 
 /// The filter of a `log` attribute.

@@ -1,5 +1,6 @@
 //! A single key: made, read from where somebody put it, and printed when somebody asks for it.
 
+use std::fs::File;
 use std::io::{self, Read};
 
 use vmpulse_protocol::auth::Key;
@@ -19,14 +20,22 @@ pub enum SecretError {
     Malformed,
 }
 
-/// A new key from the kernel's source of randomness.
+/// A new key from the kernel's source of randomness; waits until that has gathered enough.
 ///
 /// # Errors
 /// What the system said.
 pub fn generate() -> io::Result<Key> {
     let mut bytes = Zeroizing::new([0; Key::LENGTH]);
+    make_ready();
     getrandom::fill(bytes.as_mut_slice()).map_err(io::Error::other)?;
     Ok(Key::from_bytes(*bytes))
+}
+
+/// A system that has just booted may not have gathered enough. A statically linked program then only watches
+/// `/dev/random`, perhaps for minutes; whoever reads there makes the kernel (since 5.6) gather what is missing at once.
+fn make_ready() {
+    // What is in the way here is said by whoever asks for the numbers themselves.
+    let _ = File::open("/dev/random").and_then(|mut source| source.read(&mut [0]));
 }
 
 /// Reads a key as [`secret_line`] writes it; blanks and line ends around it do not matter.
