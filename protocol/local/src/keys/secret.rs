@@ -19,7 +19,7 @@ pub enum SecretError {
     Malformed,
 }
 
-/// A new key from the kernel's source of randomness.
+/// A new key from the kernel's source of randomness; waits until that has gathered enough.
 ///
 /// # Errors
 /// What the system said.
