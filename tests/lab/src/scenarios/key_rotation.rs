@@ -58,7 +58,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
             format!("{trunk}: a path was called silent:\n{}", monitor.logged())
         })?;
         for counter in ["discarded_forged", "discarded_replayed"] {
-            let count = monitor.status()?.counters.get(counter).copied().unwrap_or(0);
+            let count = monitor.counter(counter)?;
             expect(count == 0, || format!("{trunk}: {count} of the guest's own packets are {counter}"))?;
         }
     }
