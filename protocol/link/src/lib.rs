@@ -1,9 +1,9 @@
 //! Raw Ethernet for HVNCP: frames of one EtherType on one adapter, without IP.
 //!
-//! This crate is the edge: no protocol meaning here, and all of the project's `unsafe` (in `sys.rs`).
+//! This crate is the edge: no protocol meaning here, and all of the project's `unsafe` (in `sys.rs` and its folder).
 //!
 //! * [`Link`]: what a daemon's driver needs of an adapter; a seam for fakes;
-//! * [`PacketSocket`]: the real one, an AF_PACKET socket with a kernel filter;
+//! * [`PacketSocket`]: the real one, an AF_PACKET socket with a kernel filter, read in one of three ways ([`ReceiveMethod`]);
 //! * [`CaptureSocket`] and [`PcapWriter`]: what passes on an adapter both ways, for a person to look at;
 //! * [`interfaces`]: the adapters of this machine;
 //! * [`LinkError`]: what can go wrong, by what a daemon does about it.
