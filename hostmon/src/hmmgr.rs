@@ -7,6 +7,7 @@ mod status;
 mod trunk;
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
@@ -65,7 +66,7 @@ pub fn main() -> Exit {
         Ok(arguments) => arguments,
         Err(error) => {
             let _closed = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return exit_of(&error);
         }
     };
     if let Err(error) = vmpulse_local::logging::init("warn") {
@@ -82,6 +83,19 @@ pub fn main() -> Exit {
         },
         Err(error) => fail(&error, Exit::Config),
     }
+}
+
+/// Whether a command line, the program's name first, is understood; it is not carried out.
+///
+/// # Errors
+/// The exit code of a command line that is wrong, or that only asks for help or for the version.
+pub fn check(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Exit> {
+    Arguments::try_parse_from(arguments).map(drop).map_err(|error| exit_of(&error))
+}
+
+/// Help and version go to standard output, and are what was asked for.
+fn exit_of(error: &clap::Error) -> Exit {
+    if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }
 
 /// Says on standard error what went wrong and why.

@@ -9,6 +9,7 @@ mod notes;
 mod quiet;
 mod reports;
 mod roster;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use notes::Reported;
 pub use quiet::QuietView;
 use quiet::Quiets;
 use roster::Asked;
+pub use sizes::Sizes;
 
 /// Hellos after the start, then every [`HELLO_PERIOD`].
 const HELLOS: [Duration; 4] =

@@ -6,6 +6,7 @@ mod counters;
 mod hellos;
 mod reminders;
 mod secrets;
+mod sizes;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use counters::Counters;
 use hellos::HelloLimit;
 use reminders::Reminders;
 use secrets::{Rejections, Secrets};
+pub use sizes::SessionSizes;
 
 /// Guests per host monitor: a trunk's ports, with room for an evacuated neighbour. More are refused and counted.
 pub const SESSIONS_MAXIMUM: usize = 16_384;

@@ -274,6 +274,12 @@ impl Initiator {
         syn.into_iter().chain(channel).chain(guard).min()
     }
 
+    /// Bytes held for incomplete messages.
+    #[must_use]
+    pub fn partial_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.channel.partial_bytes())
+    }
+
     fn on_syn(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Outputs) {
         if packet.has(Flags::ACK) {
             let candidate =
