@@ -2,11 +2,22 @@
 //!
 //! A turn: read the trunk until it is empty; read the clock; take the store's replies; do what is due; carry
 //! out what came of it; wait. The trunk is read before anything is judged, so that nobody is accused of a
-//! silence that waits in the socket.
+//! silence that waits in the socket; and what is judged is judged as of the moment up to which the trunk was heard.
+//!
+//! Each part of a turn is bounded, so that no part waits long for another, whatever a guest sends.
+//!
+//! ```text
+//!   trunk's thread: this loop          <-> store's thread, keys' thread, policing's thread
+//!         |  papers
+//!         v
+//!   main thread: log lines, answers, command connections, signals
+//! ```
 
+mod desk;
 mod identity;
 mod key_thread;
 mod policing;
+mod priority;
 mod secrets;
 mod startup;
 mod status;
@@ -22,9 +33,10 @@ use vmpulse_local::command::{CommandCall, CommandListener};
 use vmpulse_local::lock::RunLock;
 use vmpulse_protocol::time::Instant;
 
-use crate::monitor::{Input, Monitor, Note, Output};
+use crate::monitor::{Input, Monitor, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
+use desk::{Desk, Paper};
 use key_thread::{Job, KeyReply};
 use policing::Policing;
 use secrets::Secrets;
@@ -36,6 +48,9 @@ use trunk::Trunk;
 const ADAPTER_PERIOD: Duration = Duration::from_secs(1);
 /// The store thread says little; more waits for the next turn.
 const REPLIES_PER_TURN: usize = 64;
+/// What the core wants done in one turn, above all frames to send: some milliseconds' worth. The rest is done in the next
+/// turn, after the trunk was read.
+const OUTPUTS_PER_TURN: usize = 1024;
 /// What an orderly stop waits for the store to take its last word.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -47,11 +62,14 @@ struct Driver {
     policing: Policing,
     secrets: Secrets,
     listener: CommandListener,
+    desk: Desk,
     facts: status::Facts,
     next_adapter_look: Instant,
     /// Highest write handed to the store thread, and highest known to be committed.
     written: u64,
     committed: u64,
+    /// Not everything was carried out in the last turn.
+    busy: bool,
     stopping: Option<Instant>,
     _lock: RunLock,
     _claim: std::os::unix::net::UnixListener,
@@ -71,8 +89,8 @@ impl Driver {
     async fn run(&mut self, mut signals: Signals) {
         loop {
             let woken = self.wait(&mut signals).await;
-            self.read_trunk(self.clock.now());
-            // Under a flood reading takes long: what is doubted and judged is as of its end, and its length is lateness.
+            self.read_trunk();
+            // Under a flood reading takes long: what is doubted is as of its end, and its length is lateness.
             let now = self.clock.now();
             self.take_replies(now);
             match woken {
@@ -80,14 +98,18 @@ impl Driver {
                 Woken::Store(reply) => self.on_reply(now, reply),
                 Woken::Keys(reply) => self.on_keys(now, reply),
                 Woken::Command(call) => self.on_command(now, call),
-                Woken::Reload => self.load_keys(),
+                Woken::Reload => {
+                    self.desk.info("reading the keys anew; settings are read at the start only: restart the daemon for those");
+                    self.load_keys();
+                }
                 Woken::Stop => self.on_stop(now),
             }
             self.look_at_adapter(now);
             if self.monitor.poll_timeout().is_some_and(|due| due <= now) {
                 self.tell_drops(now);
-                self.monitor.handle_timeout(now);
             }
+            // In every turn: it also says when the loop is to come round again, from which lateness counts.
+            self.monitor.handle_timeout(now);
             self.carry(now);
             self.policing.poll(now, &self.monitor);
             if self.is_done(now) {
@@ -99,7 +121,8 @@ impl Driver {
     async fn wait(&mut self, signals: &mut Signals) -> Woken {
         let own = [Some(self.next_adapter_look), self.stopping.map(|since| since + STOP_PATIENCE)];
         let due = own.into_iter().chain([self.monitor.poll_timeout()]).flatten().min();
-        let deadline = self.clock.std_instant(due.unwrap_or(self.next_adapter_look));
+        let due = due.filter(|_| !self.busy).unwrap_or(Instant::ZERO);
+        let deadline = self.clock.std_instant(due);
         tokio::select! {
             woken = signals.next() => woken,
             () = self.trunk.readable() => Woken::Trunk,
@@ -110,9 +133,9 @@ impl Driver {
         }
     }
 
-    fn read_trunk(&mut self, now: Instant) {
+    fn read_trunk(&mut self) {
+        let (now, realtime) = (self.clock.now(), self.clock.realtime());
         let monitor = &mut self.monitor;
-        let realtime = self.clock.realtime();
         let outcome = self.trunk.read(now, realtime, |frame| {
             monitor.handle_input(
                 now,
@@ -125,9 +148,19 @@ impl Driver {
             );
         });
         match outcome {
-            trunk::Outcome::Empty => {}
-            trunk::Outcome::MoreWaits => monitor.handle_input(self.clock.now(), Input::Behind),
+            trunk::Outcome::Heard { until, lag } => monitor.handle_input(now, Input::Heard { until, lag }),
             trunk::Outcome::Lost => monitor.handle_input(now, Input::Adapter(false)),
+        }
+        for line in self.trunk.take_warnings() {
+            self.desk.warn(line);
+        }
+    }
+
+    /// What was asked for in the settings, and whether it could be had.
+    fn tell_about(&self, done: &str, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.desk.info(done),
+            Err(why_not) => self.desk.warn(why_not),
         }
     }
 
@@ -174,14 +207,14 @@ impl Driver {
             }
             Some(Reply::Unreachable { error }) => {
                 if self.facts.store_error.is_none() {
-                    tracing::warn!(err = %error, "the store");
+                    self.desk.warn(format!("the store: {error}"));
                 }
                 self.facts.store_error = Some(error);
                 self.monitor.handle_input(now, Input::StoreReachable(false));
                 return;
             }
             None => {
-                tracing::error!("the store thread ended; stopping");
+                self.desk.error("the store thread ended; stopping");
                 self.stopping = Some(now);
                 self.committed = self.written;
             }
@@ -191,7 +224,10 @@ impl Driver {
 
     fn on_command(&mut self, now: Instant, call: CommandCall) {
         match serde_json::from_value(call.request.clone()) {
-            Ok(CommandRequest::Status) => call.reply(&self.status(now)),
+            Ok(CommandRequest::Status) => {
+                let snapshot = Box::new(self.snapshot(now));
+                self.desk.put(Paper::Status(call, snapshot));
+            }
             Ok(CommandRequest::LoadKeys) => self.on_key_command(call, |call| Job::Load(Some(call))),
             Ok(CommandRequest::RelaxKey { vm }) => match vm.parse() {
                 Ok(vm) => self.on_key_command(call, |call| Job::Relax(vm, call)),
@@ -203,7 +239,7 @@ impl Driver {
 
     fn on_stop(&mut self, now: Instant) {
         if self.stopping.is_none() {
-            tracing::info!("stopping");
+            self.desk.info("stopping");
             self.stopping = Some(now);
             self.monitor.handle_input(now, Input::Shutdown);
         }
@@ -211,11 +247,16 @@ impl Driver {
 
     /// Stopped once the store has the last word, or takes too long.
     fn is_done(&self, now: Instant) -> bool {
-        self.stopping.is_some_and(|since| self.committed >= self.written || now.since(since) >= STOP_PATIENCE)
+        let written = !self.busy && self.committed >= self.written;
+        self.stopping.is_some_and(|since| written || now.since(since) >= STOP_PATIENCE)
     }
 
     fn carry(&mut self, now: Instant) {
-        while let Some(output) = self.monitor.poll_output() {
+        for _ in 0..OUTPUTS_PER_TURN {
+            let Some(output) = self.monitor.poll_output() else {
+                self.busy = false;
+                return;
+            };
             match output {
                 Output::Transmit(frame) => self.trunk.send(&frame),
                 Output::Store { number, write } => {
@@ -223,17 +264,10 @@ impl Driver {
                     self.store.push(Waiting { number, at: now, write });
                 }
                 Output::Authenticated { vm } => self.on_authenticated(vm),
-                Output::Note(note) => log(&note),
+                Output::Note(note) => self.desk.put(Paper::Note(note)),
             }
         }
-    }
-}
-
-fn log(note: &Note) {
-    if note.is_warning() {
-        tracing::warn!("{note}");
-    } else {
-        tracing::info!("{note}");
+        self.busy = true;
     }
 }
 
@@ -258,7 +292,6 @@ impl Signals {
             _ = self.terminate.recv() => Woken::Stop,
             _ = self.interrupt.recv() => Woken::Stop,
             _ = self.hang_up.recv() => {
-                tracing::info!("reading the keys anew; settings are read at the start only: restart the daemon for those");
                 Woken::Reload
             }
         }

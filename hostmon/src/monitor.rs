@@ -106,8 +106,14 @@ pub enum Input<'a> {
     StoreReachable(bool),
     /// The kernel dropped this many frames more.
     Dropped(u64),
-    /// The socket could not be emptied in this turn.
-    Behind,
+    /// Every frame that arrived before `until` was given as [`Input::Frame`]. Silence is judged as of then: a driver that
+    /// never says so has always read everything.
+    Heard {
+        /// Until when.
+        until: Instant,
+        /// How far that lies back although the link was read to its end: what the link may hide for a while.
+        lag: Duration,
+    },
     /// The trunk adapter went down or away (false), or came back (true).
     Adapter(bool),
     /// The trunk adapter came back with another address or MTU.
@@ -142,6 +148,13 @@ pub enum Output {
     Note(Note),
 }
 
+/// See [`Input::Heard`].
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    until: Instant,
+    lag: Duration,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Monitor {
@@ -170,6 +183,7 @@ pub struct Monitor {
     hellos: usize,
     next_hello: Instant,
     next_store_heartbeat: Instant,
+    heard: Option<Heard>,
     /// When the loop was to come round again, as of its last turn.
     due: Option<Instant>,
     adapter_down: bool,
@@ -211,6 +225,7 @@ impl Monitor {
             hellos: 0,
             next_hello: now,
             next_store_heartbeat: now + config.store_heartbeat,
+            heard: None,
             due: None,
             adapter_down: false,
             store_reachable: true,
@@ -242,7 +257,10 @@ impl Monitor {
             Input::Quiet(answer) => self.on_quiet_answer(now, answer),
             Input::StoreReachable(reachable) => self.on_store_reachable(reachable),
             Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
-            Input::Behind => self.tracker.handle_doubt(now, Doubt::Behind),
+            Input::Heard { until, lag } => {
+                self.heard =
+                    Some(Heard { until: self.heard.map_or(until, |heard| heard.until.max(until)), lag });
+            }
             Input::Adapter(up) => self.on_adapter(now, up),
             Input::Readdressed { mac, mtu } => self.on_readdressed(mac, mtu),
             Input::Shutdown => self.write(HostMonitorWrite::NodeChanged {
@@ -254,10 +272,11 @@ impl Monitor {
         self.settle(now);
     }
 
-    /// Does what is due. The link must have been read until it was empty in this turn (or [`Input::Behind`] said):
-    /// otherwise a guest could be accused of a silence that waits in the socket.
+    /// Does what is due; to be called in every turn, since it also says when the loop is to come round again, from which
+    /// lateness counts. The link must have been read in this turn, and [`Input::Heard`] said how far: otherwise a guest could
+    /// be accused of a silence that waits in the socket.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.on_lateness(now);
+        let as_of = self.on_lateness(now);
         if self.next_hello <= now {
             self.sessions.broadcast_hello();
             self.sessions.remind_missing(now);
@@ -276,7 +295,7 @@ impl Monitor {
         if self.adapter_down {
             self.tracker.handle_doubt(now, Doubt::AdapterDown);
         }
-        self.tracker.handle_timeout(now);
+        self.tracker.handle_timeout(as_of);
         self.settle(now);
         self.due = self.poll_timeout().map(|due| due.max(now));
     }
@@ -285,7 +304,9 @@ impl Monitor {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = [Some(self.next_hello), Some(self.next_store_heartbeat), self.quiets.poll_timeout()];
-        own.into_iter().chain([self.sessions.poll_timeout(), self.tracker.poll_timeout()]).flatten().min()
+        let lag = self.heard.map_or(Duration::ZERO, |heard| heard.lag);
+        let judgement = self.tracker.poll_timeout().map(|due| due + lag);
+        own.into_iter().chain([self.sessions.poll_timeout(), judgement]).flatten().min()
     }
 
     /// The next thing to do.
@@ -301,14 +322,22 @@ impl Monitor {
 
     /// Every open path, with whether it beats and how long ago it last did.
     pub fn paths(&self, now: Instant) -> impl Iterator<Item = PathView> {
-        self.sessions.views().map(move |session| PathView {
-            beating: self.tracker.is_beating(session.vm),
-            watched: self.tracker.is_watched(session.vm),
-            missing: self.tracker.is_missing(session.vm),
-            quiet: self.quiets.is_in_force(session.vm),
-            silence: self.tracker.silence(now, session.vm),
-            interval_ms: self.watched.get(&session.vm).and_then(|watched| watched.told).flatten(),
-            session,
+        self.sessions.views().map(move |session| {
+            let [watch, known] = session.hints;
+            let watch = self.tracker.view_near(now, session.vm, watch);
+            PathView {
+                watched: watch.is_some(),
+                beating: watch.is_some_and(|watch| watch.beating),
+                missing: watch.is_some_and(|watch| watch.missing),
+                quiet: self.quiets.is_in_force(session.vm),
+                silence: watch.map(|watch| watch.silence),
+                interval_ms: self
+                    .watched
+                    .get_near(&session.vm, known)
+                    .and_then(|watched| watched.told)
+                    .flatten(),
+                session,
+            }
         })
     }
 
@@ -363,15 +392,19 @@ impl Monitor {
         }
     }
 
-    /// A turn that comes much later than it was asked for may have missed frames.
-    fn on_lateness(&mut self, now: Instant) {
-        let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
+    /// A turn that comes much later than it was asked for, or does not get to the end of what waits, may have missed
+    /// frames. Returns until when everything was heard.
+    fn on_lateness(&mut self, now: Instant) -> Instant {
+        let heard = self.heard.map_or(now, |heard| heard.until.min(now));
+        let behind = self.heard.map_or(Duration::ZERO, |heard| now.since(heard.until + heard.lag));
+        let late = self.due.map_or(Duration::ZERO, |due| now.since(due)).max(behind);
         if late > LATENESS_NOTED {
             self.tracker.handle_doubt(now, Doubt::Late(late));
             if Doubt::Late(late).is_noteworthy() {
                 self.late = self.late.saturating_add(1);
             }
         }
+        heard
     }
 
     fn on_stored(&mut self, now: Instant, up_to: u64) {

@@ -190,6 +190,20 @@ struct Session {
     rejections: Rejections,
 }
 
+impl Session {
+    /// `None` unless its path is open.
+    fn view(&self, mac: MacAddr) -> Option<SessionView> {
+        Some(SessionView {
+            vm: self.vm?,
+            mac,
+            version: self.responder.version()?,
+            heartbeats: self.heartbeats,
+            security: self.responder.security(),
+            hints: self.hints,
+        })
+    }
+}
+
 /// A session as shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {
@@ -203,6 +217,8 @@ pub struct SessionView {
     pub heartbeats: u64,
     /// Which directions are authenticated, and with which key, if any is.
     pub security: Option<(Directions, KeyId)>,
+    /// See [`Beat::hints`].
+    pub hints: Hints,
 }
 
 /// Who the host monitor is, and where its numbers come from.
@@ -484,19 +500,12 @@ impl Sessions {
     #[must_use]
     pub fn view(&self, vm: VmUuid) -> Option<SessionView> {
         let mac = *self.by_vm.get(&vm)?;
-        let session = self.sessions.get(&mac)?;
-        Some(SessionView {
-            vm,
-            mac,
-            version: session.responder.version()?,
-            heartbeats: session.heartbeats,
-            security: session.responder.security(),
-        })
+        self.sessions.get(&mac)?.view(mac)
     }
 
     /// Every open path.
     pub fn views(&self) -> impl Iterator<Item = SessionView> {
-        self.by_vm.keys().filter_map(|vm| self.view(*vm))
+        self.sessions.iter().filter_map(|(mac, session)| session.view(*mac))
     }
 
     /// A message of a guest was not understood, or is not for a host monitor.

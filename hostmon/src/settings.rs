@@ -34,8 +34,23 @@ const INTERVAL_MS: std::ops::RangeInclusive<u32> = 100..=60_000;
 /// Longest announced silence: from none at all to all that a guest is granted in an hour.
 const QUIET_MAX_MS: std::ops::RangeInclusive<u32> = 0..=600_000;
 
+/// Priorities of SCHED_FIFO; 0: none.
+const REALTIME_PRIORITY: std::ops::RangeInclusive<u8> = 0..=99;
+
 /// From a few hundred frames to more than the largest trunk sends while a host is stopped for a minute.
 const RECEIVE_BUFFER_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=256 * 1024 * 1024;
+
+/// How frames come from the kernel; docs/performance.md has what each costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Receive {
+    /// In memory shared with the kernel.
+    Ring,
+    /// Many with one system call.
+    Batched,
+    /// One with each system call.
+    Plain,
+}
 
 /// The settings, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -64,6 +79,12 @@ pub struct Settings {
     pub store_heartbeat_interval_ms: u32,
     /// Receive buffer of the trunk's socket.
     pub receive_buffer_bytes: usize,
+    /// How frames come from the kernel.
+    pub receive: Receive,
+    /// Of the trunk's thread: SCHED_FIFO with this priority; 0: none.
+    pub realtime_priority: u8,
+    /// Whether the daemon's memory is locked.
+    pub lock_memory: bool,
     /// Network namespace that the trunk's rules are in; empty: the daemon's own.
     pub policing_netns: PathBuf,
     /// Log level.
@@ -89,6 +110,9 @@ impl Default for Settings {
             quiet_max_ms: 300_000,
             store_heartbeat_interval_ms: 30_000,
             receive_buffer_bytes: 8 * 1024 * 1024,
+            receive: Receive::Ring,
+            realtime_priority: 0,
+            lock_memory: false,
             policing_netns: PathBuf::new(),
             log: "info".to_owned(),
             authentication: Mode::Optional,
@@ -150,6 +174,13 @@ impl Settings {
         let (least, most) = (RECEIVE_BUFFER_BYTES.start(), RECEIVE_BUFFER_BYTES.end());
         (!RECEIVE_BUFFER_BYTES.contains(&buffer))
             .then(|| ("receive_buffer_bytes", format!("{buffer} is not in {least} to {most}")))
+    }
+
+    fn priority_fault(&self) -> Option<Fault> {
+        let (priority, least, most) =
+            (self.realtime_priority, REALTIME_PRIORITY.start(), REALTIME_PRIORITY.end());
+        (!REALTIME_PRIORITY.contains(&priority))
+            .then(|| ("realtime_priority", format!("{priority} is not in {least} to {most}")))
     }
 
     fn place_fault(&self) -> Option<Fault> {
@@ -237,6 +268,7 @@ impl Checked for Settings {
             .or_else(|| interval("heartbeat_interval_ms", self.heartbeat_interval_ms))
             .or_else(|| interval("store_heartbeat_interval_ms", self.store_heartbeat_interval_ms))
             .or_else(|| within("quiet_max_ms", self.quiet_max_ms, &QUIET_MAX_MS))
+            .or_else(|| self.priority_fault())
             .or_else(|| self.place_fault())
     }
 }

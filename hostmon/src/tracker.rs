@@ -70,6 +70,17 @@ pub enum Edge {
     Sighted,
 }
 
+/// A watched VM as shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchView {
+    /// Whether it beats.
+    pub beating: bool,
+    /// Whether it is MISSING.
+    pub missing: bool,
+    /// How long ago its last heartbeat (or what stands for it) was.
+    pub silence: Duration,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Expected,
@@ -319,10 +330,14 @@ impl Tracker {
         self.watches.contains_key(&vm)
     }
 
-    /// How long ago the last heartbeat (or what stands for it) was, and whether the VM beats.
+    /// A watched VM as shown, looked for first where the hint says.
     #[must_use]
-    pub fn silence(&self, now: Instant, vm: VmUuid) -> Option<Duration> {
-        self.watches.get(&vm).map(|watch| now.since(watch.silent_from))
+    pub fn view_near(&self, now: Instant, vm: VmUuid, hint: Hint) -> Option<WatchView> {
+        self.watches.get_near(&vm, hint).map(|watch| WatchView {
+            beating: watch.state == State::Beating,
+            missing: watch.state == State::Missing,
+            silence: now.since(watch.silent_from),
+        })
     }
 
     /// Whether three doubtful intervals in a row have passed, and none that was clean since.

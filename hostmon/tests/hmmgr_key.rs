@@ -140,6 +140,8 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         spool: 0,
         paths: vec![path],
         counters: [].into(),
+        quiet: vec![],
+        policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,
         quiet: Vec::new(),
         policing: Default::default(),

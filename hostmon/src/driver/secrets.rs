@@ -74,21 +74,22 @@ impl Driver {
         self.secrets.marked = marked;
         self.monitor.handle_input(now, Input::Keys(authentication));
         let mode = self.secrets.mode;
-        tracing::info!(vms, problems = problems.len(), "keys read; authentication is {mode}");
+        let count = problems.len();
+        self.desk.info(format!("keys of {vms} VMs read, {count} problems; authentication is {mode}"));
         for problem in new_problems {
             self.on_key_problem(now, problem);
         }
     }
 
     fn on_key_problem(&mut self, now: Instant, problem: String) {
-        tracing::warn!("{problem}");
+        self.desk.warn(problem.as_str());
         self.monitor.handle_input(now, Input::KeyProblem(problem));
     }
 
     /// The core demands it from now on; the mark is for the next start and for the host's other monitors.
     pub(super) fn on_authenticated(&mut self, vm: VmUuid) {
         if self.secrets.marked.insert(vm) {
-            tracing::info!(%vm, "authenticated for the first time; from now on it must be");
+            self.desk.info(format!("VM {vm} is authenticated for the first time; from now on it must be"));
             self.secrets.under_way.insert(vm);
             self.secrets.thread.push(Job::Mark(vm));
         }

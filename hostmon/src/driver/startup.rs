@@ -4,8 +4,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
-use tokio::runtime::Builder;
-use vmpulse_link::{LinkConfig, LinkError};
+use tokio::runtime::{Builder, Runtime};
+use vmpulse_link::{LinkConfig, LinkError, ReceiveMethod, RingConfig};
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandError, CommandListener};
 use vmpulse_local::exit::Exit;
@@ -16,16 +16,17 @@ use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
+use super::desk::{self, Desk};
 use super::key_thread::KeyThread;
 use super::policing::Policing;
 use super::secrets::Secrets;
 use super::status::Facts;
 use super::store_thread::StoreThread;
 use super::trunk::Trunk;
-use super::{Driver, Signals, identity};
+use super::{Driver, Signals, identity, priority};
 use crate::keys::{Keeper, KeyDirectory, Marks};
 use crate::monitor::{Monitor, MonitorConfig};
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{Receive, Settings, SettingsError};
 
 /// The command socket may be asked by anybody in its group; there is nothing to change through it.
 const SOCKET_MODE: u32 = 0o660;
@@ -120,24 +121,48 @@ pub fn check_settings(named: Option<&Path>, variable: Option<&Path>) -> Result<S
 /// [`StartError`] if it could not start; once started it does not fail.
 pub fn run(settings: &Settings) -> Result<(), StartError> {
     let _level = logging::init(&settings.log)?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| StartError::System { what: "start the event loop", source })?;
-    runtime.block_on(async {
-        let (mut driver, signals) = start(settings)?;
-        driver.run(signals).await;
-        Ok(())
-    })
+    let (own, trunks) = (event_loop()?, event_loop()?);
+    let (desk, writer) = desk::open();
+    let (mut driver, signals) = {
+        let _here = own.enter();
+        start(settings, &trunks, desk)?
+    };
+    if settings.lock_memory {
+        driver.tell_about("memory is locked", priority::lock_memory());
+    }
+    let realtime = settings.realtime_priority;
+    let serve = move || {
+        if realtime > 0 {
+            driver.tell_about("the trunk's thread runs in real time", priority::raise(realtime));
+        }
+        trunks.block_on(async move { driver.run(signals).await });
+    };
+    let thread = std::thread::Builder::new()
+        .name("trunk".to_owned())
+        .spawn(serve)
+        .map_err(|source| StartError::System { what: "start the trunk's thread", source })?;
+    // The writer ends when the driver is gone.
+    own.block_on(writer.run());
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    Ok(())
 }
 
-fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
+fn event_loop() -> Result<Runtime, StartError> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.map_err(|source| StartError::System { what: "start an event loop", source })
+}
+
+/// To be called within the main thread's event loop; `trunks` is that of the trunk's thread.
+fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, Signals), StartError> {
     let clock = MonotonicClock::start();
     let now = clock.now();
     create_dir(&settings.run_dir)?;
     let lock = RunLock::acquire(&settings.lock_path())
         .map_err(|source| StartError::Lock { trunk: settings.trunk.clone(), source })?;
-    let trunk = Trunk::open(link_config(settings), now)?;
+    let trunk = {
+        let _there = trunks.enter();
+        Trunk::open(link_config(settings), now)?
+    };
     let claim = claim_trunk(&settings.trunk)?;
     let uuid = match settings.uuid {
         Some(uuid) => uuid,
@@ -170,10 +195,12 @@ fn start(settings: &Settings) -> Result<(Driver, Signals), StartError> {
         policing,
         secrets,
         listener,
+        desk,
         facts,
         next_adapter_look: now,
         written: 0,
         committed: 0,
+        busy: false,
         stopping: None,
         _lock: lock,
         _claim: claim,
@@ -218,7 +245,11 @@ fn link_config(settings: &Settings) -> LinkConfig {
         ethertype: settings.ethertype,
         vlan: settings.vlan_id(),
         receive_buffer_bytes: settings.receive_buffer_bytes,
-        receive: vmpulse_link::ReceiveMethod::Plain,
+        receive: match settings.receive {
+            Receive::Ring => ReceiveMethod::Ring(RingConfig::default()),
+            Receive::Batched => ReceiveMethod::Batched,
+            Receive::Plain => ReceiveMethod::Plain,
+        },
     }
 }
 

@@ -16,25 +16,50 @@ pub(super) struct Facts {
     pub(super) store_error: Option<String>,
 }
 
+/// Everything that the status needs, copied in one turn of the loop: about a millisecond for 10,000 paths. What takes
+/// longer, sorting and texts, is the desk's.
+pub(super) struct Snapshot {
+    /// Without paths and announced silences.
+    status: Status,
+    paths: Vec<PathView>,
+    quiets: Vec<QuietView>,
+}
+
+impl Snapshot {
+    pub(super) fn status(self) -> Status {
+        let Self { mut status, paths, quiets } = self;
+        status.paths = paths.into_iter().map(|path| path_status(path, status.trunk_heard)).collect();
+        status.paths.sort_by(|a, b| (&a.vm, &a.mac).cmp(&(&b.vm, &b.mac)));
+        status.quiet = quiets.into_iter().map(quiet_status).collect();
+        status.quiet.sort_by(|a, b| a.vm.cmp(&b.vm));
+        status
+    }
+}
+
 impl Driver {
-    pub(super) fn status(&self, now: Instant) -> Status {
+    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        Snapshot {
+            status: self.own_status(),
+            paths: self.monitor.paths(now).collect(),
+            quiets: self.monitor.quiets(now).collect(),
+        }
+    }
+
+    fn own_status(&self) -> Status {
         let config = self.monitor.config();
         let store_ok = self.facts.store_error.is_none();
-        let hears_trunk = self.monitor.hears_trunk();
-        let mut paths: Vec<PathStatus> =
-            self.monitor.paths(now).map(|path| path_status(path, hears_trunk)).collect();
-        paths.sort_by(|a, b| (&a.vm, &a.mac).cmp(&(&b.vm, &b.mac)));
-        let mut quiet: Vec<QuietStatus> = self.monitor.quiets(now).map(quiet_status).collect();
-        quiet.sort_by(|a, b| a.vm.cmp(&b.vm));
         let counters: std::collections::BTreeMap<String, u64> = self
             .monitor
             .counters()
             .into_iter()
-            .chain([("send_failures".to_owned(), self.trunk.send_failures)])
+            .chain([
+                ("send_failures".to_owned(), self.trunk.send_failures),
+                ("ring_freezes".to_owned(), self.trunk.freezes()),
+            ])
             .collect();
         Status {
             trunk: config.trunk.clone(),
-            trunk_heard: hears_trunk,
+            trunk_heard: self.monitor.hears_trunk(),
             uuid: config.identity.uuid.to_string(),
             mac: config.mac.to_string(),
             pid: std::process::id(),
@@ -45,8 +70,8 @@ impl Driver {
             store_ok,
             pending_writes: self.written.saturating_sub(self.committed),
             spool: 0,
-            paths,
-            quiet,
+            paths: Vec::new(),
+            quiet: Vec::new(),
             late: counters.get("late_turns").copied().unwrap_or_default(),
             counters,
             kernel_drops: self.trunk.drops(),

@@ -2,27 +2,33 @@
 
 use std::time::Duration;
 
-use vmpulse_link::{Link, LinkConfig, LinkError, PacketSocket, ReceiveBuffer, interfaces};
+use vmpulse_link::{Left, Link, LinkConfig, LinkError, PacketSocket, Received, interfaces};
+use vmpulse_local::errors;
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::time::{Instant, arrival};
 
 use crate::sessions::Transmit;
 
-/// Frames read in one turn: enough for a burst of every guest, few enough that timers keep their time under a flood.
+/// Frames read in one turn: enough for a burst of every guest, few enough that timers keep their time under a flood: about
+/// a millisecond's work, two if all are authenticated.
 const FRAMES_PER_TURN: usize = 4096;
 /// Between looks at whether the adapter has a carrier, which costs a list of all adapters.
 const CARRIER_PERIOD: Duration = Duration::from_secs(5);
+/// Lines for the log that wait for the end of a turn.
+const WARNINGS_MAXIMUM: usize = 8;
 
 pub(super) struct Trunk {
     config: LinkConfig,
     socket: Option<PacketSocket>,
-    buffer: ReceiveBuffer,
-    last_empty: Instant,
+    /// Every frame that arrived before this was handed over.
+    heard: Instant,
     told_drops: u64,
-    /// Drops of sockets that are closed.
+    /// Of sockets that are closed.
     old_drops: u64,
+    old_freezes: u64,
     up: bool,
     next_carrier_look: Instant,
+    warnings: Vec<String>,
     pub(super) send_failures: u64,
 }
 
@@ -35,8 +41,12 @@ pub(super) struct Frame<'a> {
 }
 
 pub(super) enum Outcome {
-    Empty,
-    MoreWaits,
+    Heard {
+        /// Every frame that arrived before this was handed over.
+        until: Instant,
+        /// How far that lies back at best.
+        lag: Duration,
+    },
     Lost,
 }
 
@@ -46,12 +56,13 @@ impl Trunk {
         Ok(Self {
             config,
             socket: Some(socket),
-            buffer: ReceiveBuffer::new(),
-            last_empty: now,
+            heard: now,
             told_drops: 0,
             old_drops: 0,
+            old_freezes: 0,
             up: true,
             next_carrier_look: now,
+            warnings: Vec::new(),
             send_failures: 0,
         })
     }
@@ -64,8 +75,8 @@ impl Trunk {
     pub(super) async fn readable(&self) {
         match &self.socket {
             Some(socket) => {
-                if let Err(error) = socket.readable().await {
-                    tracing::error!(err = %error, "cannot wait for frames");
+                if socket.readable().await.is_err() {
+                    // The runtime is shutting down.
                     std::future::pending::<()>().await;
                 }
             }
@@ -73,29 +84,38 @@ impl Trunk {
         }
     }
 
+    /// Both clocks as of now.
     pub(super) fn read(
         &mut self,
         now: Instant,
         realtime: Duration,
         mut take: impl FnMut(Frame<'_>),
     ) -> Outcome {
-        let Some(socket) = &self.socket else { return Outcome::Empty };
-        for _ in 0..FRAMES_PER_TURN {
-            match socket.receive(&mut self.buffer) {
-                Ok(Some(frame)) => take(Frame {
-                    arrived: arrival(now, realtime, frame.stamp, self.last_empty),
-                    source: frame.source,
-                    vlan: frame.vlan,
-                    payload: frame.payload,
-                }),
-                Ok(None) => {
-                    self.last_empty = now;
-                    return Outcome::Empty;
-                }
-                Err(error) => return self.on_error(&error),
+        let Some(socket) = &mut self.socket else {
+            self.heard = now;
+            return Outcome::Heard { until: now, lag: Duration::ZERO };
+        };
+        let (heard, lag) = (self.heard, socket.reading_lag());
+        let mut last = None;
+        let left = socket.receive_batch(FRAMES_PER_TURN, |frame: Received<'_>| {
+            last = frame.stamp;
+            take(Frame {
+                arrived: arrival(now, realtime, frame.stamp, heard),
+                source: frame.source,
+                vlan: frame.vlan,
+                payload: frame.payload,
+            });
+        });
+        match left {
+            Ok(Left::Nothing) => self.heard = heard.max(now.back(lag)),
+            // Frames come in their order. A stamp of the future is one of before the wall clock was set back.
+            Ok(Left::More) => {
+                let last = last.filter(|stamp| *stamp <= realtime);
+                self.heard = last.map_or(heard, |stamp| arrival(now, realtime, Some(stamp), heard));
             }
+            Err(error) => return self.on_error(now, &error),
         }
-        Outcome::MoreWaits
+        Outcome::Heard { until: self.heard, lag }
     }
 
     pub(super) fn send(&mut self, frame: &Transmit) {
@@ -104,6 +124,17 @@ impl Trunk {
             // Lost like any frame may be; the protocol repeats what matters.
             self.send_failures = self.send_failures.saturating_add(1);
             tracing::debug!(err = %error, "a frame was not sent");
+        }
+    }
+
+    /// What is worth a line in the log.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn warn(&mut self, line: String) {
+        if self.warnings.len() < WARNINGS_MAXIMUM {
+            self.warnings.push(line);
         }
     }
 
@@ -119,6 +150,11 @@ impl Trunk {
         self.old_drops.saturating_add(self.socket.as_ref().map_or(0, PacketSocket::drops))
     }
 
+    /// Times that the ring was full.
+    pub(super) fn freezes(&self) -> u64 {
+        self.old_freezes.saturating_add(self.socket.as_ref().map_or(0, PacketSocket::freezes))
+    }
+
     /// Whether the adapter is there and up; opens it again when it came back.
     pub(super) fn look(&mut self, now: Instant) -> bool {
         if self.socket.as_ref().is_some_and(|socket| socket.check().is_err()) {
@@ -128,7 +164,7 @@ impl Trunk {
             match PacketSocket::open(&self.config) {
                 Ok(socket) => {
                     self.socket = Some(socket);
-                    self.last_empty = now;
+                    self.heard = now;
                 }
                 Err(error) => {
                     tracing::debug!(err = %error, "the trunk adapter is not back yet");
@@ -149,17 +185,18 @@ impl Trunk {
         let Ok(all) = interfaces() else { return true };
         let Some(adapter) = all.iter().find(|one| one.name == self.config.interface) else { return false };
         if self.socket.as_ref().is_some_and(|socket| socket.mac() != adapter.mac) {
-            tracing::warn!(mac = %adapter.mac, "the trunk adapter has another address now");
+            self.warn(format!("the trunk adapter has another address now: {}", adapter.mac));
             self.close();
             return false;
         }
         adapter.up && adapter.running
     }
 
-    fn on_error(&mut self, error: &LinkError) -> Outcome {
+    fn on_error(&mut self, now: Instant, error: &LinkError) -> Outcome {
         match error {
             LinkError::WouldBlock { .. } | LinkError::NoBuffers { .. } | LinkError::TooLong { .. } => {
-                return Outcome::Empty;
+                self.heard = now;
+                return Outcome::Heard { until: self.heard, lag: Duration::ZERO };
             }
             LinkError::InterfaceDown { .. } => {}
             LinkError::InterfaceGone { .. } | LinkError::NoSuchInterface { .. } => self.close(),
@@ -168,7 +205,7 @@ impl Trunk {
             | LinkError::InvalidEtherType { .. }
             | LinkError::InvalidVlan { .. }
             | LinkError::Io { .. } => {
-                tracing::warn!(err = %error, "the trunk adapter");
+                self.warn(format!("the trunk adapter: {}", errors::chain(error)));
                 self.close();
             }
         }
@@ -178,6 +215,7 @@ impl Trunk {
 
     fn close(&mut self) {
         self.old_drops = self.drops();
+        self.old_freezes = self.freezes();
         self.socket = None;
         self.up = false;
     }

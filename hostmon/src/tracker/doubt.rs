@@ -13,12 +13,10 @@ const EVERYDAY_LATENESS: Duration = Duration::from_millis(20);
 /// Why the monitor may have missed heartbeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// Its loop came round this much too late.
+    /// Its loop came round this much too late, or is this far behind with reading.
     Late(Duration),
     /// The kernel dropped this many frames because the socket's buffer was full.
     Dropped(u64),
-    /// Its socket could not be emptied in one turn.
-    Behind,
     /// Its trunk adapter was down or gone.
     AdapterDown,
 }
@@ -29,7 +27,7 @@ impl Doubt {
     fn matters_to(self, interval: Duration) -> bool {
         match self {
             Self::Late(by) => by > interval / 4,
-            Self::Dropped(_) | Self::Behind | Self::AdapterDown => true,
+            Self::Dropped(_) | Self::AdapterDown => true,
         }
     }
 
@@ -47,7 +45,6 @@ impl fmt::Display for Doubt {
             Self::Dropped(frames) => {
                 write!(out, "the kernel dropped {frames} frames: the receive buffer was full")
             }
-            Self::Behind => out.write_str("frames arrive faster than they can be read"),
             Self::AdapterDown => out.write_str("the trunk adapter was down"),
         }
     }

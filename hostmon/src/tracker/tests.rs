@@ -66,7 +66,8 @@ fn an_open_silence_survives_the_monitors_restart_without_a_second_edge() {
     let mut tracker = Tracker::new();
     tracker.expect(at(5_000), vm(1), TEN_SECONDS, Some(Duration::from_secs(3)));
     assert!(tracker.is_missing(vm(1)));
-    assert_eq!(tracker.silence(at(6_000), vm(1)), Some(Duration::from_secs(4)));
+    let shown = tracker.view_near(at(6_000), vm(1), Hint::default());
+    assert_eq!(shown.map(|view| view.silence), Some(Duration::from_secs(4)));
     run(&mut tracker, at(90_000));
     assert_eq!(edges(&mut tracker), []);
     tracker.handle_heartbeat(at(90_000), vm(1));

@@ -6,7 +6,8 @@
 //! * [`PacketSocket`]: the real one, an AF_PACKET socket with a kernel filter, read in one of three ways ([`ReceiveMethod`]);
 //! * [`CaptureSocket`] and [`PcapWriter`]: what passes on an adapter both ways, for a person to look at;
 //! * [`interfaces`]: the adapters of this machine;
-//! * [`LinkError`]: what can go wrong, by what a daemon does about it.
+//! * [`LinkError`]: what can go wrong, by what a daemon does about it;
+//! * [`run_in_real_time`]: so that nothing of this machine's other work delays a frame.
 
 mod adapter;
 #[cfg(feature = "bench")]
@@ -35,4 +36,5 @@ pub use interface::{Interface, interfaces};
 pub use link::{Left, Link, ReceiveBuffer, Received};
 pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
+pub use sys::sched::run_in_real_time;
 pub use vmpulse_protocol::MacAddr;

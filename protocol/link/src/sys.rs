@@ -3,6 +3,7 @@
 
 pub(crate) mod many;
 pub(crate) mod ring;
+pub(crate) mod sched;
 
 use std::ffi::{c_int, c_void};
 use std::io;

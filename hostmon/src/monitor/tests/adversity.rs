@@ -154,3 +154,64 @@ fn a_blind_monitor_says_that_it_does_not_know() {
     assert!(world.writes().contains(&&HostMonitorWrite::TrunkHeard { heard: true }));
     assert_eq!(missing_edges(&world).len(), 1);
 }
+
+impl World {
+    /// Turns the loop whenever it is due, over a link that hides what came in the last `lag`.
+    fn run_behind(&mut self, lag: Duration, end: Instant) {
+        while let Some(due) = self.monitor.poll_timeout().filter(|due| *due <= end) {
+            self.now = due;
+            self.turn(lag, lag);
+        }
+        self.now = end;
+        self.turn(lag, lag);
+    }
+
+    fn turn(&mut self, lag: Duration, behind: Duration) {
+        self.monitor.handle_input(self.now, Input::Heard { until: self.now.back(behind), lag });
+        self.monitor.handle_timeout(self.now);
+        self.carry();
+    }
+}
+
+#[test]
+fn silence_is_judged_as_of_the_moment_up_to_which_the_trunk_was_heard() {
+    let mut world = World::beating(1..=1);
+    world.forget_writes();
+    world.guest_mut(1).frozen = true;
+    let silent_from = world.now.back(world.monitor.paths(world.now).next().unwrap().silence.unwrap());
+    let due = silent_from + Duration::from_secs(19);
+    let (lag, hair) = (Duration::from_millis(8), Duration::from_millis(1));
+    // What the link hides may be the heartbeat of the last moment.
+    world.run_behind(lag, (due + lag).back(hair));
+    assert_eq!(missing_edges(&world), []);
+    world.run_behind(lag, due + lag);
+    assert_eq!(missing_edges(&world), [(vm(1), 19_000)]);
+}
+
+#[test]
+fn a_monitor_that_is_far_behind_with_reading_is_late_and_says_so() {
+    let mut world = World::beating(1..=1);
+    world.forget_writes();
+    world.guest_mut(1).frozen = true;
+    let start = world.now;
+    world.run_behind(Duration::ZERO, start + Duration::from_secs(12));
+    // It comes round in time, but reads nothing new.
+    for behind in 1..=5 {
+        world.now = start + Duration::from_secs(12 + behind);
+        world.turn(Duration::ZERO, Duration::from_secs(behind));
+    }
+    world.run_behind(Duration::ZERO, start + Duration::from_secs(27));
+    assert_eq!(missing_edges(&world), [], "not before one interval more");
+    world.run_behind(Duration::ZERO, start + Duration::from_secs(30));
+    assert_eq!(missing_edges(&world).len(), 1);
+    let deferred = |write: &&HostMonitorWrite| matches!(write, HostMonitorWrite::NodeEvent { kind, .. } if kind == "DEFERRED");
+    assert_eq!(world.writes().into_iter().filter(deferred).count(), 1);
+}
+
+#[test]
+fn a_steady_loop_is_never_late() {
+    let mut world = World::beating(1..=5);
+    world.run(600);
+    let late = world.monitor.counters().into_iter().find(|(name, _)| name == "late_turns");
+    assert_eq!(late.map(|(_, count)| count), Some(0));
+}
