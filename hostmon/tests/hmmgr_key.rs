@@ -143,8 +143,6 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         quiet: vec![],
         policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,
-        quiet: Vec::new(),
-        policing: Default::default(),
         late: 0,
     }
 }

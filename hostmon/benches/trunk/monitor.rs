@@ -60,7 +60,7 @@ impl Monitor {
             .unwrap();
         bench::pin(0).unwrap();
         let mut monitor = Self { child, settings, thread: PathBuf::new(), _folder: folder };
-        monitor.wait(|status| status.counters.get("writes").is_some());
+        monitor.wait(|status| status.counters.contains_key("writes"));
         monitor.thread = monitor.find_thread();
         monitor
     }
