@@ -27,13 +27,15 @@ pub(crate) enum Part {
     Test,
     /// Examples in the documentation
     Doc,
+    /// The fuzz targets: that they build, read their seeds, and a bounded number of changed ones
+    Fuzz,
     /// The statically linked agent
     Agent,
     /// The lab's scenarios
     Lab,
 }
 
-const ALL: [Part; 6] = [Part::Fmt, Part::Clippy, Part::Test, Part::Doc, Part::Agent, Part::Lab];
+const ALL: [Part; 7] = [Part::Fmt, Part::Clippy, Part::Test, Part::Doc, Part::Fuzz, Part::Agent, Part::Lab];
 
 /// Runs the parts, all of them if none is named, and ends with the sum.
 pub(crate) fn run(workspace: &Workspace, only: &[Part], jobs: usize, making: Making) -> Lab<ExitCode> {
@@ -66,6 +68,7 @@ fn run_part(
         }
         Part::Test => tests(workspace),
         Part::Doc => counted(workspace, "documentation examples", &["test", "--workspace", "--doc"]),
+        Part::Fuzz => fuzz(workspace),
         Part::Agent => one(artifacts::static_agent(workspace, true)),
         Part::Lab => lab(workspace, privilege, jobs, making),
     }
@@ -79,6 +82,13 @@ fn tests(workspace: &Workspace) -> Lab<Tally> {
         return counted(workspace, "tests", &words);
     }
     counted(workspace, "tests", &["test", "--workspace", "--all-targets", "--no-fail-fast"])
+}
+
+/// A workspace of its own, which shares the folder of what is built.
+fn fuzz(workspace: &Workspace) -> Lab<Tally> {
+    let target = workspace.target().display().to_string();
+    let words = ["test", "--manifest-path", "tests/fuzz/Cargo.toml", "--target-dir", &target];
+    counted(workspace, "fuzz targets", &words)
 }
 
 fn has_nextest(workspace: &Workspace) -> bool {

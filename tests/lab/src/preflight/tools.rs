@@ -56,6 +56,8 @@ const RUSTFMT: Tool = Tool { name: "cargo fmt", package: "rustup:rustfmt", why: 
 const CLIPPY: Tool = Tool { name: "cargo clippy", package: "rustup:clippy", why: "lints" };
 const ZSTD: Tool = Tool { name: "zstd", package: "zstd", why: "unpacks Ubuntu's kernel modules" };
 
+const CPLUSPLUS: Tool = Tool { name: "c++", package: "g++", why: "links the fuzz targets" };
+
 const ANALYSER: Tool = Tool { name: "tshark", package: "tshark", why: "reads captures with our dissector" };
 
 /// Everything that is needed and not there, each package once.
@@ -71,6 +73,7 @@ pub(crate) fn missing(purpose: Purpose) -> Lab<Vec<Tool>> {
         tools.push(ANALYSER);
     }
     if purpose == Purpose::Verify {
+        tools.extend([CPLUSPLUS].into_iter().filter(|tool| !on_path(tool.name)));
         tools.extend([RUSTFMT, CLIPPY].into_iter().filter(|tool| !cargo_has(tool.name)));
     }
     tools.dedup_by_key(|tool| tool.package);
