@@ -12,11 +12,11 @@ use vmpulse_hostmon::monitor::{Input, Monitor, MonitorConfig, Output};
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::auth::{Addresses, Authentication, Key, KeyId, Mode, Nonces};
 use vmpulse_protocol::id::{HostMonitorId, Incarnation, VmUuid};
-use vmpulse_protocol::message::Message;
-use vmpulse_protocol::path::{Event, HmIdentity, Initiator, Outputs, VmmIdentity, VmmSecurity};
+use vmpulse_protocol::message::{Doorbell, Message};
+use vmpulse_protocol::path::{Event, HmIdentity, Initiator, Outputs, Token, VmmIdentity, VmmSecurity};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Packet, Version};
-use vmpulse_store::{Roster, RosterVm, VmState};
+use vmpulse_store::{Roster, RosterPath, RosterVm, VmState};
 
 /// Handshakes under way at once: fewer than a monitor has room for.
 const AT_ONCE: usize = 1000;
@@ -95,19 +95,24 @@ fn guest(number: usize, secured: Secured) -> Guest {
     Guest { mac: mac(number), end, out: Outputs::new(), told: false }
 }
 
+/// As the store reads it while everybody beats.
+pub(crate) fn roster(count: usize) -> Roster {
+    let vms = (0..count).map(|number| RosterVm {
+        uuid: vm(number),
+        state: VmState::Starting,
+        suspended: None,
+        heartbeat_interval_ms: None,
+        path: Some(RosterPath { mac: mac(number).to_string(), missed: None }),
+    });
+    Roster { vms: vms.collect(), ..Roster::default() }
+}
+
 impl Fleet {
     /// A monitor that watches `count` VMs, and as many guests that have not said anything yet.
     pub(crate) fn silent(count: usize, interval_ms: u32, secured: Secured) -> Self {
         let now = Instant::from_millis(1_000_000);
         let mut monitor = Monitor::new(config(interval_ms), now);
-        let vms = (0..count).map(|number| RosterVm {
-            uuid: vm(number),
-            state: VmState::Starting,
-            suspended: None,
-            heartbeat_interval_ms: None,
-            path: None,
-        });
-        monitor.handle_input(now, Input::Roster(Roster { vms: vms.collect(), ..Roster::default() }));
+        monitor.handle_input(now, Input::Roster(roster(count)));
         if secured == Secured::Yes {
             let keys = (0..count).map(|number| (vm(number), authentication(number))).collect();
             monitor.handle_input(now, Input::Keys(keys));
@@ -168,16 +173,41 @@ impl Fleet {
 
     /// The same some times over, with heartbeats that were never sent before, as authenticated ones must be. Only the
     /// monitor's part is timed.
-    #[allow(clippy::disallowed_methods)] // A benchmark reads the clock.
-    pub(crate) fn timed_rounds(&mut self, rounds: u64, turn: usize) -> Duration {
+    pub(crate) fn timed_rounds(&mut self, rounds: u64, turn: usize, clock: fn() -> Duration) -> Duration {
         let mut spent = Duration::ZERO;
         for _ in 0..rounds {
             let beats = self.heartbeats();
-            let begun = std::time::Instant::now();
+            let begun = clock();
             self.interval(&beats, turn);
-            spent += begun.elapsed();
+            spent += clock() - begun;
         }
         spent
+    }
+
+    pub(crate) fn take_roster(&mut self, roster: Roster) {
+        self.monitor.handle_input(self.now, Input::Roster(roster));
+    }
+
+    /// All at once, and with everything that comes of it.
+    pub(crate) fn fall_silent(&mut self) {
+        let all = self.now + self.interval * 3;
+        while let Some(due) = self.monitor.poll_timeout().filter(|due| *due < all) {
+            self.now = due;
+            self.monitor.handle_timeout(due);
+        }
+        while let Some(output) = self.monitor.poll_output() {
+            drop(output);
+        }
+    }
+
+    /// A message of everybody is in the store.
+    pub(crate) fn ring_doorbells(&mut self) {
+        let doorbell = Message::Doorbell(Doorbell::STATUS);
+        for guest in &mut self.guests {
+            guest.end.send(self.now, Token(1), &doorbell, &mut guest.out);
+        }
+        let all = 0..self.guests.len();
+        self.settle(all);
     }
 
     /// A heartbeat of every guest within one interval.

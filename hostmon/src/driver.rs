@@ -42,6 +42,7 @@ use policing::Policing;
 use secrets::Secrets;
 pub use startup::{StartError, check_settings, run};
 use store_thread::{Reply, StoreThread};
+pub use trunk::RING;
 use trunk::Trunk;
 
 /// Between looks at the trunk adapter.

@@ -38,9 +38,9 @@ pub struct KeysLoaded {
     pub problems: Vec<String>,
 }
 
-/// The answer to [`CommandRequest::Status`].
+/// The answer to [`CommandRequest::Status`]. `P`: a path; whoever answers may have it in a form that takes less memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
+pub struct Status<P = PathStatus> {
     /// Its trunk adapter.
     pub trunk: String,
     /// Whether it can hear it: the adapter is up and not too much is lost. Otherwise its paths are unknown.
@@ -66,7 +66,7 @@ pub struct Status {
     /// Edges in the spool file.
     pub spool: u64,
     /// Its guests, by VM.
-    pub paths: Vec<PathStatus>,
+    pub paths: Vec<P>,
     /// Announced silences in force, by VM; also of guests that have no open path now.
     pub quiet: Vec<QuietStatus>,
     /// What it counts, by name.

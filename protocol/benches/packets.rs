@@ -2,8 +2,12 @@
 
 #![allow(clippy::expect_used)] // Test code, as in a test.
 
+#[path = "cpu_time.rs"]
+mod cpu_time;
+
 use std::hint::black_box;
 
+use cpu_time::CpuTime;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use vmpulse_protocol::auth::{KeyId, Opener, Sealer};
 use vmpulse_protocol::message::Message;
@@ -17,7 +21,7 @@ fn heartbeat() -> Vec<u8> {
     bytes
 }
 
-fn packets(criterion: &mut Criterion) {
+fn packets(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("heartbeat");
     let bytes = heartbeat();
     group.bench_function("decode and validate", |bencher| {
@@ -39,7 +43,7 @@ fn packets(criterion: &mut Criterion) {
 }
 
 /// Decode, validate and authenticate; each packet is another one, since a replay is refused.
-fn authenticated(criterion: &mut Criterion) {
+fn authenticated(criterion: &mut Criterion<CpuTime>) {
     let (key, id) = ([0x5a; 32], KeyId::new(1).expect("1 to 255 are key ids"));
     let flags = Flags::BEG | Flags::END | Flags::PRI;
     let packet = Packet::plain(Version::V2_1, 42, flags, b"HB:");
@@ -63,5 +67,9 @@ fn authenticated(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, packets);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = packets
+}
 criterion_main!(benches);

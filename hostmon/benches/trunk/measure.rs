@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use vmpulse_hostmon::driver::RING;
 use vmpulse_link::bench::{self, BareRing, Load, Usage, Wire};
 use vmpulse_link::{MacAddr, RingConfig};
 
@@ -112,7 +113,7 @@ impl<'a> Bench<'a> {
 
     /// The least that can be done with the same ring: frames are counted.
     fn bare(&self, scenario: &Scenario) -> Measured {
-        let RingConfig { block_bytes, block_timeout_ms } = RingConfig::default();
+        let RingConfig { block_bytes, block_timeout_ms } = RING;
         let mut ring =
             BareRing::open(&self.wire.receiver, RING_BYTES, block_bytes, block_timeout_ms).unwrap();
         let counted = Arc::new(AtomicU64::new(0));

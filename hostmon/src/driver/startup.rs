@@ -5,7 +5,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use tokio::runtime::{Builder, Runtime};
-use vmpulse_link::{LinkConfig, LinkError, ReceiveMethod, RingConfig};
+use vmpulse_link::{LinkConfig, LinkError, ReceiveMethod};
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandError, CommandListener};
 use vmpulse_local::exit::Exit;
@@ -23,7 +23,7 @@ use super::secrets::Secrets;
 use super::status::Facts;
 use super::store_thread::StoreThread;
 use super::trunk::Trunk;
-use super::{Driver, Signals, identity, priority};
+use super::{Driver, Signals, identity, priority, trunk};
 use crate::keys::{Keeper, KeyDirectory, Marks};
 use crate::monitor::{Monitor, MonitorConfig};
 use crate::settings::{Receive, Settings, SettingsError};
@@ -246,7 +246,7 @@ fn link_config(settings: &Settings) -> LinkConfig {
         vlan: settings.vlan_id(),
         receive_buffer_bytes: settings.receive_buffer_bytes,
         receive: match settings.receive {
-            Receive::Ring => ReceiveMethod::Ring(RingConfig::default()),
+            Receive::Ring => ReceiveMethod::Ring(trunk::RING),
             Receive::Batched => ReceiveMethod::Batched,
             Receive::Plain => ReceiveMethod::Plain,
         },

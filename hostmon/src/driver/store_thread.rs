@@ -1,5 +1,6 @@
 //! The thread that talks to the store, so that a slow one holds up nobody.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ impl StoreThread {
             stamp: None,
             next_roster: now,
             next_try: now,
-            last_roster: None,
+            hash: RandomState::new(),
+            told: None,
         };
         std::thread::Builder::new().name("store".to_owned()).spawn(move || worker.run())?;
         Ok(Self { writes, replies: received })
@@ -86,7 +88,9 @@ struct Worker {
     stamp: Option<u64>,
     next_roster: Instant,
     next_try: Instant,
-    last_roster: Option<Roster>,
+    hash: RandomState,
+    /// A hash of the roster that was told last: it may name thousands of VMs.
+    told: Option<u64>,
 }
 
 impl Worker {
@@ -140,8 +144,9 @@ impl Worker {
 
     /// An unchanged roster without requests says nothing new.
     fn tell_roster(&mut self, roster: Roster) {
-        if self.last_roster.as_ref() != Some(&roster) || !roster.requests.is_empty() {
-            self.last_roster = Some(roster.clone());
+        let hash = self.hash.hash_one(&roster);
+        if self.told != Some(hash) || !roster.requests.is_empty() {
+            self.told = Some(hash);
             self.tell(Reply::Roster(roster));
         }
     }

@@ -33,7 +33,7 @@ pub(super) struct Watched {
 
 impl Watched {
     /// What it is to be told.
-    fn due(&self) -> Option<u32> {
+    pub(super) fn due(&self) -> Option<u32> {
         if self.plain { self.wanted.map(|_| DEFAULT_HEARTBEAT_INTERVAL_MS) } else { self.wanted }
     }
 }

@@ -1,6 +1,6 @@
 //! What the store wants: whom to monitor, and requests to carry out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::message::Message;
@@ -27,22 +27,24 @@ pub(super) enum Asked {
 impl Monitor {
     pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
         self.elsewhere = roster.elsewhere.into_iter().collect();
-        let mut gone: BTreeSet<VmUuid> = self.watched.keys().copied().collect();
+        let registered: HashSet<VmUuid> =
+            roster.vms.iter().chain(&roster.visiting).map(|vm| vm.uuid).collect();
         for vm in &roster.vms {
-            gone.remove(&vm.uuid);
             self.on_roster_vm(now, vm);
         }
         for vm in &roster.visiting {
-            gone.remove(&vm.uuid);
             self.on_visiting(now, vm);
         }
+        let gone: Vec<VmUuid> = self.watched.keys().filter(|vm| !registered.contains(*vm)).copied().collect();
         for vm in gone {
             // Of another host, but heard here: it stays watched.
             if !(self.elsewhere.contains(&vm) && self.sessions.is_open(vm)) {
                 self.on_roster_vm_gone(now, vm);
             }
         }
-        self.tell_registered(&roster.vms, &roster.visiting);
+        let all = roster.vms.iter().chain(&roster.visiting);
+        let addresses = all.filter_map(|vm| vm.path.as_ref()?.mac.parse().ok()).collect();
+        self.sessions.handle_registered(registered, addresses);
         self.on_roster_quiets(now, roster.quiet);
         if !std::mem::replace(&mut self.roster_known, true) {
             self.on_first_roster(now);
@@ -68,6 +70,9 @@ impl Monitor {
 
     fn on_roster_vm(&mut self, now: Instant, vm: &RosterVm) {
         let wanted = self.wanted(vm);
+        if self.is_settled(vm.uuid, wanted) {
+            return;
+        }
         let new = !self.watched.contains_key(&vm.uuid);
         self.watched.change(vm.uuid, |watched| watched.wanted = wanted);
         if let Some(session) = self.sessions.view(vm.uuid).filter(|_| new) {
@@ -85,6 +90,12 @@ impl Monitor {
         self.reconcile(now, vm.uuid);
     }
 
+    /// Nothing else is wanted of it than what it was told: of thousands of VMs in a roster, nearly all.
+    fn is_settled(&self, vm: VmUuid, wanted: Option<u32>) -> bool {
+        let watched = self.watched.get(&vm).filter(|watched| watched.wanted == wanted);
+        watched.is_some_and(|watched| watched.told == Some(watched.due()))
+    }
+
     fn expect(&mut self, now: Instant, vm: VmUuid, interval_ms: u32, path: &RosterPath) {
         self.tracker.expect(now, vm, super::guests::interval(interval_ms), path.missed);
         self.sessions.handle_missing(now, vm, path.missed.is_some());
@@ -93,6 +104,9 @@ impl Monitor {
     /// A VM of another host that was heard here: it is watched here, also after a restart. Alive is alive.
     fn on_visiting(&mut self, now: Instant, vm: &RosterVm) {
         let wanted = self.wanted(vm);
+        if self.is_settled(vm.uuid, wanted) {
+            return;
+        }
         self.watched.change(vm.uuid, |watched| watched.wanted = wanted);
         match (wanted, vm.path.as_ref().filter(|_| !self.roster_known)) {
             (Some(interval_ms), Some(path)) => {
@@ -117,12 +131,6 @@ impl Monitor {
                 self.report_unmanaged(now, session.vm, session.mac);
             }
         }
-    }
-
-    fn tell_registered(&mut self, vms: &[RosterVm], visiting: &[RosterVm]) {
-        let all = vms.iter().chain(visiting);
-        let addresses = all.clone().filter_map(|vm| vm.path.as_ref()?.mac.parse().ok()).collect();
-        self.sessions.handle_registered(all.map(|vm| vm.uuid).collect(), addresses);
     }
 
     /// Removed from the store, or registered on another host now.

@@ -494,7 +494,7 @@ pub struct ControllerView {
 }
 
 /// What a host monitor is to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Roster {
     /// The VMs of its host.
     pub vms: Vec<RosterVm>,
@@ -510,7 +510,7 @@ pub struct Roster {
 }
 
 /// A VM in a roster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RosterVm {
     /// Which.
     pub uuid: VmUuid,
@@ -525,7 +525,7 @@ pub struct RosterVm {
 }
 
 /// This host monitor's path in a roster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RosterPath {
     /// The guest's MAC address.
     pub mac: String,
@@ -534,7 +534,7 @@ pub struct RosterPath {
 }
 
 /// A request to a host monitor.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostMonitorRequest {
     /// Its tag, to be confirmed with [`HostMonitorWrite::RequestDone`](crate::HostMonitorWrite::RequestDone).
     pub tag: i64,
@@ -543,7 +543,7 @@ pub struct HostMonitorRequest {
 }
 
 /// What a host monitor is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RequestKind {
     /// The VM's row changed (state or interval): apply the roster.
     Reconsider(VmUuid),

@@ -18,7 +18,7 @@ pub const QUIET_WINDOW: Duration = Duration::from_hours(1);
 pub const QUIET_LEAST_COST: Duration = Duration::from_secs(10);
 
 /// An announced silence in force, as host monitors need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quiet {
     /// Which VM.
     pub vm: VmUuid,

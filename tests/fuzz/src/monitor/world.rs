@@ -180,7 +180,8 @@ impl World {
     pub(super) fn doubt(&mut self, which: u8) {
         match which % 2 {
             0 => self.tell(Input::Dropped(u64::from(which) + 1)),
-            _ => self.tell(Input::Behind),
+            // Read, but not to its end.
+            _ => self.tell(Input::Heard { until: self.now, lag: Duration::from_millis(8) }),
         }
     }
 
