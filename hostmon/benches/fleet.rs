@@ -216,6 +216,17 @@ impl Fleet {
         self.interval(&beats, 64);
     }
 
+    /// Takes a frame as it came from a real trunk.
+    pub(crate) fn take_frame(&mut self, arrived: Instant, source: MacAddr, payload: &[u8]) {
+        self.monitor.handle_input(self.now, Input::Frame { arrived, source, vlan: None, payload });
+    }
+
+    /// Heartbeats that the monitor has heard.
+    pub(crate) fn heard(&self) -> u64 {
+        let counters = self.monitor.counters();
+        counters.into_iter().find(|(name, _)| name == "heartbeats").map_or(0, |(_, count)| count)
+    }
+
     /// Lets time pass while every guest beats.
     pub(crate) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;

@@ -22,7 +22,7 @@ mod secrets;
 mod startup;
 mod status;
 mod store_thread;
-mod trunk;
+pub mod trunk;
 
 use std::time::Duration;
 
@@ -42,7 +42,6 @@ use policing::Policing;
 use secrets::Secrets;
 pub use startup::{StartError, check_settings, run};
 use store_thread::{Reply, StoreThread};
-pub use trunk::RING;
 use trunk::Trunk;
 
 /// Between looks at the trunk adapter.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vmpulse_hostmon::driver::RING;
+use vmpulse_hostmon::driver::trunk::RING;
 use vmpulse_link::bench::{self, BareRing, Load, Usage, Wire};
 use vmpulse_link::{MacAddr, RingConfig};
 

@@ -21,7 +21,9 @@ const CARRIER_PERIOD: Duration = Duration::from_secs(5);
 /// Lines for the log that wait for the end of a turn.
 const WARNINGS_MAXIMUM: usize = 8;
 
-pub(super) struct Trunk {
+/// See the module.
+#[derive(Debug)]
+pub struct Trunk {
     config: LinkConfig,
     socket: Option<PacketSocket>,
     /// Every frame that arrived before this was handed over.
@@ -37,25 +39,38 @@ pub(super) struct Trunk {
 }
 
 /// A frame with the time it arrived.
-pub(super) struct Frame<'a> {
-    pub(super) arrived: Instant,
-    pub(super) source: MacAddr,
-    pub(super) vlan: Option<u16>,
-    pub(super) payload: &'a [u8],
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// By the kernel's stamp.
+    pub arrived: Instant,
+    /// From whom.
+    pub source: MacAddr,
+    /// TCI of its tag.
+    pub vlan: Option<u16>,
+    /// What follows the Ethernet header.
+    pub payload: &'a [u8],
 }
 
-pub(super) enum Outcome {
+/// What came of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The adapter is there, as far as is known.
     Heard {
         /// Every frame that arrived before this was handed over.
         until: Instant,
         /// How far that lies back at best.
         lag: Duration,
     },
+    /// It went down or away.
     Lost,
 }
 
 impl Trunk {
-    pub(super) fn open(config: LinkConfig, now: Instant) -> Result<Self, LinkError> {
+    /// Opens the adapter; within a running tokio runtime.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub fn open(config: LinkConfig, now: Instant) -> Result<Self, LinkError> {
         let socket = PacketSocket::open(&config)?;
         Ok(Self {
             config,
@@ -75,8 +90,8 @@ impl Trunk {
         self.socket.as_ref().map(|socket| (socket.mac(), socket.mtu()))
     }
 
-    /// Pends for ever while there is no adapter.
-    pub(super) async fn readable(&self) {
+    /// Until there is something to read; for ever while there is no adapter. Cancel-safe.
+    pub async fn readable(&self) {
         match &self.socket {
             Some(socket) => {
                 if socket.readable().await.is_err() {
@@ -88,13 +103,8 @@ impl Trunk {
         }
     }
 
-    /// Both clocks as of now.
-    pub(super) fn read(
-        &mut self,
-        now: Instant,
-        realtime: Duration,
-        mut take: impl FnMut(Frame<'_>),
-    ) -> Outcome {
+    /// Hands the frames that wait to `take`, a bounded number of them. Both clocks as of now. Allocates nothing.
+    pub fn read(&mut self, now: Instant, realtime: Duration, mut take: impl FnMut(Frame<'_>)) -> Outcome {
         let Some(socket) = &mut self.socket else {
             self.heard = now;
             return Outcome::Heard { until: now, lag: Duration::ZERO };
