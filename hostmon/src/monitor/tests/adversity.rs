@@ -106,6 +106,7 @@ fn a_guest_that_talks_without_end_does_not_grow_the_queue_to_the_store() {
     };
     assert!(count(|write| matches!(write, HostMonitorWrite::Suspended { .. })) <= 8);
     assert_eq!(count(|write| matches!(write, HostMonitorWrite::Report { .. })), 0);
+    assert!(world.announced <= 8, "{} lines in the log", world.announced);
 }
 
 #[test]
