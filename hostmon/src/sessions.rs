@@ -697,10 +697,14 @@ impl Sessions {
             session.responder.close(CloseReason::Incomplete, &mut self.scratch);
             return self.carry(now, mac);
         }
+        let mut next = session.responder.poll_timeout();
         if session.responder.is_closed() {
-            return self.remove(mac);
+            // Kept until it may begin another handshake: whoever opens and closes in turn would begin them at line rate.
+            next = session.begun.map(|begun| begun + HANDSHAKE_PERIOD).filter(|until| *until > now);
+            if next.is_none() {
+                return self.remove(mac);
+            }
         }
-        let next = session.responder.poll_timeout();
         if let Some(next) = next.filter(|next| session.looked_at.is_none_or(|looked_at| *next < looked_at)) {
             session.looked_at = Some(next.max(now));
             self.schedule.push(next, mac.octets());

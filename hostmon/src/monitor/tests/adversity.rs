@@ -109,6 +109,30 @@ fn a_guest_that_talks_without_end_does_not_grow_the_queue_to_the_store() {
     assert!(world.announced <= 8, "{} lines in the log", world.announced);
 }
 
+fn opened(world: &World) -> usize {
+    world.writes().into_iter().filter(|write| matches!(write, HostMonitorWrite::PathOpened { .. })).count()
+}
+
+#[test]
+fn a_guest_that_makes_its_path_be_closed_does_not_open_another_in_the_same_second() {
+    let mut world = World::new();
+    world.roster(roster(vec![registered(1, VmState::Starting, None)]));
+    for _ in 0..20 {
+        world.guest(1, 1);
+        // More beginnings of messages than are kept.
+        for number in 0..=u8::MAX {
+            let packet = Packet::plain(Version::V2_1, number, Flags::ACKR | Flags::BEG, b"x").encode();
+            let input = Input::Frame { arrived: world.now, source: mac(1), vlan: None, payload: &packet };
+            world.monitor.handle_input(world.now, input);
+        }
+        world.carry();
+        assert!(!world.monitor.sessions.is_open(vm(1)));
+    }
+    assert_eq!(opened(&world), 1);
+    world.run(2);
+    assert_eq!(opened(&world), 2, "its next SYN is taken");
+}
+
 #[test]
 fn what_was_said_of_a_vm_is_said_again_when_the_store_begins_anew_with_it() {
     let mut world = World::beating(1..=2);
