@@ -647,8 +647,16 @@ impl Sessions {
     }
 
     fn remove(&mut self, mac: MacAddr) {
-        let Some(session) = self.sessions.remove(&mac) else { return };
+        let Some(mut session) = self.sessions.remove(&mac) else { return };
         self.partial_bytes = self.partial_bytes.saturating_sub(session.partial_bytes);
+        // Outputs of its own: this may happen while another's are being carried away.
+        let mut out = Outputs::new();
+        session.responder.close(CloseReason::Unanswered, &mut out);
+        while let Some(event) = out.poll_event() {
+            if let Event::HandedBack { token, .. } = event {
+                self.events.push_back(SessionEvent::HandedBack { token });
+            }
+        }
         if let Some(vm) = session.vm.filter(|vm| self.by_vm.get(vm) == Some(&mac)) {
             self.by_vm.remove(&vm);
             self.on_known_changed();

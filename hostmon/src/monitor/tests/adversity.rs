@@ -134,6 +134,23 @@ fn a_guest_that_makes_its_path_be_closed_does_not_open_another_in_the_same_secon
 }
 
 #[test]
+fn what_was_under_way_to_an_address_that_lost_its_path_is_said_at_the_other() {
+    let mut world = World::beating(1..=1);
+    world.guest_mut(1).frozen = true;
+    world.run(30);
+    let what = RequestKind::AskReport { vm: vm(1), message: 77 };
+    let started = registered(1, VmState::Started, None);
+    let asking = Roster { requests: vec![HostMonitorRequest { tag: 5, what }], ..roster(vec![started]) };
+    world.roster(asking.clone());
+    assert!(world.monitor.messages_under_way() > 0);
+    world.guest(9, 1);
+    world.run(2);
+    world.roster(asking);
+    assert_eq!(world.guest_mut(9).heard, ["START_HB", "PMSG_REQ:77:apps"]);
+    assert_eq!(world.monitor.messages_under_way(), 0);
+}
+
+#[test]
 fn what_was_said_of_a_vm_is_said_again_when_the_store_begins_anew_with_it() {
     let mut world = World::beating(1..=2);
     world.guest_mut(2).frozen = true;
