@@ -176,7 +176,10 @@ struct Session {
     responder: Responder,
     /// Of the open path.
     vm: Option<VmUuid>,
+    /// Of the SYN by which the path was opened, and of the handshake under way: a forged SYN must not lead the answers
+    /// of an open path elsewhere.
     vlan: Option<u16>,
+    candidate_vlan: Option<u16>,
     heartbeats: u64,
     hints: Hints,
     /// When the latest handshake was begun.
@@ -186,6 +189,14 @@ struct Session {
     /// When the schedule looks here next.
     looked_at: Option<Instant>,
     rejections: Rejections,
+}
+
+impl Session {
+    /// The tag for a packet to the guest.
+    fn vlan_of(&self, packet: &[u8]) -> Option<u16> {
+        let handshake = packet.get(3).is_some_and(|flags| flags & Flags::SYN.bits() != 0);
+        if handshake { self.candidate_vlan } else { self.vlan }
+    }
 }
 
 /// A session as shown.
@@ -600,8 +611,10 @@ impl Sessions {
             session.begun = Some(now);
         }
         self.with(now, source, |session, out| {
-            session.vlan = vlan;
             outcome = session.responder.handle_syn(now, packet, &syn, &identity, &reception, out);
+            if matches!(outcome, SynOutcome::Begun | SynOutcome::VersionConflict) {
+                session.candidate_vlan = vlan;
+            }
         });
         match outcome {
             SynOutcome::Repeated | SynOutcome::Dropped | SynOutcome::Begun => {}
@@ -721,7 +734,7 @@ impl Sessions {
 
     fn carry(&mut self, now: Instant, mac: MacAddr) {
         while let Some(payload) = self.scratch.poll_packet() {
-            let vlan = self.sessions.get(&mac).and_then(|session| session.vlan);
+            let vlan = self.sessions.get(&mac).and_then(|session| session.vlan_of(&payload));
             self.transmits.push_back(Transmit { destination: mac, vlan, payload });
         }
         while let Some(event) = self.scratch.poll_event() {
@@ -776,6 +789,7 @@ impl Sessions {
     /// The UUID is the one of the SYN that opened the path: a guest may change it only by a new handshake.
     fn on_opened(&mut self, now: Instant, mac: MacAddr) {
         let Some(session) = self.sessions.get_mut(&mac) else { return };
+        session.vlan = session.candidate_vlan;
         let (Some(vm), Some(version)) = (session.responder.vm(), session.responder.version()) else { return };
         if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != mac) {
             if !self.reminders.is_missing(vm) {

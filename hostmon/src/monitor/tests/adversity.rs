@@ -151,6 +151,26 @@ fn what_was_under_way_to_an_address_that_lost_its_path_is_said_at_the_other() {
 }
 
 #[test]
+fn a_forged_handshake_does_not_lead_an_open_path_into_another_vlan() {
+    let mut world = World::beating(1..=1);
+    let mut forger = World::new_guest(2, &vm(1).to_string());
+    forger.end.connect(world.now, &mut forger.out);
+    let syn = forger.out.poll_packet().unwrap();
+    let input = Input::Frame { arrived: world.now, source: mac(1), vlan: Some(7), payload: &syn };
+    world.run(2);
+    world.monitor.handle_input(world.now, input);
+    let vm = RosterVm { heartbeat_interval_ms: Some(5000), ..registered(1, VmState::Started, None) };
+    world.monitor.handle_input(world.now, Input::Roster(roster(vec![vm])));
+    let mut tags = vec![];
+    while let Some(output) = world.monitor.poll_output() {
+        if let Output::Transmit(frame) = output {
+            tags.push((Packet::decode(&frame.payload).unwrap().has(Flags::SYN), frame.vlan));
+        }
+    }
+    assert_eq!(tags, [(true, Some(7)), (true, Some(7)), (false, None)]);
+}
+
+#[test]
 fn what_was_said_of_a_vm_is_said_again_when_the_store_begins_anew_with_it() {
     let mut world = World::beating(1..=2);
     world.guest_mut(2).frozen = true;
