@@ -509,15 +509,17 @@ impl Monitor {
     }
 
     /// Writes what a guest said; its message is acknowledged when the write is committed. A guest that says more
-    /// than can be taken must say it again later: it cannot make the queue to the store grow.
-    fn write_for(&mut self, vm: VmUuid, receipt: Receipt, write: HostMonitorWrite) {
+    /// than can be taken must say it again later: it cannot make the queue to the store grow. Returns whether it was taken.
+    fn write_for(&mut self, vm: VmUuid, receipt: Receipt, write: HostMonitorWrite) -> bool {
         let undecided = self.undecided.entry(vm).or_default();
         if *undecided >= UNDECIDED_MAXIMUM {
-            return self.sessions.refuse(receipt);
+            self.sessions.refuse(receipt);
+            return false;
         }
         *undecided = undecided.saturating_add(1);
         self.write(write);
         self.to_accept.insert(self.next_write, (vm, receipt));
+        true
     }
 
     fn note(&mut self, note: Note) {

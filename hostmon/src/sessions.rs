@@ -178,7 +178,10 @@ struct Session {
     responder: Responder,
     /// Of the open path.
     vm: Option<VmUuid>,
+    /// Of the SYN by which the path was opened, and of the handshake under way: a forged SYN must not lead the answers
+    /// of an open path elsewhere.
     vlan: Option<u16>,
+    candidate_vlan: Option<u16>,
     heartbeats: u64,
     hints: Hints,
     /// When the latest handshake was begun.
@@ -201,6 +204,12 @@ impl Session {
             security: self.responder.security(),
             hints: self.hints,
         })
+    }
+
+    /// The tag for a packet to the guest.
+    fn vlan_of(&self, packet: &[u8]) -> Option<u16> {
+        let handshake = packet.get(3).is_some_and(|flags| flags & Flags::SYN.bits() != 0);
+        if handshake { self.candidate_vlan } else { self.vlan }
     }
 }
 
@@ -611,8 +620,10 @@ impl Sessions {
             session.begun = Some(now);
         }
         self.with(now, source, |session, out| {
-            session.vlan = vlan;
             outcome = session.responder.handle_syn(now, packet, &syn, &identity, &reception, out);
+            if matches!(outcome, SynOutcome::Begun | SynOutcome::VersionConflict) {
+                session.candidate_vlan = vlan;
+            }
         });
         match outcome {
             SynOutcome::Repeated | SynOutcome::Dropped | SynOutcome::Begun => {}
@@ -658,8 +669,16 @@ impl Sessions {
     }
 
     fn remove(&mut self, mac: MacAddr) {
-        let Some(session) = self.sessions.remove(&mac) else { return };
+        let Some(mut session) = self.sessions.remove(&mac) else { return };
         self.partial_bytes = self.partial_bytes.saturating_sub(session.partial_bytes);
+        // Outputs of its own: this may happen while another's are being carried away.
+        let mut out = Outputs::new();
+        session.responder.close(CloseReason::Unanswered, &mut out);
+        while let Some(event) = out.poll_event() {
+            if let Event::HandedBack { token, .. } = event {
+                self.events.push_back(SessionEvent::HandedBack { token });
+            }
+        }
         if let Some(vm) = session.vm.filter(|vm| self.by_vm.get(vm) == Some(&mac)) {
             self.by_vm.remove(&vm);
             self.on_known_changed();
@@ -708,10 +727,14 @@ impl Sessions {
             session.responder.close(CloseReason::Incomplete, &mut self.scratch);
             return self.carry(now, mac);
         }
+        let mut next = session.responder.poll_timeout();
         if session.responder.is_closed() {
-            return self.remove(mac);
+            // Kept until it may begin another handshake: whoever opens and closes in turn would begin them at line rate.
+            next = session.begun.map(|begun| begun + HANDSHAKE_PERIOD).filter(|until| *until > now);
+            if next.is_none() {
+                return self.remove(mac);
+            }
         }
-        let next = session.responder.poll_timeout();
         if let Some(next) = next.filter(|next| session.looked_at.is_none_or(|looked_at| *next < looked_at)) {
             session.looked_at = Some(next.max(now));
             self.schedule.push(next, mac.octets());
@@ -720,7 +743,7 @@ impl Sessions {
 
     fn carry(&mut self, now: Instant, mac: MacAddr) {
         while let Some(payload) = self.scratch.poll_packet() {
-            let vlan = self.sessions.get(&mac).and_then(|session| session.vlan);
+            let vlan = self.sessions.get(&mac).and_then(|session| session.vlan_of(&payload));
             self.transmits.push_back(Transmit { destination: mac, vlan, payload });
         }
         while let Some(event) = self.scratch.poll_event() {
@@ -775,6 +798,7 @@ impl Sessions {
     /// The UUID is the one of the SYN that opened the path: a guest may change it only by a new handshake.
     fn on_opened(&mut self, now: Instant, mac: MacAddr) {
         let Some(session) = self.sessions.get_mut(&mac) else { return };
+        session.vlan = session.candidate_vlan;
         let (Some(vm), Some(version)) = (session.responder.vm(), session.responder.version()) else { return };
         if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != mac) {
             if !self.reminders.is_missing(vm) {

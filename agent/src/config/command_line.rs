@@ -12,7 +12,7 @@ pub enum SplitError {
     /// Nothing follows the backslash.
     #[error("nothing follows the last backslash")]
     OpenEscape,
-    /// More than [`MAX_WORDS`] words.
+    /// More words than a command line may have.
     #[error("more than {MAX_WORDS} words")]
     TooMany,
 }

@@ -152,16 +152,15 @@ impl Trunks {
             adapter.paths.insert(key.1, HmPath::new(now, initiator, incarnation.clone(), vlan));
         }
         self.with_path(now, key, |path, out| {
-            path.vlan = vlan;
-            path.handle_hello(now, incarnation, unicast, out);
+            path.handle_hello(now, incarnation, unicast, vlan, out);
         });
     }
 
     /// Takes packets and events out of the scratch outputs.
     pub(super) fn carry(&mut self, now: Instant, key: PathKey) {
         loop {
-            let vlan = self.path(key).and_then(|path| path.vlan);
             while let Some(payload) = self.scratch.poll_packet() {
+                let vlan = self.path(key).and_then(|path| path.vlan_of(&payload));
                 let (adapter, destination) = key;
                 self.outputs.push_back(TrunkOutput::Transmit { adapter, destination, vlan, payload });
             }

@@ -6,6 +6,7 @@ use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::Incarnation;
 use vmpulse_protocol::path::{Initiator, Outputs, VmmSecurity};
 use vmpulse_protocol::time::Instant;
+use vmpulse_protocol::wire::Flags;
 
 use super::PathStatus;
 
@@ -21,7 +22,10 @@ const HEARTBEATS_BEFORE_DOORBELL: u64 = 4;
 #[derive(Debug)]
 pub(super) struct HmPath {
     pub(super) initiator: Initiator,
-    pub(super) vlan: Option<u16>,
+    /// Of the Hello by which the channel was begun, and of the one by which the latest handshake was: anybody can forge a
+    /// Hello, and none may lead the heartbeats of an open channel elsewhere.
+    vlan: Option<u16>,
+    candidate_vlan: Option<u16>,
     incarnation: Incarnation,
     last_hello: Instant,
     last_connect: Option<Instant>,
@@ -50,6 +54,7 @@ impl HmPath {
         Self {
             initiator,
             vlan,
+            candidate_vlan: vlan,
             incarnation,
             last_hello: now,
             last_connect: None,
@@ -67,6 +72,7 @@ impl HmPath {
         now: Instant,
         incarnation: Incarnation,
         unicast: bool,
+        vlan: Option<u16>,
         out: &mut Outputs,
     ) {
         self.last_hello = now;
@@ -84,6 +90,7 @@ impl HmPath {
             self.incarnation = incarnation;
             self.last_connect = Some(now);
             self.conflict_until = None;
+            self.candidate_vlan = vlan;
             self.initiator.connect(now, out);
         }
     }
@@ -99,12 +106,22 @@ impl HmPath {
         self.initiator.secure(security);
         if self.initiator.is_open() || self.initiator.is_connecting() {
             self.last_connect = Some(now);
+            if self.initiator.is_open() {
+                self.candidate_vlan = self.vlan;
+            }
             self.initiator.connect(now, out);
         }
     }
 
+    /// The tag for a packet to the HM.
+    pub(super) fn vlan_of(&self, packet: &[u8]) -> Option<u16> {
+        let handshake = packet.get(3).is_some_and(|flags| flags & Flags::SYN.bits() != 0);
+        if handshake { self.candidate_vlan } else { self.vlan }
+    }
+
     /// A replaced channel goes on beating: silence until the next `START_HB` would look like a dead guest.
     pub(super) fn on_opened(&mut self, replaced: bool) {
+        self.vlan = self.candidate_vlan;
         self.heartbeats_since_open = 0;
         if !replaced {
             self.beat = None;

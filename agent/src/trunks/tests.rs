@@ -276,6 +276,31 @@ fn a_forged_hello_disturbs_nothing() {
 }
 
 #[test]
+fn a_forged_hello_does_not_lead_heartbeats_into_another_vlan() {
+    let mut world = World::new();
+    world.hello(FIRST, MacAddr::broadcast());
+    world.run(1);
+    for identifier in [FIRST, SECOND] {
+        let payload = Packet::plain(Version::V2_0, 0, Flags::HEL, identifier.as_bytes()).encode();
+        let (destination, vlan) = (MacAddr::broadcast(), Some(7));
+        let forged = TrunkInput::Frame { adapter: ADAPTER, source: HM, destination, vlan, payload: &payload };
+        world.trunks.handle_input(world.now, forged);
+    }
+    let mut tags = vec![];
+    for _ in 0..11 {
+        world.now = world.now + Duration::from_secs(1);
+        world.trunks.handle_timeout(world.now);
+        while let Some(output) = world.trunks.poll_output() {
+            if let TrunkOutput::Transmit { vlan, payload, .. } = output {
+                tags.push((Packet::decode(&payload).unwrap().has(Flags::SYN), vlan));
+            }
+        }
+    }
+    assert!(tags.contains(&(false, None)) && !tags.contains(&(false, Some(7))), "{tags:?}");
+    assert!(tags.contains(&(true, Some(7))), "a handshake goes where its Hello came from: {tags:?}");
+}
+
+#[test]
 fn the_doorbell_follows_the_fourth_heartbeat_and_rings_until_the_report_is_taken() {
     let mut world = World::new();
     world.starts = Some(1_000);

@@ -192,7 +192,7 @@ impl Monitor {
     }
 
     fn on_refused(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, refusal: Refusal) {
-        if self.reported.is_new(now, mac, Stranger::Refused(refusal)) {
+        if self.reported.is_new(now, mac, Stranger::from(refusal)) {
             let text = format!("a handshake for VM {vm} from {mac} was refused: {refusal}");
             self.note(Note::Stranger { mac, text: text.clone() });
             self.write(HostMonitorWrite::NodeEvent { kind: "AUTHENTICATION_REFUSED".to_owned(), text });

@@ -147,14 +147,28 @@ impl fmt::Display for Note {
     }
 }
 
-/// What is strange about a guest.
+/// What is strange about a guest. Few kinds, none of which a guest can invent: each has a budget and a memory of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stranger {
     Unmanaged,
     CannotManage,
     UuidConflict,
     VersionConflict,
-    Refused(Refusal),
+    NotOffered,
+    UnknownKey,
+    Downgrade,
+    AnotherVm,
+}
+
+impl From<Refusal> for Stranger {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotOffered => Self::NotOffered,
+            Refusal::UnknownKey(_) => Self::UnknownKey,
+            Refusal::Downgrade => Self::Downgrade,
+            Refusal::AnotherVm(_) => Self::AnotherVm,
+        }
+    }
 }
 
 /// Which strangers were reported already, by kind.
@@ -196,6 +210,8 @@ impl Reported {
 
 #[cfg(test)]
 mod tests {
+    use vmpulse_protocol::auth::KeyId;
+
     use super::*;
 
     #[test]
@@ -210,5 +226,15 @@ mod tests {
         assert!(!reported.is_new(now, mac(1), Stranger::Unmanaged));
         let later = Instant::from_millis(1000);
         assert!(reported.is_new(later, mac(4999), Stranger::VersionConflict));
+    }
+
+    #[test]
+    fn key_ids_that_a_guest_makes_up_are_one_kind() {
+        let mut reported = Reported::default();
+        let refusals = (1..=u8::MAX).filter_map(KeyId::new).map(Refusal::UnknownKey);
+        let new = refusals.filter(|refusal| {
+            reported.is_new(Instant::from_millis(0), MacAddr(2, 0, 0, 0, 0, 1), Stranger::from(*refusal))
+        });
+        assert_eq!(new.count(), 1);
     }
 }

@@ -166,6 +166,8 @@ impl Monitor {
         }
         let Quiet { vm, left, reason, .. } = quiet;
         if self.tracker.is_missing(vm) && !left.is_zero() {
+            // Not MISSING any more: nobody else may take its place.
+            self.sessions.handle_missing(now, vm, false);
             self.write(HostMonitorWrite::PathQuiet { vm });
         }
         self.tracker.handle_quiet(now, vm, now + left);

@@ -29,16 +29,16 @@ impl Monitor {
         match message {
             Message::Shutdown(kind) => self.on_shutdown(vm, receipt, kind),
             Message::Suspend => {
-                self.note(Note::Announced { vm, what: "monitoring suspended by its administrator" });
                 let reason = SuspendReason::Administrator;
-                self.write_for(vm, receipt, HostMonitorWrite::Suspended { vm, reason });
+                let what = "monitoring suspended by its administrator";
+                self.announce(vm, receipt, what, HostMonitorWrite::Suspended { vm, reason });
             }
             Message::Resume => {
-                self.note(Note::Announced { vm, what: "monitoring resumed by its administrator" });
-                self.write_for(vm, receipt, HostMonitorWrite::Resumed { vm });
+                let what = "monitoring resumed by its administrator";
+                self.announce(vm, receipt, what, HostMonitorWrite::Resumed { vm });
             }
             Message::Doorbell(bits) => {
-                self.write_for(vm, receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 })
+                self.write_for(vm, receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 });
             }
             // Only what was asked for: a guest cannot fill the store with reports.
             Message::Report { tag, xml } if self.asked_reports.get(&vm) == Some(&tag) => {
@@ -69,8 +69,14 @@ impl Monitor {
             Shutdown::Daemon => ("its agent is being stopped", SuspendReason::Daemon),
             Shutdown::Os => ("the guest is shutting down", SuspendReason::Os),
         };
-        self.note(Note::Announced { vm, what });
-        self.write_for(vm, receipt, HostMonitorWrite::Suspended { vm, reason });
+        self.announce(vm, receipt, what, HostMonitorWrite::Suspended { vm, reason });
+    }
+
+    /// What is refused is not logged: it comes again, and a guest that says it at line rate must not fill the log.
+    fn announce(&mut self, vm: VmUuid, receipt: Receipt, what: &'static str, write: HostMonitorWrite) {
+        if self.write_for(vm, receipt, write) {
+            self.note(Note::Announced { vm, what });
+        }
     }
 
     /// Not acknowledging it would make the guest repeat it and give up its path.

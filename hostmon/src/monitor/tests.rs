@@ -46,6 +46,8 @@ struct World {
     /// Hellos to one guest alone.
     reminders: Vec<(Instant, MacAddr)>,
     authenticated: Vec<VmUuid>,
+    /// Lines in the log about what guests announced.
+    announced: usize,
 }
 
 fn config() -> MonitorConfig {
@@ -90,6 +92,7 @@ impl World {
             hellos: vec![],
             reminders: vec![],
             authenticated: vec![],
+            announced: 0,
         };
         world.carry();
         world
@@ -228,6 +231,7 @@ impl World {
                 }
             }
             Output::Authenticated { vm } => self.authenticated.push(vm),
+            Output::Note(Note::Announced { .. }) => self.announced += 1,
             Output::Note(_) => {}
         }
     }

@@ -106,6 +106,68 @@ fn a_guest_that_talks_without_end_does_not_grow_the_queue_to_the_store() {
     };
     assert!(count(|write| matches!(write, HostMonitorWrite::Suspended { .. })) <= 8);
     assert_eq!(count(|write| matches!(write, HostMonitorWrite::Report { .. })), 0);
+    assert!(world.announced <= 8, "{} lines in the log", world.announced);
+}
+
+fn opened(world: &World) -> usize {
+    world.writes().into_iter().filter(|write| matches!(write, HostMonitorWrite::PathOpened { .. })).count()
+}
+
+#[test]
+fn a_guest_that_makes_its_path_be_closed_does_not_open_another_in_the_same_second() {
+    let mut world = World::new();
+    world.roster(roster(vec![registered(1, VmState::Starting, None)]));
+    for _ in 0..20 {
+        world.guest(1, 1);
+        // More beginnings of messages than are kept.
+        for number in 0..=u8::MAX {
+            let packet = Packet::plain(Version::V2_1, number, Flags::ACKR | Flags::BEG, b"x").encode();
+            let input = Input::Frame { arrived: world.now, source: mac(1), vlan: None, payload: &packet };
+            world.monitor.handle_input(world.now, input);
+        }
+        world.carry();
+        assert!(!world.monitor.sessions.is_open(vm(1)));
+    }
+    assert_eq!(opened(&world), 1);
+    world.run(2);
+    assert_eq!(opened(&world), 2, "its next SYN is taken");
+}
+
+#[test]
+fn what_was_under_way_to_an_address_that_lost_its_path_is_said_at_the_other() {
+    let mut world = World::beating(1..=1);
+    world.guest_mut(1).frozen = true;
+    world.run(30);
+    let what = RequestKind::AskReport { vm: vm(1), message: 77 };
+    let started = registered(1, VmState::Started, None);
+    let asking = Roster { requests: vec![HostMonitorRequest { tag: 5, what }], ..roster(vec![started]) };
+    world.roster(asking.clone());
+    assert!(world.monitor.messages_under_way() > 0);
+    world.guest(9, 1);
+    world.run(2);
+    world.roster(asking);
+    assert_eq!(world.guest_mut(9).heard, ["START_HB", "PMSG_REQ:77:apps"]);
+    assert_eq!(world.monitor.messages_under_way(), 0);
+}
+
+#[test]
+fn a_forged_handshake_does_not_lead_an_open_path_into_another_vlan() {
+    let mut world = World::beating(1..=1);
+    let mut forger = World::new_guest(2, &vm(1).to_string());
+    forger.end.connect(world.now, &mut forger.out);
+    let syn = forger.out.poll_packet().unwrap();
+    let input = Input::Frame { arrived: world.now, source: mac(1), vlan: Some(7), payload: &syn };
+    world.run(2);
+    world.monitor.handle_input(world.now, input);
+    let vm = RosterVm { heartbeat_interval_ms: Some(5000), ..registered(1, VmState::Started, None) };
+    world.monitor.handle_input(world.now, Input::Roster(roster(vec![vm])));
+    let mut tags = vec![];
+    while let Some(output) = world.monitor.poll_output() {
+        if let Output::Transmit(frame) = output {
+            tags.push((Packet::decode(&frame.payload).unwrap().has(Flags::SYN), frame.vlan));
+        }
+    }
+    assert_eq!(tags, [(true, Some(7)), (true, Some(7)), (false, None)]);
 }
 
 #[test]

@@ -183,7 +183,11 @@ fn a_silence_announced_to_another_monitor_excuses_this_path_too() {
     world.roster(roster_with(Some(quiet(1, 7, MINUTE))));
     assert_eq!(world.writes(), [&HostMonitorWrite::PathQuiet { vm: vm(1) }]);
     assert!(world.monitor.paths(world.now).next().unwrap().quiet);
-    world.run(78);
+    // It is not MISSING, and so nobody takes its place.
+    world.guest(9, 1);
+    world.run(20);
+    assert!(!world.guest_mut(9).end.is_open());
+    world.run(58);
     assert_eq!(missing_edges(&world), []);
     world.run(2);
     assert_eq!(missing_edges(&world).len(), 1);
