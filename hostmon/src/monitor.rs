@@ -39,11 +39,11 @@ use quiet::Quiets;
 use roster::Asked;
 pub use sizes::Sizes;
 
-/// Hellos after the start, then every [`HELLO_PERIOD`].
+/// Hellos after the start, then every [`HELLO_PERIOD`]. [H-1]
 const HELLOS: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
 const HELLO_PERIOD: Duration = Duration::from_secs(30);
-/// Messages of a VM that wait for the store, over all its handshakes.
+/// Messages of a VM that wait for the store, over all its handshakes. [B-7]
 const UNDECIDED_MAXIMUM: usize = 8;
 /// Lateness of the loop below this is not even noted.
 const LATENESS_NOTED: Duration = Duration::from_millis(1);
@@ -509,7 +509,7 @@ impl Monitor {
     }
 
     /// Writes what a guest said; its message is acknowledged when the write is committed. A guest that says more
-    /// than can be taken must say it again later: it cannot make the queue to the store grow. Returns whether it was taken.
+    /// than can be taken must say it again later: it cannot make the queue to the store grow. Returns whether it was taken.
     fn write_for(&mut self, vm: VmUuid, receipt: Receipt, write: HostMonitorWrite) -> bool {
         let undecided = self.undecided.entry(vm).or_default();
         if *undecided >= UNDECIDED_MAXIMUM {

@@ -31,14 +31,14 @@ use reminders::Reminders;
 use secrets::{Rejections, Secrets};
 pub use sizes::SessionSizes;
 
-/// Guests per host monitor: a trunk's ports, with room for an evacuated neighbour. More are refused and counted.
+/// Guests per host monitor: a trunk's ports, with room for an evacuated neighbour. More are refused and counted. [B-4]
 pub const SESSIONS_MAXIMUM: usize = 16_384;
 /// Guests that are no registered VM with an open path: strangers, and handshakes under way. The oldest gives way, so a
-/// flood of forged addresses displaces forged addresses.
+/// flood of forged addresses displaces forged addresses. [B-5]
 pub const STRANGERS_MAXIMUM: usize = 2048;
-/// Between two handshakes that one address may begin; repetitions of a SYN are no new handshake.
+/// Between two handshakes that one address may begin; repetitions of a SYN are no new handshake. [S-13]
 const HANDSHAKE_PERIOD: Duration = Duration::from_secs(1);
-/// Bytes of incomplete messages per host monitor. A path that needs more is closed.
+/// Bytes of incomplete messages per host monitor. A path that needs more is closed. [B-6]
 pub const REASSEMBLY_MAXIMUM: usize = 64 * 1024 * 1024;
 
 /// A guest's UUID as its handshake gave it.
@@ -53,14 +53,14 @@ pub enum GuestId {
 /// What happened with a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
-    /// A handshake was asked for under a UUID that cannot be one; it is not answered.
+    /// A handshake was asked for under a UUID that cannot be one; it is not answered. [S-20]
     CannotManage {
         /// The guest's address.
         mac: MacAddr,
         /// As it came.
         uuid: String,
     },
-    /// A handshake was asked for from another address than the open path's; `open_at` decides.
+    /// A handshake was asked for from another address than the open path's; `open_at` decides. [S-21]
     AnotherAddress {
         /// Which VM.
         vm: VmUuid,
@@ -315,7 +315,7 @@ impl Sessions {
     }
 
     /// Mode and keys of every VM that has keys. An open path whose key is not among them any more is closed; where other
-    /// keys or modes are to be used than before, the guest is asked to shake hands anew.
+    /// keys or modes are to be used than before, the guest is asked to shake hands anew.
     pub fn handle_keys(&mut self, now: Instant, keys: HashMap<VmUuid, Authentication>) {
         let changed = self.secrets.replace(keys);
         if changed.iter().any(|(vm, _)| !self.is_open(*vm)) {
@@ -489,7 +489,7 @@ impl Sessions {
     }
 
     /// A guest whose packets are all refused, or that waits on a channel that was given up here, learns of it only by a
-    /// Hello of its own: to be called every 30 s.
+    /// Hello of its own: to be called every 30 s. [H-10]
     pub fn remind_missing(&mut self, now: Instant) {
         for vm in self.reminders.missing() {
             self.remind(now, vm);
@@ -517,7 +517,7 @@ impl Sessions {
         self.sessions.iter().filter_map(|(mac, session)| session.view(*mac))
     }
 
-    /// A message of a guest was not understood, or is not for a host monitor.
+    /// A message of a guest was not understood, or is not for a host monitor. [M-2]
     pub fn count_strange_message(&mut self) {
         self.counters.discard(Discard::Message);
     }
@@ -568,7 +568,7 @@ impl Sessions {
         }
     }
 
-    /// A Hello without an identifier asks for ours; one with an identifier is another host monitor's.
+    /// A Hello without an identifier asks for ours; one with an identifier is another host monitor's. [H-7]
     fn on_hello(&mut self, now: Instant, source: MacAddr, vlan: Option<u16>, packet: &Packet<'_>) {
         if packet.payload.is_empty() {
             self.say_hello(now, source, vlan);
@@ -639,7 +639,7 @@ impl Sessions {
         }
     }
 
-    /// Whether a path at this address may be replaced by another VM's: its own VM is missing, or nobody's.
+    /// Whether a path at this address may be replaced by another VM's: its own VM is missing, or nobody's.
     fn gives_way(&self, mac: MacAddr) -> bool {
         let vm = self.sessions.get(&mac).and_then(|session| session.vm);
         vm.is_none_or(|vm| self.reminders.is_missing(vm) || !self.registered.contains(&vm))
@@ -823,7 +823,7 @@ impl Sessions {
     }
 
     /// A handshake that was begun while nobody had the UUID is complete when somebody else has it: it comes too late,
-    /// and is told to shake hands anew, in case the other one is dead.
+    /// and is told to shake hands anew, in case the other one is dead. [S-21]
     fn on_opened_twice(&mut self, now: Instant, mac: MacAddr, vm: VmUuid, open_at: MacAddr) {
         let Some(session) = self.sessions.get_mut(&mac) else { return };
         let (vlan, old) = (session.vlan, session.vm.take());

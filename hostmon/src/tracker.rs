@@ -35,11 +35,11 @@ pub use doubt::Doubt;
 use doubt::Doubts;
 use lines::Lines;
 
-/// Silence after which a path is MISSING, in tenths of its interval.
+/// Silence after which a path is MISSING, in tenths of its interval. [L-3]
 const MISSING_AFTER_TENTHS: u32 = 19;
-/// Added to that for VMs that a starting monitor expects from the store: their agents must first hear its Hello.
+/// Added to that for VMs that a starting monitor expects from the store: their agents must first hear its Hello. [L-5]
 pub const START_GRACE: Duration = Duration::from_secs(10);
-/// Doubtful intervals in a row after which the trunk is blind.
+/// Doubtful intervals in a row after which the trunk is blind. [L-7]
 const BLIND_AFTER_INTERVALS: u32 = 3;
 
 /// What the tracker found.
@@ -92,7 +92,7 @@ enum State {
 #[derive(Debug)]
 struct Watch {
     state: State,
-    /// From when silence counts: the last heartbeat, or what stands for it.
+    /// From when silence counts: the last heartbeat, or what stands for it. [L-1]
     silent_from: Instant,
     interval: Duration,
     /// Added to the deadline once.
@@ -192,7 +192,7 @@ impl Tracker {
         }
     }
 
-    /// The VM is being told to beat less often: from now on it may.
+    /// The VM is being told to beat less often: from now on it may. [L-4]
     pub fn handle_telling(&mut self, vm: VmUuid, interval: Duration) {
         if let Some(watch) = self.watches.get_mut(&vm) {
             watch.interval = watch.interval.max(interval);
@@ -246,7 +246,7 @@ impl Tracker {
     }
 
     /// The VM announced to be silent until `until`; or not beyond it, if that is earlier than it said before. Silence
-    /// counts again from there; what is MISSING is not, until it has lasted for 1.9 intervals more.
+    /// counts again from there; what is MISSING is not, until it has lasted for 1.9 intervals more.
     pub fn handle_quiet(&mut self, now: Instant, vm: VmUuid, until: Instant) {
         self.quiet.insert(vm, until);
         let mut at = Hint::default();

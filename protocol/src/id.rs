@@ -51,7 +51,7 @@ macro_rules! uuid_newtype {
         impl FromStr for $name {
             type Err = MalformedId;
 
-            /// Accepts the hyphenated form in either case, and nothing else; the nil UUID is refused.
+            /// Accepts the hyphenated form in either case, and nothing else; the nil UUID is refused. [S-7]
             fn from_str(text: &str) -> Result<Self, MalformedId> {
                 let parsed: uuid::fmt::Hyphenated = text.parse().map_err(|_| MalformedId)?;
                 let uuid = parsed.into_uuid();
@@ -70,7 +70,7 @@ uuid_newtype! {
     HostMonitorId
 }
 
-/// Which start of a host monitor a Hello speaks of: `<unix seconds>.<nanoseconds>.<n>`, 10 to 40 ASCII bytes.
+/// Which start of a host monitor a Hello speaks of: `<unix seconds>.<nanoseconds>.<n>`, 10 to 40 ASCII bytes. [H-2]
 ///
 /// A VMM only ever compares it for equality.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -19,10 +19,10 @@ pub const HEARTBEAT_INTERVAL_MS: core::ops::RangeInclusive<u32> = 100..=60_000;
 pub const DEFAULT_HEARTBEAT_INTERVAL_MS: u32 = 10_000;
 
 /// Longest reason of a `QUIET`, in bytes: a sentence for people, and with it the message fits one packet whatever the
-/// adapter's MTU (an urgent message is a single packet).
+/// adapter's MTU (an urgent message is a single packet).
 pub const QUIET_REASON_MAXIMUM: usize = 128;
 
-/// What a doorbell says has changed; bits add up while it is pending.
+/// What a doorbell says has changed; bits add up while it is pending. [M-10]
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Doorbell(pub u32);
 
@@ -76,7 +76,7 @@ pub enum Message<'a> {
         /// Sent by the guardian.
         guardian: bool,
     },
-    /// `START_HB`, `START_HB:interval=<ms>`.
+    /// `START_HB`, `START_HB:interval=<ms>`. [M-5]
     StartHeartbeat {
         /// 100 to 60,000; 10,000 when the message names none.
         interval_ms: u32,
@@ -104,7 +104,7 @@ pub enum Message<'a> {
     },
     /// `DBELL:0x<hex>`.
     Doorbell(Doorbell),
-    /// `PMSG_REQ:<tag>:<what>`.
+    /// `PMSG_REQ:<tag>:<what>`. [M-12]
     ReportRequest {
         /// The exchange.
         tag: i64,
@@ -131,7 +131,7 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads a payload; `None` if it is none of these.
+    /// Reads a payload; `None` if it is none of these. [M-1]
     #[must_use]
     pub fn parse(payload: &'a [u8]) -> Option<Self> {
         match payload {
@@ -193,7 +193,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Whether it goes in the urgent sequence.
+    /// Whether it goes in the urgent sequence. [N-2]
     #[must_use]
     pub const fn is_urgent(&self) -> bool {
         matches!(self, Self::Heartbeat { .. } | Self::Shutdown(_) | Self::Quiet { .. })

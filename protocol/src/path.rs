@@ -30,32 +30,32 @@ use crate::wire::Malformed;
 pub const RETRANSMISSION_FIRST: Duration = Duration::from_millis(500);
 /// Longest retransmission timeout.
 pub const RETRANSMISSION_MAXIMUM: Duration = Duration::from_secs(4);
-/// Sendings of a packet, after which its path is given up: 15.5 s in all.
+/// Sendings of a packet, after which its path is given up: 15.5 s in all.
 pub const SENDINGS_MAXIMUM: u8 = 6;
-/// Packets of a message sent ahead of the oldest not acknowledged.
+/// Packets of a message sent ahead of the oldest not acknowledged. [N-6]
 pub const WINDOW: u8 = 32;
-/// ACKR packets of a priority against which duplicates are judged: more than a window, far less than 256.
+/// ACKR packets of a priority against which duplicates are judged: more than a window, far less than 256.
 pub const HISTORY_LENGTH: usize = 48;
-/// How long each of them is remembered: longer than a sender tries, shorter than numbers take to come round.
+/// How long each of them is remembered: longer than a sender tries, shorter than numbers take to come round.
 pub const HISTORY_AGE: Duration = Duration::from_secs(20);
-/// How long an incomplete message is kept: longer than its sender tries.
+/// How long an incomplete message is kept: longer than its sender tries.
 pub const PARTIAL_AGE: Duration = Duration::from_secs(30);
-/// Longest message, in bytes: the largest report (256 applications) with room to spare.
+/// Longest message, in bytes: the largest report (256 applications) with room to spare. [B-1]
 pub const MESSAGE_MAXIMUM: usize = 256 * 1024;
-/// Partial messages of one priority. A correct sender has one; more only after it gave up a message.
+/// Partial messages of one priority. A correct sender has one; more only after it gave up a message. [B-2]
 pub const PARTIALS_MAXIMUM: usize = 4;
-/// Messages waiting to be sent, per priority: more means that the owner does not look at what is handed back.
+/// Messages waiting to be sent, per priority: more means that the owner does not look at what is handed back. [B-8]
 pub const QUEUE_MAXIMUM: usize = 64;
-/// Complete messages delivered and not accepted yet, per path. A correct sender has one per priority.
+/// Complete messages delivered and not accepted yet, per path. A correct sender has one per priority. [B-3]
 pub const DELIVERIES_MAXIMUM: usize = 4;
 
-/// When to send for the `sendings + 1`th time.
+/// When to send for the `sendings + 1`th time.
 fn retransmission_timeout(sendings: u8) -> Duration {
     let doublings = u32::from(sendings.saturating_sub(1)).min(8);
     RETRANSMISSION_FIRST.saturating_mul(1 << doublings).min(RETRANSMISSION_MAXIMUM)
 }
 
-/// Why a packet was dropped; each is counted.
+/// Why a packet was dropped; each is counted. [K-1]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Discard {
     /// No packet at all.

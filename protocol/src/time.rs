@@ -66,7 +66,7 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// When a frame arrived, from its kernel stamp.
+/// When a frame arrived, from its kernel stamp. [L-2]
 ///
 /// The kernel stamps on the wall clock, which may step. The stamp is therefore turned into an age once, with
 /// both clocks read in the same turn (`now`, `realtime_now` since the Unix epoch), and that age is held between

@@ -14,6 +14,9 @@ type Rule = (char, u32);
 const CITING: [&str; 6] = ["protocol", "agent", "hostmon", "controller", "tests", "packaging"];
 const ENDINGS: [&str; 3] = ["rs", "lua", "json"];
 
+/// Rules that nothing here can cite, each with the reason.
+const NOT_OURS: [(Rule, &str); 1] = [(('M', 14), "there is no guardian yet: section 14 says so")];
+
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
@@ -115,13 +118,21 @@ fn cited_rules_exist() {
     let cited = cited();
     let unknown: Vec<_> = cited.iter().filter(|(rule, _)| !defined.contains(rule)).collect();
     assert!(unknown.is_empty(), "cited, and not defined in docs/protocol.md: {unknown:?}");
-    let uncited = defined
-        .iter()
-        .filter(|rule| !cited.contains_key(rule))
-        .map(|(letter, number)| format!("{letter}-{number}"));
-    let uncited: Vec<String> = uncited.collect();
-    println!("{} of {} rules are cited nowhere: {}", uncited.len(), defined.len(), uncited.join(" "));
-    assert!(cited.len() > 20, "citations are found at all");
+}
+
+#[test]
+fn every_rule_is_cited_by_code_or_test() {
+    let defined: BTreeSet<Rule> = defined().into_iter().collect();
+    let cited = cited();
+    let uncited: BTreeSet<Rule> = defined.into_iter().filter(|rule| !cited.contains_key(rule)).collect();
+    let excused: BTreeSet<Rule> = NOT_OURS.into_iter().map(|(rule, _)| rule).collect();
+    let missing: Vec<_> = uncited.difference(&excused).collect();
+    assert!(
+        missing.is_empty(),
+        "cited nowhere: name them where they are followed, or say why not: {missing:?}"
+    );
+    let needless: Vec<_> = excused.difference(&uncited).collect();
+    assert!(needless.is_empty(), "excused, and cited or not defined: {needless:?}");
 }
 
 #[test]

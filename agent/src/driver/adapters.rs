@@ -11,7 +11,7 @@ pub(super) struct Choice {
 
 /// With names: those. Without: every Ethernet adapter that has no IP address, or that carries a path already
 /// (`in_use`): an address given to a trunk by mistake must not look like a dead guest. One that is `open` stays so
-/// while it is down, because it works again by itself.
+/// while it is down, because it works again by itself. [C-9]
 pub(super) fn choose(names: &[String], interfaces: Vec<Interface>, open: &[u32], in_use: &[u32]) -> Choice {
     let mut choice = Choice::default();
     for name in names.iter().filter(|name| interfaces.iter().all(|interface| interface.name != **name)) {
@@ -73,6 +73,7 @@ mod tests {
         choice.usable.iter().map(|interface| interface.name.as_str()).collect()
     }
 
+    /// [C-9]
     #[test]
     fn by_itself_every_ethernet_adapter_without_ip() {
         let choice = choose(&[], guest(), &[], &[]);

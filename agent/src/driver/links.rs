@@ -15,7 +15,7 @@ use super::adapters;
 use crate::settings::Settings;
 use crate::trunks::{AdapterId, TrunkInput, Trunks};
 
-/// How often adapters are looked for.
+/// How often adapters are looked for. [C-9]
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Frames between the readers and the loop. A full queue leaves frames to the kernel's own.

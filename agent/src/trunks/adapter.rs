@@ -10,7 +10,7 @@ use vmpulse_protocol::wire::{Flags, Packet, Version};
 use super::path::HmPath;
 use super::{AdapterId, PathStatus, TrunkOutput};
 
-/// Host monitors kept per adapter. A trunk has one; a forger may play many.
+/// Host monitors kept per adapter. A trunk has one; a forger may play many. [H-5]
 const HOST_MONITORS_MAXIMUM: usize = 4;
 /// When a Hello is asked for after the adapter came up, then every [`SOLICITATION_PERIOD`].
 const SOLICITATIONS: [Duration; 4] =
@@ -44,7 +44,7 @@ impl Adapter {
         self.paths.len() < HOST_MONITORS_MAXIMUM
     }
 
-    /// A Hello without an identifier: asks a host monitor for one. Only while nobody is heard.
+    /// A Hello without an identifier: asks a host monitor for one. Only while nobody is heard. [H-6]
     pub(super) fn solicit(&mut self, now: Instant, id: AdapterId) -> Option<TrunkOutput> {
         if self.next_solicitation > now || self.is_served() {
             return None;

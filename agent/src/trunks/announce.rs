@@ -195,7 +195,7 @@ impl Trunks {
         self.bell.ring(now, Doorbell::SUSPENSION);
     }
 
-    /// On a path that has just opened: what is not over, and what nobody has heard.
+    /// On a path that has just opened: what is not over, and what nobody has heard. [Q-2] [M-9]
     pub(super) fn tell_announcements(&mut self, now: Instant, key: PathKey) {
         self.tell_suspension(now, key);
         self.tell_quiet(now, key);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use vmpulse_protocol::message::Doorbell;
 use vmpulse_protocol::time::Instant;
 
+/// [M-11]
 const RING_PERIOD: Duration = Duration::from_secs(30);
 /// Between two rings in any case: changes meanwhile are told by one ring.
 const RING_REST: Duration = Duration::from_secs(1);

@@ -209,7 +209,7 @@ impl Trunks {
     }
 
     /// A host monitor that did not answer a handshake does not know this path (another address has our UUID). If it
-    /// asked for no heartbeats either, the path is of no use: it is closed, and a Hello asked for from time to time.
+    /// asked for no heartbeats either, the path is of no use: it is closed, and a Hello asked for from time to time. [S-22]
     fn on_not_known(&mut self, now: Instant, key: PathKey) {
         if self.path(key).is_some_and(HmPath::is_useless) {
             self.with_path(now, key, |path, out| path.initiator.close(CloseReason::Unanswered, out));

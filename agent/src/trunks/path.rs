@@ -10,13 +10,13 @@ use vmpulse_protocol::wire::Flags;
 
 use super::PathStatus;
 
-/// Handshakes are begun at most this often.
+/// Handshakes are begun at most this often. [H-4]
 const CONNECT_PERIOD: Duration = Duration::from_secs(1);
-/// After a version conflict a host monitor is tried again this late, unless it was restarted.
+/// After a version conflict a host monitor is tried again this late, unless it was restarted. [S-10]
 const CONFLICT_PERIOD: Duration = Duration::from_secs(600);
-/// A path on which no heartbeats are wanted is opened anew this often.
+/// A path on which no heartbeats are wanted is opened anew this often. [H-3]
 const FORGOTTEN_PERIOD: Duration = Duration::from_secs(600);
-/// The first doorbell follows this many heartbeats.
+/// The first doorbell follows this many heartbeats. [M-11]
 const HEARTBEATS_BEFORE_DOORBELL: u64 = 4;
 
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl HmPath {
         }
     }
 
-    /// A Hello. A new incarnation, or one addressed to us alone, asks for a handshake; any asks a closed path.
+    /// A Hello. A new incarnation, or one addressed to us alone, asks for a handshake; any asks a closed path. [H-3]
     pub(super) fn handle_hello(
         &mut self,
         now: Instant,
@@ -83,7 +83,7 @@ impl HmPath {
             let too_soon = self.last_connect.is_some_and(|last| now.since(last) < CONNECT_PERIOD);
             let early = too_soon && restarted && !self.early_connect;
             if (too_soon && !early) || (conflict && !restarted) {
-                // As if it had not come: the identifier is still the old one.
+                // As if it had not come: the identifier is still the old one. [H-4]
                 return;
             }
             self.early_connect = early;
@@ -101,7 +101,7 @@ impl HmPath {
         self.is_useless() && !self.initiator.is_connecting() && long_ago
     }
 
-    /// Other keys, or another mode: an open path is replaced by one that uses them.
+    /// Other keys, or another mode: an open path is replaced by one that uses them.
     pub(super) fn handle_security(&mut self, now: Instant, security: VmmSecurity, out: &mut Outputs) {
         self.initiator.secure(security);
         if self.initiator.is_open() || self.initiator.is_connecting() {
@@ -119,7 +119,7 @@ impl HmPath {
         if handshake { self.candidate_vlan } else { self.vlan }
     }
 
-    /// A replaced channel goes on beating: silence until the next `START_HB` would look like a dead guest.
+    /// A replaced channel goes on beating: silence until the next `START_HB` would look like a dead guest. [M-7]
     pub(super) fn on_opened(&mut self, replaced: bool) {
         self.vlan = self.candidate_vlan;
         self.heartbeats_since_open = 0;
@@ -155,7 +155,7 @@ impl HmPath {
             && beat.next <= now
             && self.initiator.is_open()
         {
-            // Start to start; what was slept through is not made up for.
+            // Start to start; what was slept through is not made up for. [M-6]
             beat.next = beat.next + beat.interval;
             if beat.next <= now {
                 beat.next = now + beat.interval;

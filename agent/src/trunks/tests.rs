@@ -193,6 +193,7 @@ impl World {
 const FIRST: &str = "1556303548.719328000.1";
 const SECOND: &str = "1556303599.000000001.1";
 
+/// [M-6]
 #[test]
 fn a_hello_leads_to_heartbeats_at_once_and_every_interval() {
     let mut world = World::new();
@@ -206,6 +207,7 @@ fn a_hello_leads_to_heartbeats_at_once_and_every_interval() {
     assert_eq!(status.last_hello_age, Some(Duration::from_secs(25)));
 }
 
+/// [M-7]
 #[test]
 fn no_heartbeat_before_it_is_asked_for_and_none_after_stop() {
     let mut world = World::new();
@@ -221,6 +223,7 @@ fn no_heartbeat_before_it_is_asked_for_and_none_after_stop() {
     assert_eq!(world.heartbeats.len(), 11);
 }
 
+/// [H-6]
 #[test]
 fn a_hello_is_asked_for_while_nobody_is_heard() {
     let mut world = World::new();
@@ -233,6 +236,7 @@ fn a_hello_is_asked_for_while_nobody_is_heard() {
     assert_eq!(world.solicitations.len(), 6);
 }
 
+/// [H-3] [M-7]
 #[test]
 fn a_repeated_hello_does_nothing_and_a_changed_one_shakes_hands_beside_the_beating_path() {
     let mut world = World::new();
@@ -254,6 +258,7 @@ fn a_repeated_hello_does_nothing_and_a_changed_one_shakes_hands_beside_the_beati
     assert_eq!(opened(&world), 2);
 }
 
+/// [H-5]
 #[test]
 fn a_forged_hello_disturbs_nothing() {
     let mut world = World::new();
@@ -275,6 +280,7 @@ fn a_forged_hello_disturbs_nothing() {
     assert_eq!(world.heartbeats.len(), before + 2);
 }
 
+/// [M-11]
 #[test]
 fn a_forged_hello_does_not_lead_heartbeats_into_another_vlan() {
     let mut world = World::new();
@@ -358,6 +364,7 @@ fn a_stop_with_nobody_listening_is_done_at_once() {
     assert!(world.others.contains(&TrunkOutput::ShutdownDone));
 }
 
+/// [M-9]
 #[test]
 fn a_suspension_is_told_again_when_the_path_comes_back() {
     let mut world = World::new();
@@ -435,6 +442,7 @@ fn many_changes_ring_one_doorbell_at_a_time() {
     assert!(world.texts().contains(&"DBELL:0x22"));
 }
 
+/// [S-22]
 #[test]
 fn a_path_without_heartbeats_that_is_not_known_any_more_is_given_up() {
     let mut world = World::new();
@@ -478,6 +486,7 @@ fn a_rotated_key_is_used_at_once_and_no_heartbeat_is_missed() {
     assert_eq!((sent, world.trunks.poll_output()), (None, None));
 }
 
+///
 #[test]
 fn without_the_key_at_the_host_monitor_the_agent_that_demands_it_says_so() {
     let mut world = World::new();
@@ -494,6 +503,7 @@ fn without_the_key_at_the_host_monitor_the_agent_that_demands_it_says_so() {
     assert!(!world.heartbeats.is_empty());
 }
 
+///
 #[test]
 fn a_guest_restored_from_a_snapshot_shakes_hands_with_fresh_values() {
     let syn = |entropy: Option<[u8; 32]>| {
@@ -516,6 +526,7 @@ fn a_guest_restored_from_a_snapshot_shakes_hands_with_fresh_values() {
     assert_ne!(one.offer.unwrap().nonce, other.offer.unwrap().nonce);
 }
 
+/// [H-4]
 #[test]
 fn identifiers_that_change_all_the_time_begin_few_handshakes() {
     let mut world = World::new();
@@ -530,6 +541,7 @@ fn identifiers_that_change_all_the_time_begin_few_handshakes() {
     assert_eq!(world.handshakes, 3);
 }
 
+/// [H-3]
 #[test]
 fn a_path_on_which_nothing_was_asked_for_is_opened_anew_from_time_to_time() {
     let mut world = World::new();

@@ -23,11 +23,11 @@ use crate::sessions::{Beat, SessionEvent};
 pub(super) struct Watched {
     /// Interval in milliseconds; `None`: no heartbeats.
     pub(super) wanted: Option<u32>,
-    /// What it acknowledged on its present path; `None`: nothing was said yet.
+    /// What it acknowledged on its present path; `None`: nothing was said yet. [M-8]
     pub(super) told: Option<Option<u32>>,
     /// A message about it is under way.
     pub(super) telling: bool,
-    /// Its present path speaks 2.0, which knows one interval.
+    /// Its present path speaks 2.0, which knows one interval. [M-4]
     pub(super) plain: bool,
 }
 
@@ -96,7 +96,7 @@ impl Monitor {
         // Before the store was read nothing is known of anybody.
         self.note(Note::Opened { vm, mac, version, registered: registered || !self.roster_known });
         if self.elsewhere.contains(&vm) {
-            // Alive is alive, whichever host's monitor hears it.
+            // Alive is alive, whichever host's monitor hears it. [S-20]
             let wanted = Some(self.config.heartbeat_interval_ms);
             self.watched.change(vm, |watched| watched.wanted = wanted);
         }
@@ -163,7 +163,7 @@ impl Monitor {
         self.reconcile(now, vm);
     }
 
-    /// A guest that beats is not cut off because it did not answer: it is asked to shake hands anew.
+    /// A guest that beats is not cut off because it did not answer: it is asked to shake hands anew.
     fn on_unanswered(&mut self, now: Instant, vm: VmUuid) {
         self.sessions.hello_vm(now, vm);
         if !self.tracker.is_beating(vm) {
@@ -181,7 +181,7 @@ impl Monitor {
     }
 
     /// Two addresses claim one UUID. While the first beats, the second is turned away and recorded. When the first is
-    /// MISSING the VM may have got a new adapter: then the sessions let it in.
+    /// MISSING the VM may have got a new adapter: then the sessions let it in. [S-21]
     fn on_another_address(&mut self, now: Instant, vm: VmUuid, open_at: MacAddr, mac: MacAddr) {
         if self.reported.is_new(now, mac, Stranger::UuidConflict) {
             let text = format!("{mac} claims the UUID of VM {vm}, whose path is open at {open_at}");
@@ -199,7 +199,7 @@ impl Monitor {
         }
     }
 
-    /// At most once a minute for each path.
+    /// At most once a minute for each path.
     fn on_forgeries(&mut self, vm: VmUuid, mac: MacAddr) {
         let text =
             format!("packets on the path of VM {vm} at {mac} are forged or replayed; they are dropped");

@@ -184,7 +184,7 @@ struct Kind {
 }
 
 impl Reported {
-    /// Whether this is to be reported: it was not, and not too much is at once.
+    /// Whether this is to be reported: it was not, and not too much is at once. [P-5]
     pub(super) fn is_new(&mut self, now: Instant, mac: MacAddr, kind: Stranger) -> bool {
         let kind = self.0.entry(kind).or_default();
         if kind.known.contains(&mac) {

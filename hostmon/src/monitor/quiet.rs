@@ -105,7 +105,7 @@ impl Quiets {
 }
 
 impl Monitor {
-    /// `QUIET`. Acknowledged when the store has granted something, or nothing.
+    /// `QUIET`. Acknowledged when the store has granted something, or nothing.
     pub(super) fn on_quiet(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, ms: u32, reason: &str) {
         if !self.speaks_quiet(vm) {
             // Not a message of the version that was agreed on.
@@ -147,6 +147,7 @@ impl Monitor {
     }
 
     /// What is in force by the store. What is not any more was ended by the guest, through another host monitor perhaps.
+    ///
     pub(super) fn on_roster_quiets(&mut self, now: Instant, quiets: Vec<Quiet>) {
         let in_force: BTreeSet<VmUuid> = quiets.iter().map(|quiet| quiet.vm).collect();
         let ended: Vec<VmUuid> =
@@ -187,7 +188,7 @@ impl Monitor {
         self.quiets.forget(vm);
     }
 
-    /// Tells the store of those that ran out.
+    /// Tells the store of those that ran out.
     pub(super) fn end_quiets(&mut self, now: Instant) {
         while let Some((vm, sequence, age)) = self.quiets.pop_over(now) {
             self.tracker.handle_quiet_over(vm);

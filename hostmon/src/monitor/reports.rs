@@ -1,4 +1,4 @@
-//! What guests say: each message is taken only when what it says is in the store.
+//! What guests say: each message is taken only when what it says is in the store.
 
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::message::{Message, Shutdown};
@@ -16,7 +16,7 @@ impl Monitor {
             return self.take_and_drop(now, receipt);
         };
         if !self.roster_known {
-            // Who this is will be known when the store was read; until then nothing is taken.
+            // Who this is will be known when the store was read; until then nothing is taken. [M-13]
             return self.sessions.refuse(receipt);
         }
         if let Message::Quiet { ms, reason } = message {
@@ -40,7 +40,7 @@ impl Monitor {
             Message::Doorbell(bits) => {
                 self.write_for(vm, receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 });
             }
-            // Only what was asked for: a guest cannot fill the store with reports.
+            // Only what was asked for: a guest cannot fill the store with reports. [M-13] [M-3]
             Message::Report { tag, xml } if self.asked_reports.get(&vm) == Some(&tag) => {
                 self.asked_reports.remove(&vm);
                 let payload = xml.to_vec();
@@ -79,7 +79,7 @@ impl Monitor {
         }
     }
 
-    /// Not acknowledging it would make the guest repeat it and give up its path.
+    /// Not acknowledging it would make the guest repeat it and give up its path. [M-2]
     pub(super) fn take_and_drop(&mut self, now: Instant, receipt: Receipt) {
         self.sessions.accept(now, receipt);
     }

@@ -279,6 +279,7 @@ fn missing_edges(world: &World) -> Vec<(VmUuid, u128)> {
     world.writes().iter().filter_map(edge).collect()
 }
 
+/// [H-1]
 #[test]
 fn hello_goes_out_at_0_1_3_7_and_every_30_seconds() {
     let mut world = World::new();
@@ -323,6 +324,7 @@ fn a_frozen_guest_is_missing_19_seconds_after_its_last_heartbeat_and_detected_wh
     assert_eq!(world.writes(), [&HostMonitorWrite::PathDetected { vm: vm(2) }]);
 }
 
+/// [S-20]
 #[test]
 fn an_unregistered_guest_is_reported_once_and_not_started() {
     let mut world = World::new();
@@ -355,6 +357,7 @@ fn a_guest_that_was_there_first_is_opened_when_it_is_registered() {
     assert_eq!(world.writes(), [&opened, &HostMonitorWrite::PathDetected { vm: vm(1) }]);
 }
 
+/// [M-8]
 #[test]
 fn an_interval_of_its_own_and_its_change_reach_the_guest() {
     let mut world = World::beating(1..=1);
@@ -380,6 +383,7 @@ fn a_stopped_vm_is_told_to_be_still_and_its_silence_is_no_edge() {
     assert!(missing_edges(&world).is_empty());
 }
 
+///
 #[test]
 fn a_doorbell_is_acknowledged_only_when_it_is_in_the_store() {
     let mut world = World::beating(1..=1);
@@ -399,6 +403,7 @@ fn a_doorbell_is_acknowledged_only_when_it_is_in_the_store() {
     assert_eq!(world.guest_mut(1).delivered, delivered + 1);
 }
 
+/// [M-9]
 #[test]
 fn a_deliberate_shutdown_and_a_suspension_are_written_as_such() {
     let mut world = World::beating(1..=1);
@@ -415,6 +420,7 @@ fn a_deliberate_shutdown_and_a_suspension_are_written_as_such() {
     assert_eq!(world.writes(), expected.iter().collect::<Vec<_>>());
 }
 
+/// [M-13]
 #[test]
 fn a_report_is_asked_for_written_and_cleared_once_each() {
     let mut world = World::beating(1..=1);
@@ -439,6 +445,7 @@ fn a_report_is_asked_for_written_and_cleared_once_each() {
     assert_eq!(world.monitor.messages_under_way(), 0);
 }
 
+/// [S-21]
 #[test]
 fn another_address_does_not_take_over_a_beating_path_but_may_a_missing_one() {
     let mut world = World::beating(1..=1);
@@ -457,6 +464,7 @@ fn another_address_does_not_take_over_a_beating_path_but_may_a_missing_one() {
     assert_eq!(world.monitor.paths(world.now).next().unwrap().session.mac, mac(9));
 }
 
+/// [S-20] [P-5]
 #[test]
 fn guests_without_a_uuid_or_with_another_version_are_recorded_once() {
     let mut world = World::new();
@@ -477,6 +485,7 @@ fn guests_without_a_uuid_or_with_another_version_are_recorded_once() {
     assert_eq!(found.len(), 2);
 }
 
+/// [L-6]
 #[test]
 fn a_stalled_monitor_accuses_nobody_and_says_so() {
     let mut world = World::beating(1..=10);
@@ -496,6 +505,7 @@ fn a_stalled_monitor_accuses_nobody_and_says_so() {
     assert!(missing_edges(&world).is_empty());
 }
 
+/// [L-7]
 #[test]
 fn a_lost_adapter_accuses_nobody() {
     let mut world = World::beating(1..=5);
@@ -517,6 +527,7 @@ fn a_lost_adapter_accuses_nobody() {
     );
 }
 
+/// [L-5]
 #[test]
 fn a_restarted_monitor_keeps_open_silences_and_accuses_expected_guests_late() {
     let mut world = World::new();
@@ -530,6 +541,7 @@ fn a_restarted_monitor_keeps_open_silences_and_accuses_expected_guests_late() {
     assert_eq!(missing_edges(&world), [(vm(2), 29_000)]);
 }
 
+/// [S-20]
 #[test]
 fn a_moved_vm_is_heard_here_as_well() {
     let mut world = World::new();
@@ -554,6 +566,7 @@ fn a_guest_still_beating_for_an_earlier_life_of_the_monitor_is_told_to_be_still(
     assert_eq!(world.guest_mut(1).heard, ["STOP_HB"]);
 }
 
+/// [H-8]
 #[test]
 fn strangers_are_answered_with_a_hello_once_a_second() {
     let mut world = World::new();
@@ -580,6 +593,7 @@ fn an_orderly_stop_is_recorded_as_one() {
     assert_eq!(world.writes().last(), Some(&&down));
 }
 
+/// [M-4]
 #[test]
 fn a_peer_of_version_2_0_is_told_the_one_interval_that_it_knows() {
     let mut world = World::new();

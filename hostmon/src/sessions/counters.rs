@@ -1,4 +1,4 @@
-//! What the sessions count.
+//! What the sessions count. [K-1]
 
 use std::collections::BTreeMap;
 

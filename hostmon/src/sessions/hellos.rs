@@ -13,7 +13,7 @@ const STRANGERS_MAXIMUM: usize = 1000;
 const KNOWN_MAXIMUM: usize = 4096;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// At most one unicast Hello a second per address, and a share of its own for known addresses and for strangers.
+/// At most one unicast Hello a second per address, and a share of its own for known addresses and for strangers. [H-9]
 #[derive(Debug, Default)]
 pub(super) struct HelloLimit {
     since: Option<Instant>,
@@ -43,6 +43,7 @@ mod tests {
         MacAddr::from([2, 0, 0, 0, high, low])
     }
 
+    /// [H-9]
     #[test]
     fn once_a_second_each_and_a_thousand_strangers_in_all() {
         let mut limit = HelloLimit::default();
@@ -55,6 +56,7 @@ mod tests {
         assert_eq!(said, 999);
     }
 
+    /// [H-9]
     #[test]
     fn strangers_do_not_shut_out_those_known() {
         let mut limit = HelloLimit::default();

@@ -8,7 +8,7 @@ use vmpulse_protocol::id::VmUuid;
 /// Address and tag.
 type Place = (MacAddr, Option<u16>);
 
-/// Of registered VMs only, so the bound is theirs.
+/// Of registered VMs only, so the bound is theirs. [H-10]
 #[derive(Debug, Default)]
 pub(super) struct Reminders {
     missing: HashSet<VmUuid>,

@@ -7,7 +7,7 @@ use vmpulse_protocol::auth::{Authentication, KeyId, Mode};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::time::Instant;
 
-/// Forged or replayed packets of a path within [`MINUTE`] that are worth an event.
+/// Forged or replayed packets of a path within [`MINUTE`] that are worth an event.
 const NOTEWORTHY: u8 = 3;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -48,7 +48,7 @@ impl Secrets {
     }
 
     /// Whether this is the first time that the VM was authenticated. From now on it must be, unless this monitor
-    /// demands nothing of anybody.
+    /// demands nothing of anybody.
     pub(super) fn is_first(&mut self, vm: VmUuid) -> bool {
         let Some(authentication) = self.of.get_mut(&vm) else { return false };
         match authentication.mode {

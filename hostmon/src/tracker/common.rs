@@ -40,7 +40,7 @@ impl RecentEdges {
         }
     }
 
-    /// Whether at least three paths, and more than half of those that beat before, fell silent within two intervals.
+    /// Whether at least three paths, and more than half of those that beat before, fell silent within two intervals. [L-8]
     pub(super) fn is_common(&mut self, now: Instant, interval: Duration, still_beating: usize) -> bool {
         self.forget_old(now, interval);
         let silent = self.edges.len();

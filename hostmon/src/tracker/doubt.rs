@@ -8,7 +8,7 @@ use vmpulse_protocol::time::Instant;
 
 /// Doubts remembered. More than this many within one interval say the same as this many.
 const REMEMBERED: usize = 64;
-/// Lateness below this is a scheduler's everyday behaviour and no doubt at any interval.
+/// Lateness below this is a scheduler's everyday behaviour and no doubt at any interval. [L-6]
 const EVERYDAY_LATENESS: Duration = Duration::from_millis(20);
 /// Why the monitor may have missed heartbeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Doubts {
 
     /// If a doubt lies within the last interval: until when a judgement must wait, and the doubt. One interval more,
     /// counted from now: counted from the doubt it would end when the heartbeat after a lost one is due, and a guest
-    /// that is late by a hair would be accused.
+    /// that is late by a hair would be accused. [L-6]
     pub(super) fn defer(&self, now: Instant, interval: Duration) -> Option<(Instant, Doubt)> {
         let recent = |(at, doubt): &&(Instant, Doubt)| now < *at + interval && doubt.matters_to(interval);
         self.latest.iter().rev().find(recent).map(|(_, doubt)| (now + interval, *doubt))

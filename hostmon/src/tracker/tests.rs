@@ -26,6 +26,7 @@ fn run(tracker: &mut Tracker, until: Instant) {
     tracker.handle_timeout(until);
 }
 
+/// [L-3]
 #[test]
 fn silence_is_missing_after_1_9_intervals_once_and_detected_at_the_next_heartbeat() {
     let mut tracker = Tracker::new();
@@ -43,6 +44,7 @@ fn silence_is_missing_after_1_9_intervals_once_and_detected_at_the_next_heartbea
     assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
 }
 
+/// [L-1]
 #[test]
 fn silence_counts_from_the_acknowledged_start_when_no_heartbeat_ever_came() {
     let mut tracker = Tracker::new();
@@ -51,6 +53,7 @@ fn silence_counts_from_the_acknowledged_start_when_no_heartbeat_ever_came() {
     assert_eq!(edges(&mut tracker), [missing(1, 19_000, false)]);
 }
 
+/// [L-5]
 #[test]
 fn a_starting_monitor_grants_the_guests_it_expects_ten_seconds_more() {
     let mut tracker = Tracker::new();
@@ -74,6 +77,7 @@ fn an_open_silence_survives_the_monitors_restart_without_a_second_edge() {
     assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
 }
 
+/// [L-4]
 #[test]
 fn a_shorter_interval_does_not_make_an_old_silence_too_long() {
     let mut tracker = Tracker::new();
@@ -86,6 +90,7 @@ fn a_shorter_interval_does_not_make_an_old_silence_too_long() {
     assert_eq!(edges(&mut tracker), [missing(1, 1_900, false)]);
 }
 
+/// [L-6]
 #[test]
 fn a_late_monitor_waits_one_interval_more() {
     let mut tracker = Tracker::new();
@@ -99,6 +104,7 @@ fn a_late_monitor_waits_one_interval_more() {
     assert_eq!(edges(&mut tracker), [missing(1, 29_000, false)]);
 }
 
+/// [L-6]
 #[test]
 fn the_heartbeat_after_a_lost_one_may_be_late_by_a_hair() {
     let mut tracker = Tracker::new();
@@ -129,6 +135,7 @@ fn lateness_is_judged_against_each_paths_interval() {
     assert_eq!(edges(&mut tracker), [missing(1, 19_000, false)]);
 }
 
+/// [L-2]
 #[test]
 fn a_heartbeat_read_late_but_stamped_in_time_prevents_the_edge() {
     let mut tracker = Tracker::new();
@@ -140,6 +147,7 @@ fn a_heartbeat_read_late_but_stamped_in_time_prevents_the_edge() {
     assert_eq!(edges(&mut tracker), [Edge::Detected { vm: vm(1) }]);
 }
 
+/// [L-7]
 #[test]
 fn a_trunk_that_stays_doubtful_is_blind_and_accuses_nobody_until_it_was_clean() {
     let mut tracker = Tracker::new();
@@ -157,6 +165,7 @@ fn a_trunk_that_stays_doubtful_is_blind_and_accuses_nobody_until_it_was_clean() 
     assert_eq!(edges(&mut tracker), [missing(1, 10_900, false), Edge::Sighted]);
 }
 
+/// [L-8]
 #[test]
 fn most_of_a_trunk_falling_silent_together_is_common_and_said_of_the_first_ones_too() {
     let mut tracker = Tracker::new();
@@ -175,6 +184,7 @@ fn most_of_a_trunk_falling_silent_together_is_common_and_said_of_the_first_ones_
     assert_eq!(edges(&mut tracker), [missing(4, 19_000, true)]);
 }
 
+/// [L-8]
 #[test]
 fn two_of_three_are_not_common_nor_are_three_far_apart() {
     let mut tracker = Tracker::new();
@@ -203,6 +213,7 @@ fn silent_after_ten_beats(tracker: &mut Tracker) {
     assert_eq!(edges(tracker), [Edge::Detected { vm: vm(1) }]);
 }
 
+///
 #[test]
 fn an_announced_silence_is_not_missing_until_1_9_intervals_after_its_end() {
     let mut tracker = Tracker::new();

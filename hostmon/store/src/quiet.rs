@@ -7,14 +7,14 @@ use vmpulse_protocol::id::VmUuid;
 
 use crate::StoreTime;
 
-/// Announced silence that a VM is granted in any [`QUIET_WINDOW`] (the protocol's figure).
+/// Announced silence that a VM is granted in any [`QUIET_WINDOW`] (the protocol's figure).
 pub const QUIET_BUDGET: Duration = Duration::from_mins(10);
 
 /// What the budget is counted over.
 pub const QUIET_WINDOW: Duration = Duration::from_hours(1);
 
 /// What an announced silence costs at least, however early it ended: with it a VM begins at most 60 in an hour, so a
-/// guest can fill neither the store nor the event log with announcements of a millisecond.
+/// guest can fill neither the store nor the event log with announcements of a millisecond.
 pub const QUIET_LEAST_COST: Duration = Duration::from_secs(10);
 
 /// An announced silence in force, as host monitors need it.
@@ -116,6 +116,7 @@ mod tests {
         budget_left(past.iter().copied(), Duration::from_secs(in_force_s)).as_secs()
     }
 
+    ///
     #[test]
     fn the_budget_is_that_of_the_last_hour() {
         assert_eq!(left_s(&[], 0), 600);

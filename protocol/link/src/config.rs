@@ -10,7 +10,7 @@ use crate::sys::ring::Geometry;
 pub const DEFAULT_ETHERTYPE: u16 = 0x88B5;
 /// Thousands of guests that answer at once fit, and a stall of the daemon of some seconds.
 pub const DEFAULT_RECEIVE_BUFFER_BYTES: usize = 8 << 20;
-/// The values below are lengths in an IEEE 802.3 header, not types.
+/// The values below are lengths in an IEEE 802.3 header, not types. [C-1]
 const LOWEST_ETHERTYPE: u16 = 0x0600;
 /// VLAN 0 means "no VLAN, only a priority" and 4095 is reserved.
 const VLANS: RangeInclusive<u16> = 1..=4094;
@@ -75,7 +75,7 @@ pub struct LinkConfig {
     pub interface: String,
     /// EtherType of the frames, the same on both sides.
     pub ethertype: u16,
-    /// VLAN id: send tagged, and drop all other frames. Without one, tagged and untagged frames are taken.
+    /// VLAN id: send tagged, and drop all other frames. Without one, tagged and untagged frames are taken. [C-5]
     pub vlan: Option<u16>,
     /// Size of the kernel's receive queue. Without CAP_NET_ADMIN the kernel may give less (net.core.rmem_max).
     pub receive_buffer_bytes: usize,

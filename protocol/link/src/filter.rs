@@ -66,7 +66,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// The rule for a frame at hand.
+    /// The rule for a frame at hand. [C-6]
     pub(crate) fn accepts(&self, header: &Header, tag: Option<Tag>) -> bool {
         header.ethertype == self.ethertype
             && (header.destination == self.mac || header.destination.is_broadcast())
@@ -108,7 +108,7 @@ impl Filter {
     }
 }
 
-/// No tag, or an 802.1Q one: a flood of frames with another tag must not reach the daemon either.
+/// No tag, or an 802.1Q one: a flood of frames with another tag must not reach the daemon either. [C-3]
 const TAG_STEPS: [Step; 4] = [
     Step::Do(LOAD_BYTE, ancillary(SKF_AD_VLAN_TAG_PRESENT)),
     Step::IfEqual(0, To::Skip(2), To::Next),

@@ -8,7 +8,7 @@ pub(crate) const TPID: u16 = 0x8100;
 pub(crate) const HEADER_BYTES: usize = 14;
 /// The same with an 802.1Q tag.
 pub(crate) const LARGEST_HEADER_BYTES: usize = 18;
-/// Shorter frames do not exist on Ethernet (60 bytes, and 4 of checksum the adapter adds).
+/// Shorter frames do not exist on Ethernet (60 bytes, and 4 of checksum the adapter adds). [C-2]
 const SHORTEST_FRAME_BYTES: usize = 60;
 /// The VLAN id in a TCI; the rest is priority.
 pub(crate) const VLAN_MASK: u16 = 0x0FFF;

@@ -21,7 +21,7 @@ pub trait Link {
     /// The largest payload of one frame.
     fn mtu(&self) -> usize;
 
-    /// Sends one frame. `vlan` is a whole TCI (priority and VLAN id); answer with the one that was received.
+    /// Sends one frame. `vlan` is a whole TCI (priority and VLAN id); answer with the one that was received. [C-4]
     ///
     /// Without one the frame goes untagged, or with the configured VLAN id if there is one. Never blocks.
     ///

@@ -45,6 +45,7 @@ namespace_test! {
     }
 }
 
+// [C-4]
 namespace_test! {
     async fn a_tag_arrives_whole_and_is_answered_in_kind() {
         let Wire { a, b } = Wire::new().await;
@@ -72,6 +73,7 @@ namespace_test! {
     }
 }
 
+// [C-5]
 namespace_test! {
     async fn a_configured_vlan_tags_what_is_sent_and_drops_all_others() {
         let Wire { a, b } = Wire::new().await;
@@ -133,6 +135,7 @@ namespace_test! {
     }
 }
 
+// [C-6]
 namespace_test! {
     async fn own_frames_are_not_seen_sent_or_echoed() {
         let Wire { a, b } = Wire::new().await;
@@ -292,6 +295,7 @@ namespace_test! {
     }
 }
 
+// [C-8]
 namespace_test! {
     async fn guests_on_one_trunk_reach_the_monitor_but_not_each_other() {
         ip("link add trunk type veth peer name monitor");

@@ -38,7 +38,7 @@ pub struct Transcript<'a> {
     pub hm_syn: &'a [u8],
 }
 
-/// One key per direction; wiped when dropped.
+/// One key per direction; wiped when dropped.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct DirectionKeys {
     /// From the VMM to the HM.
@@ -47,7 +47,7 @@ pub struct DirectionKeys {
     pub hm_to_vmm: [u8; 32],
 }
 
-/// HKDF-SHA256 over the VM's key and the handshake.
+/// HKDF-SHA256 over the VM's key and the handshake.
 #[must_use]
 pub fn derive(key: &Key, transcript: &Transcript<'_>) -> DirectionKeys {
     let salt = [transcript.vmm_nonce.0, transcript.hm_nonce.0].concat();

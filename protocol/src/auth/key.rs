@@ -7,7 +7,7 @@ use core::str::FromStr;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Keys of a VM that are valid at once: the one in use, and its successor while it is being rotated.
+/// Keys of a VM that are valid at once: the one in use, and its successor while it is being rotated.
 pub const KEYS_MAXIMUM: usize = 2;
 
 /// Names a key of a VM: 1 to 255.
@@ -101,7 +101,7 @@ impl FromStr for Key {
     }
 }
 
-/// What an end of a path offers and demands.
+/// What an end of a path offers and demands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Says nothing of authentication.
@@ -203,13 +203,13 @@ impl Authentication {
         Self { mode, keys: kept }
     }
 
-    /// The key that a VMM uses.
+    /// The key that a VMM uses.
     #[must_use]
     pub fn preferred(&self) -> Option<(KeyId, &Key)> {
         self.keys.last().map(|(id, key)| (*id, key))
     }
 
-    /// The one that a VMM tries when a handshake with that failed; the same if there is only one.
+    /// The one that a VMM tries when a handshake with that failed; the same if there is only one.
     #[must_use]
     pub fn other(&self) -> Option<KeyId> {
         self.keys.first().map(|(id, _)| *id)

@@ -29,7 +29,7 @@ impl fmt::Debug for Nonce {
     }
 }
 
-/// Nonces that nobody without the seed can foresee, and that do not repeat: HMAC-SHA256 of a count, keyed by the seed.
+/// Nonces that nobody without the seed can foresee, and that do not repeat: HMAC-SHA256 of a count, keyed by the seed.
 #[derive(Clone)]
 pub struct Nonces {
     function: Hmac<Sha256>,

@@ -10,7 +10,7 @@ use crate::message::Pairs;
 const FUNCTION: &str = "hmac-sha256";
 
 /// `nonce=<32 hex>:auth=hmac-sha256:kid=<1-255>`, and `:authtx=1`: its sender checks trailers made with this key, and,
-/// if it `sends`, will add them.
+/// if it `sends`, will add them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Fresh per handshake.
@@ -26,7 +26,7 @@ pub struct Offer {
 pub struct MalformedOffer;
 
 impl Offer {
-    /// `None` if there is no offer, or one of a function that is not known here.
+    /// `None` if there is no offer, or one of a function that is not known here.
     ///
     /// # Errors
     /// [`MalformedOffer`] if nonce or key id are missing or wrong, or `authtx` is neither 0 nor 1.

@@ -14,7 +14,7 @@ use crate::wire::{Packet, TAG_LENGTH, Trailer};
 /// A keyed function without the buffer that it needs at work only: there are thousands of paths.
 type Function = HmacCore<Sha256>;
 
-/// Authenticates the packets of one direction. Every sending takes a new count, a repetition too.
+/// Authenticates the packets of one direction. Every sending takes a new count, a repetition too.
 pub struct Sealer {
     function: Function,
     key_id: KeyId,
@@ -28,7 +28,7 @@ impl Sealer {
         Self { function: keyed(key), key_id, count: 0 }
     }
 
-    /// The bytes of a packet with its trailer.
+    /// The bytes of a packet with its trailer.
     #[must_use]
     pub fn seal(&mut self, packet: &Packet<'_>) -> Vec<u8> {
         // A wrapped count would be refused; at a million packets a second that is half a million years away.
@@ -69,7 +69,7 @@ impl Opener {
         Self { function: keyed(key), key_id, greatest: 0 }
     }
 
-    /// Checks a packet's trailer, and remembers its count if it is right.
+    /// Checks a packet's trailer, and remembers its count if it is right.
     ///
     /// # Errors
     /// [`Rejected`].

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedPairs;
 
-/// A checked list of pairs: printable ASCII, no key twice, 512 bytes at most.
+/// A checked list of pairs: printable ASCII, no key twice, 512 bytes at most. [S-2]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pairs<'a>(&'a str);
 

@@ -14,7 +14,7 @@ use crate::wire::Version;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedSyn;
 
-/// `n=<8 hex>`: fresh per handshake attempt, tells a new attempt from a retransmission.
+/// `n=<8 hex>`: fresh per handshake attempt, tells a new attempt from a retransmission. [S-5]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mark(pub u32);
 
@@ -30,7 +30,7 @@ impl fmt::Debug for Mark {
     }
 }
 
-/// The VMM's SYN.
+/// The VMM's SYN. [S-3]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmmSyn {
     /// As it came: may be empty or malformed, which the host monitor records as CANNOT_MANAGE.
@@ -77,7 +77,7 @@ impl VmmSyn {
     }
 }
 
-/// The host monitor's SYN.
+/// The host monitor's SYN. [S-4]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HmSyn {
     /// The handshake may complete.
@@ -88,12 +88,12 @@ pub enum HmSyn {
         running: Version,
         /// Its own mark.
         mark: Option<Mark>,
-        /// The mark of the VMM's SYN that this answers.
+        /// The mark of the VMM's SYN that this answers. [S-6]
         answers: Option<Mark>,
         /// Authentication, if the VMM offered it and the HM has that key.
         offer: Option<Offer>,
     },
-    /// No common version: both forget the path.
+    /// No common version: both forget the path. [S-10]
     Conflict {
         /// The host monitor.
         uuid: HostMonitorId,

@@ -25,7 +25,7 @@ pub(super) struct Channel {
 }
 
 /// A first number for a channel that is to replace `open`, not that of a candidate which it replaces: so a late
-/// acknowledgement of either is not taken for one of this.
+/// acknowledgement of either is not taken for one of this. [S-18]
 pub(super) fn first_number(open: Option<&Channel>, candidate: Option<u8>, random: &mut fastrand::Rng) -> u8 {
     let mut draw = || match open {
         Some(open) => open.far_number(random),
@@ -136,7 +136,7 @@ impl Channel {
         senders.into_iter().chain(receivers).flatten().min()
     }
 
-    /// Hands back everything queued, urgent messages first.
+    /// Hands back everything queued, urgent messages first.
     pub(super) fn hand_back(&mut self, out: &mut Outputs) {
         self.send_urgent.hand_back(out);
         self.send_normal.hand_back(out);

@@ -64,7 +64,7 @@ impl Agreed {
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     opener: Option<Box<Opener>>,
-    /// Of the channel that this one replaced, and when: its last packets may still be on their way.
+    /// Of the channel that this one replaced, and when: its last packets may still be on their way.
     previous: Option<Box<(Opener, Instant)>>,
 }
 
@@ -90,7 +90,7 @@ impl Guard {
         self.opener.as_ref().map(|opener| opener.key_id())
     }
 
-    /// Where a packet belongs, or why it is dropped.
+    /// Where a packet belongs, or why it is dropped.
     pub(super) fn origin(
         &mut self,
         packet: &Packet<'_>,
@@ -129,7 +129,7 @@ impl Guard {
     }
 }
 
-/// Checks the acknowledgement of a SYN: made with the candidate's key, or plain if that is what was agreed.
+/// Checks the acknowledgement of a SYN: made with the candidate's key, or plain if that is what was agreed.
 pub(super) fn check_syn_acknowledgement(
     packet: &Packet<'_>,
     opener: Option<&mut Opener>,

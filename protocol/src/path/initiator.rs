@@ -59,7 +59,7 @@ pub struct Initiator {
     mtu: usize,
     random: fastrand::Rng,
     security: Option<VmmSecurity>,
-    /// The latest handshake failed, maybe for the newer key: the HM may not have it yet.
+    /// The latest handshake failed, maybe for the newer key: the HM may not have it yet.
     tries_other_key: bool,
     open: Option<Open>,
     candidate: Option<Candidate>,
@@ -85,7 +85,7 @@ struct Candidate {
     plain_acknowledgement: bool,
     early_acknowledgement: Option<(Version, Trailer)>,
     answer: Option<Answer>,
-    /// The HM has answered with less than is demanded.
+    /// The HM has answered with less than is demanded.
     refused: bool,
 }
 
@@ -119,7 +119,7 @@ impl Initiator {
         self.security = Some(security);
     }
 
-    /// Mixes in what nobody foresees, before a handshake: a guest that goes on from a snapshot must not repeat itself.
+    /// Mixes in what nobody foresees, before a handshake: a guest that goes on from a snapshot must not repeat itself.
     pub fn stir(&mut self, entropy: &[u8; 32]) {
         let (first, _) = entropy.split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
         let seed = self.random.u64(..) ^ u64::from_ne_bytes(*first);
@@ -227,13 +227,13 @@ impl Initiator {
         let opener = answer.and_then(|answer| answer.agreed.opener.as_deref_mut());
         match open.guard.origin(packet, opener) {
             Ok(Origin::Channel) => {}
-            // The HM has opened the new channel already; it will repeat this.
+            // The HM has opened the new channel already; it will repeat this.
             Ok(Origin::Candidate) => return out.discard(Discard::Handshaking),
             Err(reason) => return out.discard(reason),
         }
         let answered = self.candidate.as_ref().is_some_and(|candidate| candidate.answer.is_some());
         if answered && packet.has(Flags::ACKR) && !packet.has(Flags::ACK) {
-            // The HM may have opened the new channel already, and send this message there as well.
+            // The HM may have opened the new channel already, and send this message there as well. [S-19]
             return out.discard(Discard::Handshaking);
         }
         if let Err(reason) = open.channel.handle_packet(now, packet, out) {
@@ -299,14 +299,14 @@ impl Initiator {
         self.promote(now, out);
     }
 
-    /// The HM's SYN. A repetition after the path was opened is acknowledged again: its acknowledgement was lost.
+    /// The HM's SYN. A repetition after the path was opened is acknowledged again: its acknowledgement was lost. [S-14]
     fn on_answer(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Outputs) {
         let Ok(syn) = HmSyn::parse(packet.payload) else { return out.discard(Discard::Syn) };
         if let Some(open) = self.open.as_mut().filter(|open| open.is_opened_by(now, packet)) {
             return open.channel.acknowledge_syn(packet.number, out);
         }
         let HmSyn::Accepted { uuid, running, answers, offer, .. } = syn else {
-            // Nothing is kept of a conflict, so a repetition is simply acknowledged.
+            // Nothing is kept of a conflict, so a repetition is simply acknowledged. [S-10]
             acknowledge_syn(packet.number, None, out);
             if self.candidate.take().is_some() {
                 out.event(Event::HandshakeFailed(CloseReason::VersionConflict));
@@ -318,7 +318,7 @@ impl Initiator {
         }
         let Some(candidate) = &self.candidate else { return out.discard(Discard::Flags) };
         if answers.is_some_and(|answers| answers != candidate.mark) {
-            // To an earlier attempt: taken for the answer to this one, the ends would have different numbers.
+            // To an earlier attempt: taken for the answer to this one, the ends would have different numbers. [S-6]
             return out.discard(Discard::Syn);
         }
         self.on_accepted(packet, uuid, running, offer, out);
@@ -354,7 +354,7 @@ impl Initiator {
         candidate.take_early_acknowledgement();
     }
 
-    /// The candidate becomes the channel once both SYNs are through.
+    /// The candidate becomes the channel once both SYNs are through. [S-16]
     fn promote(&mut self, now: Instant, out: &mut Outputs) {
         let complete =
             |candidate: &mut Candidate| candidate.syn.is_acknowledged() && candidate.answer.is_some();
@@ -372,7 +372,7 @@ impl Initiator {
         }
     }
 
-    /// Closes the channel; everything queued is handed back. A candidate goes on.
+    /// Closes the channel; everything queued is handed back. A candidate goes on.
     pub fn close(&mut self, reason: CloseReason, out: &mut Outputs) {
         if let Some(mut open) = self.open.take() {
             open.channel.hand_back(out);
@@ -382,7 +382,7 @@ impl Initiator {
 }
 
 impl Candidate {
-    /// Before the HM's SYN came nobody knows whether its acknowledgement must be authenticated: it is kept.
+    /// Before the HM's SYN came nobody knows whether its acknowledgement must be authenticated: it is kept.
     fn on_acknowledged(&mut self, packet: &Packet<'_>) -> Result<(), Discard> {
         if let Some(answer) = &mut self.answer {
             check_syn_acknowledgement(packet, answer.agreed.opener.as_deref_mut())?;
@@ -431,7 +431,7 @@ impl Open {
     }
 }
 
-/// The two offers, if they fit.
+/// The two offers, if they fit.
 fn matching(ours: Option<Offer>, theirs: Option<Offer>, running: Version) -> Option<(Offer, Offer)> {
     let (ours, theirs) = (ours?, theirs?);
     (ours.key_id == theirs.key_id && running >= Version::V2_1).then_some((ours, theirs))

@@ -73,7 +73,7 @@ impl Outputs {
         }
     }
 
-    /// The next packet to send: acknowledgements before anything else.
+    /// The next packet to send: acknowledgements before anything else.
     pub fn poll_packet(&mut self) -> Option<Vec<u8>> {
         self.acknowledgements.pop_front().or_else(|| self.packets.pop_front())
     }

@@ -11,7 +11,7 @@ use crate::wire::{Flags, Packet};
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
     /// The first number of the peer's new sequence, until a packet of it has come. What comes before is of the channel
-    /// that this one replaced: its sender does not know yet that it was replaced, and it was received there.
+    /// that this one replaced: its sender does not know yet that it was replaced, and it was received there. [N-7]
     gate: Option<u8>,
     /// Boxed, and gone when all of it is old: there are thousands of paths, and heartbeats leave nothing here.
     memory: Option<Box<Memory>>,
@@ -33,7 +33,7 @@ struct Seen {
 /// A message of which packets are missing.
 #[derive(Debug)]
 struct Partial {
-    /// Number of the first packet still missing.
+    /// Number of the first packet still missing.
     next: u8,
     data: Vec<u8>,
     /// Packets behind the missing one.
@@ -53,7 +53,7 @@ struct Ahead {
 pub(super) enum Receipt {
     /// Acknowledge it.
     Acknowledge,
-    /// It made a message complete: deliver that; acknowledge this packet when the message is accepted.
+    /// It made a message complete: deliver that; acknowledge this packet when the message is accepted.
     Complete(Vec<u8>),
     /// Neither acknowledge nor keep it.
     Discard(Discard),
@@ -94,7 +94,7 @@ impl Receiver {
         receipt
     }
 
-    /// The message that this packet completed was accepted; from now on repetitions are acknowledged.
+    /// The message that this packet completed was accepted; from now on repetitions are acknowledged.
     pub(super) fn on_accepted(&mut self, number: u8) {
         let history = self.memory.iter_mut().flat_map(|memory| memory.history.iter_mut());
         for seen in history.filter(|seen| seen.number == number) {
@@ -102,14 +102,14 @@ impl Receiver {
         }
     }
 
-    /// The message that this packet completed was refused; a repetition delivers it again if it is whole.
+    /// The message that this packet completed was refused; a repetition delivers it again if it is whole.
     pub(super) fn on_refused(&mut self, number: u8) {
         if let Some(memory) = &mut self.memory {
             memory.history.retain(|seen| seen.number != number);
         }
     }
 
-    /// Whether a message stayed incomplete for too long.
+    /// Whether a message stayed incomplete for too long.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
         self.forget_old(now);
         self.partials().any(|partial| partial.deadline <= now)

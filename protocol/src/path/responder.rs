@@ -45,7 +45,7 @@ pub struct HmIdentity {
 }
 
 impl HmIdentity {
-    /// The highest version in both ranges.
+    /// The highest version in both ranges. [S-9]
     #[must_use]
     pub fn common_version(&self, syn: &VmmSyn) -> Option<Version> {
         let (lower, upper) = (self.lower.max(syn.lower), self.upper.min(syn.upper));
@@ -68,7 +68,7 @@ pub enum SynOutcome {
     Refused(Refusal),
 }
 
-/// Why a handshake is refused for want of authentication.
+/// Why a handshake is refused for want of authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The VMM does not offer to send authenticated, and this VM's paths must be.
@@ -77,7 +77,7 @@ pub enum Refusal {
     UnknownKey(KeyId),
     /// The open channel is authenticated, and this would not be.
     Downgrade,
-    /// The open channel is authenticated, and is another VM's: with its own key a guest could end the other's path.
+    /// The open channel is authenticated, and is another VM's: with its own key a guest could end the other's path.
     AnotherVm(VmUuid),
 }
 
@@ -102,7 +102,7 @@ pub struct Reception<'a> {
     /// Mode and keys for this VM.
     pub authentication: &'a Authentication,
     /// Whether an authenticated channel of another VM at this address may be replaced: that VM is missing or not
-    /// monitored.
+    /// monitored.
     pub gives_way: bool,
     /// Fresh.
     pub nonce: Nonce,
@@ -153,7 +153,7 @@ impl Responder {
         Self { open: None, candidate: None }
     }
 
-    /// Takes a SYN|BEG whose payload read as `syn`.
+    /// Takes a SYN|BEG whose payload read as `syn`. [S-11]
     pub fn handle_syn(
         &mut self,
         now: Instant,
@@ -195,7 +195,7 @@ impl Responder {
         if running.is_some() { SynOutcome::Begun } else { SynOutcome::VersionConflict }
     }
 
-    /// What to agree on with this VMM; `None`: nothing.
+    /// What to agree on with this VMM; `None`: nothing.
     fn terms<'a>(
         &self,
         syn: &VmmSyn,
@@ -231,7 +231,7 @@ impl Responder {
         }
     }
 
-    /// Acknowledges a SYN|BEG again by which the channel or the candidate was begun; false if it is another.
+    /// Acknowledges a SYN|BEG again by which the channel or the candidate was begun; false if it is another. [S-12]
     fn repeat(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Outputs) -> bool {
         if let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.request.is(now, packet))
         {
@@ -254,7 +254,7 @@ impl Responder {
         candidate.into_iter().chain(open).any(|request| request.is(now, packet))
     }
 
-    /// Takes any packet but Hello and SYN|BEG.
+    /// Takes any packet but Hello and SYN|BEG. [P-8]
     pub fn handle_packet(
         &mut self,
         now: Instant,
@@ -275,14 +275,14 @@ impl Responder {
             let same_vm = self.candidate.as_ref().is_some_and(|candidate| candidate.vm == open.vm);
             return match origin {
                 Origin::Channel => on_heartbeat(packet, out),
-                // The VMM has opened the new channel already, and is alive.
+                // The VMM has opened the new channel already, and is alive.
                 Origin::Candidate if same_vm => on_heartbeat(packet, out),
                 Origin::Candidate => out.discard(Discard::Handshaking),
             };
         }
         if origin == Origin::Candidate || (packet.has(Flags::ACKR) && self.candidate.is_some()) {
             // The VMM may have opened the new channel already: taken on the old one and repeated on the new,
-            // the message would be delivered twice.
+            // the message would be delivered twice. [S-19]
             return out.discard(Discard::Handshaking);
         }
         if let Err(reason) = open.channel.handle_packet(now, packet, out) {
@@ -356,7 +356,7 @@ impl Responder {
     }
 
     /// Retransmissions and ages. True if a message went unanswered: it was handed back, and the owner decides
-    /// whether to [`close`](Self::close).
+    /// whether to [`close`](Self::close).
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Outputs) -> bool {
         let alive = self.candidate.as_mut().is_none_or(|candidate| candidate.syn.handle_timeout(now, out));
         if !alive {
@@ -426,7 +426,7 @@ impl Responder {
     }
 
     fn promote(&mut self, now: Instant, candidate: Candidate, identity: &HmIdentity, out: &mut Outputs) {
-        // After a conflict both forget the path.
+        // After a conflict both forget the path. [S-10]
         let Some(version) = candidate.running else { return };
         let Candidate { request, vm, syn, agreed, .. } = candidate;
         let framing = Framing::new(version, identity.mtu, agreed.sealer);
@@ -502,7 +502,7 @@ fn answer(
     }
 }
 
-/// Packets without ACKR are whole messages, never judged by their number: heartbeats.
+/// Packets without ACKR are whole messages, never judged by their number: heartbeats. [N-3]
 fn on_heartbeat(packet: &Packet<'_>, out: &mut Outputs) {
     if !packet.has(Flags::BEG | Flags::END | Flags::PRI) {
         return out.discard(Discard::Flags);

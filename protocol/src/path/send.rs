@@ -34,7 +34,7 @@ impl Framing {
         Self { version, capacity: payload_capacity(mtu, sealer.is_some()), sealer }
     }
 
-    /// A packet's bytes, authenticated anew at each sending.
+    /// A packet's bytes, authenticated anew at each sending.
     pub(super) fn encode(&mut self, number: u8, flags: Flags, payload: &[u8]) -> Vec<u8> {
         let packet = Packet::plain(self.version, number, flags, payload);
         match &mut self.sealer {
@@ -100,14 +100,14 @@ impl Sender {
         room
     }
 
-    /// Sends a whole message that nobody acknowledges.
+    /// Sends a whole message that nobody acknowledges. [N-3]
     pub(super) fn send_unreliable(&mut self, framing: &mut Framing, payload: &[u8], out: &mut Outputs) {
         let flags = Flags::BEG | Flags::END | self.priority;
         let number = self.take_number();
         out.transmit(framing.encode(number, flags, payload));
     }
 
-    /// Sends as much as the window allows.
+    /// Sends as much as the window allows. [N-6]
     pub(super) fn pump(&mut self, now: Instant, framing: &mut Framing, out: &mut Outputs) {
         let (priority, next) = (self.priority, &mut self.next);
         let Some(work) = &mut self.work else { return };
@@ -134,7 +134,7 @@ impl Sender {
         }
     }
 
-    /// Takes an acknowledgement; false if it acknowledges nothing outstanding.
+    /// Takes an acknowledgement; false if it acknowledges nothing outstanding.
     #[must_use]
     pub(super) fn on_acknowledged(
         &mut self,
@@ -196,7 +196,7 @@ impl Sender {
         }
     }
 
-    /// A first number for the channel that is to replace this one: far from those that may still be repeated here.
+    /// A first number for the channel that is to replace this one: far from those that may still be repeated here. [S-18]
     pub(super) fn far_number(&self, random: &mut fastrand::Rng) -> u8 {
         const CLEARANCE: u8 = 2 * WINDOW;
         self.next.wrapping_add(CLEARANCE).wrapping_add(random.u8(..128))
@@ -219,7 +219,7 @@ impl Flight {
         self.sent < self.total && self.sent.saturating_sub(oldest) < usize::from(WINDOW)
     }
 
-    /// The packet's number: the message's packets have consecutive ones.
+    /// The packet's number: the message's packets have consecutive ones. [N-4]
     fn number(&self, index: usize) -> u8 {
         self.first.wrapping_add(u8::try_from(index % 256).unwrap_or_default())
     }

@@ -8,7 +8,7 @@ use crate::auth::Sealer;
 use crate::time::Instant;
 use crate::wire::{Flags, Packet, Version};
 
-/// Hello and SYN packets carry the major version and minor 0: the running version is not agreed yet.
+/// Hello and SYN packets carry the major version and minor 0: the running version is not agreed yet. [P-6]
 pub(super) const SYN_VERSION: Version = Version::V2_0;
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl OutgoingSyn {
         self.deadline.is_none()
     }
 
-    /// Sends it again if that is due; false when it was sent as often as it may.
+    /// Sends it again if that is due; false when it was sent as often as it may. [S-1]
     #[must_use]
     pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outputs) -> bool {
         if self.deadline.is_none_or(|deadline| deadline > now) {

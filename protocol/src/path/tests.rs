@@ -251,6 +251,7 @@ fn handed_back(event: &Event) -> Option<u64> {
     if let Event::HandedBack { token, .. } = event { Some(token.0) } else { None }
 }
 
+/// [S-1]
 #[test]
 fn the_handshake_is_four_packets() {
     let mut pair = Pair::new(1, PERFECT);
@@ -280,6 +281,7 @@ fn the_handshake_is_four_packets() {
     assert_eq!(Packet::decode(&first).unwrap().number, Packet::decode(&answer).unwrap().number);
 }
 
+/// [S-10]
 #[test]
 fn a_version_conflict_is_told_and_forgotten() {
     let old = (Version { major: 2, minor: 3 }, Version { major: 2, minor: 4 });
@@ -290,6 +292,7 @@ fn a_version_conflict_is_told_and_forgotten() {
     assert!(!pair.vmm.is_open() && !pair.vmm.is_connecting() && pair.hm.is_closed());
 }
 
+/// [S-12]
 #[test]
 fn a_repeated_syn_does_not_disturb_the_open_path() {
     let mut pair = Pair::new(5, PERFECT);
@@ -305,6 +308,7 @@ fn a_repeated_syn_does_not_disturb_the_open_path() {
     assert_eq!(pair.events, vec![(End::Vmm, opened.clone()), (End::Hm, opened), (End::Vmm, again)]);
 }
 
+/// [S-1]
 #[test]
 fn an_unanswered_handshake_is_given_up_after_six_sendings_and_leaves_the_open_path_alone() {
     let mut pair = Pair::new(2, PERFECT).open();
@@ -317,6 +321,7 @@ fn an_unanswered_handshake_is_given_up_after_six_sendings_and_leaves_the_open_pa
     assert!(pair.events.contains(&(End::Vmm, Event::HandshakeFailed(CloseReason::Unanswered))));
 }
 
+/// [S-16]
 #[test]
 fn a_new_handshake_replaces_the_open_channel_and_hands_back_what_was_queued() {
     let mut pair = Pair::new(3, PERFECT).open();
@@ -333,6 +338,7 @@ fn a_new_handshake_replaces_the_open_channel_and_hands_back_what_was_queued() {
     assert_eq!(pair.received_tokens(End::Hm), [2]);
 }
 
+///
 #[test]
 fn a_refused_message_is_not_acknowledged_and_comes_again() {
     let mut pair = Pair::new(4, PERFECT).open();
@@ -345,6 +351,7 @@ fn a_refused_message_is_not_acknowledged_and_comes_again() {
     assert_eq!((pair.tokens(End::Vmm, delivered), pair.received_tokens(End::Hm)), (vec![1], vec![1]));
 }
 
+///
 #[test]
 fn an_unanswered_message_closes_the_vmm_end_after_15_5_s() {
     let mut pair = Pair::new(6, PERFECT).open();
@@ -371,6 +378,7 @@ fn a_long_message_wraps_the_numbers_and_arrives_whole() {
     assert_eq!(pair.hm.partial_bytes(), 0);
 }
 
+/// [B-1]
 #[test]
 fn a_message_beyond_the_bound_closes_the_path() {
     let mut pair = Pair::new(8, PERFECT).open();
@@ -390,6 +398,7 @@ fn a_message_beyond_the_bound_closes_the_path() {
     assert!(pair.received.is_empty());
 }
 
+/// [S-6]
 #[test]
 fn the_answer_to_an_earlier_attempt_is_not_taken_for_the_present_one() {
     let mut pair = Pair::new(15, PERFECT);
@@ -410,6 +419,7 @@ fn the_answer_to_an_earlier_attempt_is_not_taken_for_the_present_one() {
     assert_eq!(pair.received_tokens(End::Vmm), [1]);
 }
 
+/// [S-19]
 #[test]
 fn between_the_two_openings_the_vmm_takes_no_message_on_the_old_channel() {
     let mut pair = Pair::new(16, PERFECT).open();
@@ -435,6 +445,7 @@ fn between_the_two_openings_the_vmm_takes_no_message_on_the_old_channel() {
     assert_eq!(pair.received_tokens(End::Vmm), [1]);
 }
 
+///
 #[test]
 fn an_incomplete_message_closes_the_path_after_30_s() {
     let mut pair = Pair::new(9, PERFECT).open();
@@ -448,6 +459,7 @@ fn an_incomplete_message_closes_the_path_after_30_s() {
     assert!(!pair.hm.is_open());
 }
 
+/// [N-3]
 #[test]
 fn heartbeats_are_taken_whatever_their_number_and_only_on_an_open_path() {
     let mut pair = Pair::new(10, PERFECT);
@@ -487,6 +499,7 @@ fn unexpected_flags_are_discarded() {
     }
 }
 
+/// [N-7] [S-18]
 #[test]
 fn what_belongs_to_a_replaced_channel_is_not_taken_on_the_new_one() {
     let mut pair = Pair::new(14, PERFECT).open();
@@ -503,6 +516,7 @@ fn what_belongs_to_a_replaced_channel_is_not_taken_on_the_new_one() {
     assert_eq!(pair.received_tokens(End::Vmm), [2]);
 }
 
+///
 #[test]
 fn the_doorbell_waits_for_the_owner_and_is_acknowledged_once_accepted() {
     let mut pair = Pair::new(12, PERFECT).open();

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::BitOr;
 
-/// A set of packet flags.
+/// A set of packet flags. [P-2]
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags(u8);
 

@@ -37,7 +37,7 @@ impl fmt::Debug for Version {
 impl FromStr for Version {
     type Err = ();
 
-    /// `2.1`; also `2.10` and `2.00`, as peers write them: the minor is a number, not a fraction.
+    /// `2.1`; also `2.10` and `2.00`, as peers write them: the minor is a number, not a fraction. [S-8]
     fn from_str(text: &str) -> Result<Self, ()> {
         let (major, minor) = text.split_once('.').ok_or(())?;
         let number = |text: &str| {
@@ -48,7 +48,7 @@ impl FromStr for Version {
     }
 }
 
-/// Why bytes are no packet. Such bytes are dropped and counted, never answered.
+/// Why bytes are no packet. Such bytes are dropped and counted, never answered. [P-4]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// Fewer bytes than a header.
@@ -97,7 +97,7 @@ impl<'a> Packet<'a> {
         Self { version, number, flags, payload, trailer: None }
     }
 
-    /// Checks a frame's payload and reads the packet in it; padding behind the packet is ignored.
+    /// Checks a frame's payload and reads the packet in it; padding behind the packet is ignored. [P-4] [C-2]
     ///
     /// # Errors
     /// [`Malformed`] says what does not hold.
@@ -115,14 +115,14 @@ impl<'a> Packet<'a> {
         if sum(header).wrapping_sub(checksum).wrapping_add(sum(checked)) != checksum {
             return Err(Malformed::Checksum);
         }
-        // A Hello's fields but length and checksum are ignored.
+        // A Hello's fields but length and checksum are ignored. [P-7]
         if major != Self::MAJOR && !hello {
             return Err(Malformed::Major(version));
         }
         Ok(Self { version, number, flags, payload, trailer: Trailer::read(key_id, trailer) })
     }
 
-    /// The header with 0 in the place of the checksum, as it is authenticated.
+    /// The header with 0 in the place of the checksum, as it is authenticated.
     #[must_use]
     pub fn header(&self) -> [u8; HEADER_LENGTH] {
         let [length_high, length_low] = self.length().to_be_bytes();
@@ -132,7 +132,7 @@ impl<'a> Packet<'a> {
         [major, minor, self.number, flags.bits(), length_high, length_low, key_id, 0]
     }
 
-    /// The packet's bytes, with its checksum.
+    /// The packet's bytes, with its checksum. [P-3]
     ///
     /// The payload is cut at 65,535 bytes; the callers never make one that long.
     #[must_use]

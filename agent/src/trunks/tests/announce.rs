@@ -60,6 +60,7 @@ fn a_silence_is_announced_and_its_grant_is_known_and_the_guest_beats_on() {
     assert_eq!(world.trunks.quiet(world.now), None);
 }
 
+///
 #[test]
 fn a_path_that_opens_meanwhile_hears_what_is_left_of_it() {
     let mut world = World::beating(None);
@@ -140,6 +141,7 @@ fn an_end_that_nobody_heard_is_said_again() {
     assert!(world.texts().iter().all(|text| !text.starts_with("QUIET")), "{:?}", world.texts());
 }
 
+/// [M-4]
 #[test]
 fn a_host_monitor_of_an_older_version_is_not_told() {
     let mut world = World::new();

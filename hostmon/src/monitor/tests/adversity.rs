@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [S-21]
 #[test]
 fn a_handshake_begun_before_the_vm_was_heard_does_not_take_its_path_over() {
     let mut world = World::new();
@@ -32,6 +33,7 @@ fn a_handshake_begun_before_the_vm_was_heard_does_not_take_its_path_over() {
     assert!(missing_edges(&world).is_empty());
 }
 
+/// [B-5]
 #[test]
 fn forged_handshakes_do_not_lock_a_registered_guest_out() {
     let mut world = World::new();
@@ -53,6 +55,7 @@ fn forged_handshakes_do_not_lock_a_registered_guest_out() {
     assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
 }
 
+/// [M-13]
 #[test]
 fn nothing_is_acknowledged_before_it_is_known_who_says_it() {
     let mut world = World::new();
@@ -88,6 +91,7 @@ fn a_moved_vm_is_expected_again_by_a_restarted_monitor() {
     assert_eq!(missing_edges(&world), [(vm(1), 29_000)]);
 }
 
+/// [B-7]
 #[test]
 fn a_guest_that_talks_without_end_does_not_grow_the_queue_to_the_store() {
     let mut world = World::beating(1..=1);
@@ -184,6 +188,7 @@ fn what_was_said_of_a_vm_is_said_again_when_the_store_begins_anew_with_it() {
     assert_eq!(missing_edges(&world).len(), 1);
 }
 
+/// [L-4]
 #[test]
 fn a_longer_interval_whose_acknowledgement_is_lost_accuses_nobody() {
     let mut world = World::beating(1..=1);
@@ -201,6 +206,7 @@ fn a_longer_interval_whose_acknowledgement_is_lost_accuses_nobody() {
     assert!(missing_edges(&world).is_empty(), "{:?}", missing_edges(&world));
 }
 
+/// [L-7]
 #[test]
 fn a_blind_monitor_says_that_it_does_not_know() {
     let mut world = World::beating(1..=1);

@@ -51,6 +51,7 @@ fn secured(mode: Mode) -> World {
     world
 }
 
+///
 #[test]
 fn a_vm_once_authenticated_is_told_of_once_and_must_be_from_then_on() {
     let mut world = secured(Mode::Optional);
@@ -86,6 +87,7 @@ fn a_vm_once_authenticated_is_told_of_once_and_must_be_from_then_on() {
     assert_eq!(world.key_in_use(), None);
 }
 
+///
 #[test]
 fn a_rotated_key_costs_no_heartbeat_and_a_removed_one_closes_its_path() {
     let mut world = secured(Mode::Required);
@@ -104,6 +106,7 @@ fn a_rotated_key_costs_no_heartbeat_and_a_removed_one_closes_its_path() {
     assert!(world.missing(1));
 }
 
+///
 #[test]
 fn forged_and_replayed_frames_are_counted_and_said_once_a_minute() {
     let mut world = secured(Mode::Required);
@@ -134,6 +137,7 @@ fn forged_and_replayed_frames_are_counted_and_said_once_a_minute() {
     assert_eq!(world.events("FORGERY"), 2);
 }
 
+///
 #[test]
 fn where_authentication_is_required_a_vm_without_keys_has_no_path() {
     let mut world = World::with(MonitorConfig { authentication: Mode::Required, ..config() });
@@ -145,7 +149,7 @@ fn where_authentication_is_required_a_vm_without_keys_has_no_path() {
 }
 
 /// A guest that was restored from a snapshot goes on counting from where it was then: everything is refused, and never
-/// answered. It must learn of it.
+/// answered. It must learn of it. [H-10]
 #[test]
 fn a_restored_guest_is_reminded_until_it_shakes_hands_anew() {
     let mut world = secured(Mode::Required);
@@ -190,6 +194,7 @@ fn who_cannot_prove_it_does_not_end_the_path_of_a_missing_vm() {
     assert!(!world.missing(1));
 }
 
+///
 #[test]
 fn a_guest_does_not_end_the_path_of_another_by_its_own_key_unless_that_is_missing() {
     let mut world = World::beating(1..=2);

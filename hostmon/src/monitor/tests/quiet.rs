@@ -50,6 +50,7 @@ fn overs(world: &World) -> Vec<i64> {
     world.writes().into_iter().filter_map(sequence).collect()
 }
 
+///
 #[test]
 fn it_is_asked_of_the_store_and_acknowledged_and_answered_when_that_has_granted_it() {
     let mut world = World::beating(1..=1);
@@ -70,6 +71,7 @@ fn it_is_asked_of_the_store_and_acknowledged_and_answered_when_that_has_granted_
     assert_eq!(world.guest_mut(1).heard, ["START_HB", "QUIET_OK:20000"], "in a message of its own");
 }
 
+///
 #[test]
 fn no_more_than_the_settings_allow_is_asked_for() {
     let mut world = World::beating(1..=1);
@@ -82,6 +84,7 @@ fn no_more_than_the_settings_allow_is_asked_for() {
     assert_eq!(world.writes().into_iter().find_map(asked), Some(300));
 }
 
+///
 #[test]
 fn nobody_calls_it_missing_while_it_lasts_and_everybody_after_it() {
     let mut world = frozen_quiet(MINUTE);
@@ -131,6 +134,7 @@ fn a_newer_announcement_takes_its_place_and_an_older_one_does_not() {
     assert_eq!(overs(&world), [9]);
 }
 
+///
 #[test]
 fn ended_by_the_guest_on_this_trunk_or_another_silence_counts_from_there() {
     for elsewhere in [false, true] {
@@ -156,6 +160,7 @@ fn ended_by_the_guest_on_this_trunk_or_another_silence_counts_from_there() {
     }
 }
 
+///
 #[test]
 fn a_restarted_monitor_knows_it_from_the_store() {
     let mut world = World::new();
@@ -174,6 +179,7 @@ fn a_restarted_monitor_knows_it_from_the_store() {
     assert_eq!(overs(&world), [8, 7]);
 }
 
+///
 #[test]
 fn a_silence_announced_to_another_monitor_excuses_this_path_too() {
     let mut world = World::beating(1..=1);

@@ -15,7 +15,7 @@ pub(super) struct PathHealth {
     pub(super) common: bool,
 }
 
-/// A VM is silent when every known path misses, and there is at least one: since the youngest of the silences.
+/// A VM is silent when every known path misses, and there is at least one: since the youngest of the silences. [L-9]
 pub(super) fn missed(paths: impl IntoIterator<Item = PathHealth>) -> Option<MissedHeartbeats> {
     let mut found: Option<MissedHeartbeats> = None;
     for path in paths.into_iter().filter(|path| path.known) {
@@ -32,7 +32,7 @@ pub(super) fn missed(paths: impl IntoIterator<Item = PathHealth>) -> Option<Miss
     found
 }
 
-/// Silence counts from the end of an announced one, so long ago.
+/// Silence counts from the end of an announced one, so long ago.
 pub(super) fn excuse(missed: MissedHeartbeats, quiet_ended: Option<Duration>) -> MissedHeartbeats {
     let excused = quiet_ended.map_or(Duration::ZERO, |ended| missed.youngest.saturating_sub(ended));
     MissedHeartbeats { excused, ..missed }
@@ -46,6 +46,7 @@ mod tests {
         PathHealth { known, missed: missed_s.map(Duration::from_secs), common }
     }
 
+    /// [L-9]
     #[test]
     fn only_when_every_known_path_misses() {
         let silent = |youngest, oldest, common| {

@@ -45,6 +45,7 @@ fn verdicts(filter: Filter, header: Header, tag: Option<Tag>) -> (bool, bool) {
     (verdict == Some(WHOLE_FRAME), filter.accepts(&header, tag))
 }
 
+/// [C-5] [C-6]
 #[test]
 fn kernel_and_user_space_follow_the_same_rule() {
     let tci = |tci| Some(Tag { tpid: TPID, tci });
@@ -81,6 +82,7 @@ fn kernel_and_user_space_follow_the_same_rule() {
     assert_eq!(taken, 2 * 2 * (5 + 2), "two destinations, two sources, five tags or two of VLAN 100");
 }
 
+/// [C-3]
 #[test]
 fn a_provider_tag_is_not_ours() {
     let filter = Filter { mac: OWN, ethertype: 0x88B5, vlan: None };

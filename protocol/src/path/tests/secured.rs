@@ -58,6 +58,7 @@ impl Pair {
     }
 }
 
+///
 #[test]
 fn from_the_syn_acknowledgements_on_every_packet_is_authenticated() {
     let keys = with_keys(Mode::Required, &[1]);
@@ -95,6 +96,7 @@ fn from_the_syn_acknowledgements_on_every_packet_is_authenticated() {
     );
 }
 
+///
 #[test]
 fn every_pair_of_modes_agrees_on_what_both_ends_can_do() {
     use Mode::{Off, Optional, ReceiveOnly, Required};
@@ -132,6 +134,7 @@ fn every_pair_of_modes_agrees_on_what_both_ends_can_do() {
     }
 }
 
+///
 #[test]
 fn a_refused_handshake_says_why() {
     let refusal = |vmm: Authentication, hm: Authentication| {
@@ -165,6 +168,7 @@ fn another_secret_under_the_same_id_opens_nothing() {
     assert!(pair.discards(End::Hm).contains(&Discard::Forged));
 }
 
+///
 #[test]
 fn an_authenticated_path_is_not_replaced_by_a_plain_handshake() {
     let optional = with_keys(Mode::Optional, &[1]);
@@ -195,6 +199,7 @@ fn an_authenticated_path_is_not_replaced_by_a_plain_handshake() {
     assert!(pair.discards(End::Vmm).contains(&Discard::Unauthenticated));
 }
 
+///
 #[test]
 fn a_guest_does_not_end_the_path_of_another_with_its_own_key() {
     let mut pair = Pair::required(11);
@@ -220,6 +225,7 @@ fn a_guest_does_not_end_the_path_of_another_with_its_own_key() {
     assert_eq!(pair.hm_out.poll_packet(), None);
 }
 
+///
 #[test]
 fn a_syn_with_a_trailer_is_not_taken() {
     let keys = with_keys(Mode::Required, &[1]);
@@ -235,6 +241,7 @@ fn a_syn_with_a_trailer_is_not_taken() {
     assert!(!pair.hm.is_open());
 }
 
+///
 #[test]
 fn a_key_that_the_hm_has_not_yet_gives_way_to_the_older_one() {
     let mut pair =
@@ -247,6 +254,7 @@ fn a_key_that_the_hm_has_not_yet_gives_way_to_the_older_one() {
     assert_eq!(pair.vmm.security(), Some((BOTH, id(1))));
 }
 
+///
 #[test]
 fn forged_replayed_and_plain_packets_are_dropped_and_never_answered() {
     let mut pair = Pair::required(6);
@@ -278,6 +286,7 @@ fn forged_replayed_and_plain_packets_are_dropped_and_never_answered() {
     assert_eq!(pair.discards(End::Hm), [Discard::Authenticated]);
 }
 
+///
 #[test]
 fn a_retransmission_takes_a_new_count_and_is_accepted() {
     let mut pair = Pair::required(7);
@@ -291,6 +300,7 @@ fn a_retransmission_takes_a_new_count_and_is_accepted() {
     assert_eq!(pair.discards(End::Hm), [Discard::Replayed]);
 }
 
+///
 #[test]
 fn a_restored_guest_is_heard_again_after_its_next_handshake() {
     let mut pair = Pair::required(8);
@@ -309,6 +319,7 @@ fn a_restored_guest_is_heard_again_after_its_next_handshake() {
     assert_eq!(pair.heartbeats(), 101);
 }
 
+///
 #[test]
 fn keys_are_rotated_without_losing_a_heartbeat_or_a_message() {
     let mut pair = Pair::required(9);
@@ -333,6 +344,7 @@ fn keys_are_rotated_without_losing_a_heartbeat_or_a_message() {
     assert!(!pair.discards(End::Vmm).contains(&Discard::Forged));
 }
 
+///
 #[test]
 fn while_the_ends_change_over_a_heartbeat_counts_and_nothing_looks_forged() {
     let mut pair = Pair::required(10);

@@ -1,4 +1,4 @@
-//! Guests reach the host monitor over a trunk, and never each other, nor another trunk.
+//! Guests reach the host monitor over a trunk, and never each other, nor another trunk. [C-8]
 
 use std::time::Duration;
 
