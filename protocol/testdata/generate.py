@@ -545,6 +545,9 @@ def files():
 
 
 def main(arguments):
+    if arguments in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     if arguments not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
@@ -559,7 +562,9 @@ def main(arguments):
             path.write_bytes(data)
     if stale:
         print(f"not what generate.py writes: {', '.join(stale)}; run it without --check", file=sys.stderr)
-    return 1 if stale else 0
+        return 1
+    print(f"{len(FILES)} files {'are as they should be' if arguments else 'written'}")
+    return 0
 
 
 if __name__ == "__main__":

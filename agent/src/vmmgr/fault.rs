@@ -29,7 +29,7 @@ pub enum Fault {
         class: String,
     },
     /// 004.
-    #[error("a name is missing: `vmmgr {action} {class} NAME`", action = .0.name(), class = .1.name())]
+    #[error("{} is missing: `vmmgr {} {} {}`", if *.1 == Class::Key { "the id of a key" } else { "a name" }, .0.name(), .1.name(), if *.1 == Class::Key { "ID" } else { "NAME" })]
     Name(Action, Class),
     /// 005.
     #[error("\"{0}\" is not expected here; attributes are given as ATTRIBUTE=VALUE to add and modify only")]

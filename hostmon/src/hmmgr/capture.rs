@@ -23,6 +23,7 @@ use vmpulse_protocol::time::Instant;
 use super::fail;
 use crate::settings::Settings;
 use error::CaptureError;
+pub(super) use target::address;
 
 /// The file, buffered.
 type Pcap = PcapWriter<BufWriter<Box<dyn Write>>>;

@@ -82,7 +82,7 @@ struct Options {
     #[arg(long, value_name = "DEVICE")]
     adapter: Option<Adapter>,
     /// Address of the monitor's side; if never said, the one that the kernel gave it first.
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS", value_parser = super::capture::address)]
     mac: Option<MacAddr>,
     /// Whether the kernel enforces limits; on if never said.
     #[arg(long, value_enum)]
@@ -116,7 +116,7 @@ pub(super) enum PortAction {
         /// The guest's adapter on the host: its macvtap, tap or veth.
         device: Adapter,
         /// The guest's address; a macvtap's own if not said.
-        #[arg(long)]
+        #[arg(long, value_name = "ADDRESS", value_parser = super::capture::address)]
         mac: Option<MacAddr>,
     },
     /// Police it no more.

@@ -52,7 +52,7 @@ pub enum TrunkError {
     /// This kernel has no place for the rules.
     #[error(
         "this kernel ({release}) cannot police what leaves an adapter: that needs Linux 5.16 with CONFIG_NETFILTER_EGRESS; \
-         make the trunk with --no-policing"
+         make the trunk with --policing off"
     )]
     Kernel {
         /// Its version.

@@ -342,7 +342,8 @@ impl Initiator {
         });
         let mut agreed = agreed.unwrap_or_default();
         let demanded = self.security.as_ref().is_some_and(|security| security.authentication.mode.demands())
-            || self.open.as_ref().is_some_and(|open| open.guard.is_on());
+            // Whoever offers nothing any more (switched off, key removed) cannot demand it, and must not be stuck here.
+            || candidate.offer.is_some() && self.open.as_ref().is_some_and(|open| open.guard.is_on());
         if demanded && agreed.opener.is_none() {
             candidate.refused = true;
             return out.discard(Discard::Unauthenticated);

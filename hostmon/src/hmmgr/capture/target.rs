@@ -66,7 +66,7 @@ impl TargetError {
 }
 
 /// An address on the command line.
-pub(super) fn address(text: &str) -> Result<MacAddr, String> {
+pub(in crate::hmmgr) fn address(text: &str) -> Result<MacAddr, String> {
     text.parse().map_err(|_| "write six pairs of hexadecimal digits, as 52:54:00:00:00:01".to_owned())
 }
 

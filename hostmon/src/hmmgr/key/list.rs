@@ -88,6 +88,12 @@ fn read(settings: &Settings) -> Result<Report, KeyError> {
 }
 
 fn show(report: &Report) -> String {
+    if report.vms.is_empty() && report.problems.is_empty() {
+        return format!(
+            "No key in {}: `hmmgr key create VM` makes one; `hmmgr status` shows the UUIDs of the VMs that are heard.\n",
+            report.key_dir
+        );
+    }
     let mut text = format!("{:<36}  {:<7}  {:<8}  PATHS\n", "VM", "KEYS", "REQUIRED");
     for vm in &report.vms {
         let ids: Vec<String> = vm.key_ids.iter().map(u8::to_string).collect();

@@ -12,6 +12,8 @@ use crate::trunk_setup::plan::{Adapter, Limits, Port, TrunkPlan};
 use crate::trunk_setup::rules;
 use crate::trunk_setup::work::{Done, View, Works};
 
+const NONE_MADE: &str = "no trunk was made here; `hmmgr trunk create NAME` makes one\n";
+
 /// A trunk, as `-o json` shows it.
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -113,7 +115,7 @@ pub(super) fn list(works: &Works, output: Output) -> Result<Exit, TrunkError> {
         return Ok(json(&all));
     }
     if all.is_empty() {
-        return Ok(print("no trunk was made here; `hmmgr trunk create NAME` makes one\n", Exit::Done));
+        return Ok(print(NONE_MADE, Exit::Done));
     }
     let row = |cells: [&str; 7]| {
         let [name, guests, monitor, netns, mtu, policing, state] = cells;
@@ -157,13 +159,18 @@ pub(super) fn check(works: &Works, output: Output, name: Option<&Adapter>) -> Re
         let _shown = json(&all);
         return Ok(exit);
     }
+    if all.is_empty() {
+        return Ok(print(NONE_MADE, exit));
+    }
     let mut text = String::new();
     for (plan, view) in &all {
         for finding in view.wrong.iter().chain(&view.remarks) {
             let _ = writeln!(text, "{}: {finding}", plan.name);
         }
         if !view.wrong.is_empty() {
-            let _ = writeln!(text, "{0}: `hmmgr trunk create {0}` puts it in order", plan.name);
+            let rest =
+                if view.remarks.is_empty() { "it" } else { "its adapters and rules, and nothing else," };
+            let _ = writeln!(text, "{0}: `hmmgr trunk create {0}` puts {rest} in order", plan.name);
         } else if view.remarks.is_empty() {
             let _ = writeln!(text, "{}: ok", plan.name);
         }

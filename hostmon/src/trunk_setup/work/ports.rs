@@ -23,8 +23,11 @@ impl Works {
     ) -> Result<Done, TrunkError> {
         self.change(name, |plan, observed| {
             let link = observed.near.find(adapter.as_str());
-            let link =
-                link.ok_or_else(|| TrunkError::Usage(format!("there is no adapter {adapter} here")))?;
+            let link = link.ok_or_else(|| {
+                TrunkError::Usage(format!(
+                    "there is no adapter {adapter} here; `ip link` names those that are"
+                ))
+            })?;
             if adapter == plan.guests_adapter() || adapter.as_str() == plan.monitor_adapter() {
                 return Err(TrunkError::Usage(format!(
                     "{adapter} is the trunk itself, not a guest's adapter"
@@ -46,7 +49,9 @@ impl Works {
     pub fn port_remove(&self, name: &Adapter, adapter: &Adapter) -> Result<Done, TrunkError> {
         self.change(name, |plan, observed| {
             if !plan.ports.iter().any(|port| port.adapter == *adapter) {
-                return Err(TrunkError::Usage(format!("{adapter} is no port of trunk {name}")));
+                return Err(TrunkError::Usage(format!(
+                    "{adapter} is no port of trunk {name}; `hmmgr trunk show {name}` lists them"
+                )));
             }
             self.forget(plan, observed, adapter)
         })

@@ -201,6 +201,25 @@ fn an_authenticated_path_is_not_replaced_by_a_plain_handshake() {
 
 ///
 #[test]
+fn a_guest_that_was_switched_off_and_relaxed_is_heard_again() {
+    let optional = with_keys(Mode::Optional, &[1]);
+    for opted_out in [with_keys(Mode::Off, &[1]), with_keys(Mode::Optional, &[])] {
+        let mut pair = Pair::new(6, PERFECT).secure(optional.clone(), optional.clone()).open();
+        pair.vmm.secure(security(opted_out, 3));
+        // The HM refuses it beside its own channel, until the VM is relaxed and the channel closed there.
+        pair.connect();
+        pair.run(1);
+        assert_eq!(pair.outcomes.last(), Some(&SynOutcome::Refused(Refusal::Downgrade)));
+        assert_eq!(pair.vmm.security(), Some((BOTH, id(1))));
+        pair.hm = Responder::new();
+        pair.connect();
+        pair.run(100);
+        assert!(pair.hm.is_open() && pair.vmm.is_open());
+        assert_eq!(pair.vmm.security(), None);
+    }
+}
+
+#[test]
 fn a_guest_does_not_end_the_path_of_another_with_its_own_key() {
     let mut pair = Pair::required(11);
     let other = VmUuid::from_bytes([0x62; 16]);
