@@ -125,6 +125,8 @@ macro_rules! cases {
                     the_guest_ends_it_and_keeps_the_rest
                     a_store_that_was_slow_prolongs_nothing
                     a_clock_that_steps_neither_ends_nor_prolongs_it
+                    a_clock_set_back_behind_its_end_excuses_no_later_silence
+                    a_clock_set_back_behind_the_vms_start_excuses_no_later_silence
                     only_monitored_vms_are_recorded
                     a_visitor_is_quiet_where_it_is_heard
                     its_news_are_told_exactly_once

@@ -207,6 +207,28 @@ pub(crate) fn a_clock_that_steps_neither_ends_nor_prolongs_it(bench: &mut Bench)
     assert_eq!(granted_s(bench, 11, 600), 600);
 }
 
+/// It began 7200 s ago and was silent as announced in between; then the clock is set back by this, and it falls silent.
+fn counted_300_s_later(bench: &mut Bench, back_s: i64) -> Duration {
+    bench.started();
+    bench.pass_alive(7200, &[11, 12]);
+    bench.write(11, &[asked(1, 60)]);
+    bench.write(11, &[ended(1)]);
+    bench.step(-back_s);
+    bench.write(11, &[HostMonitorWrite::Heartbeat, missing(1, 19)]);
+    bench.write(12, &[HostMonitorWrite::Heartbeat, missing(1, 19)]);
+    bench.pass_alive(300, &[11, 12]);
+    let silent = bench.missed(1).unwrap();
+    silent.youngest.saturating_sub(silent.excused)
+}
+
+pub(crate) fn a_clock_set_back_behind_its_end_excuses_no_later_silence(bench: &mut Bench) {
+    assert_eq!(counted_300_s_later(bench, 3600), seconds(300));
+}
+
+pub(crate) fn a_clock_set_back_behind_the_vms_start_excuses_no_later_silence(bench: &mut Bench) {
+    assert_eq!(counted_300_s_later(bench, 86_400), seconds(300));
+}
+
 pub(crate) fn only_monitored_vms_are_recorded(bench: &mut Bench) {
     bench.add_host(1);
     bench.add_vm(1, 1);

@@ -82,6 +82,12 @@ impl Turn<'_> {
         let Some(vm) = self.vm_row(vm)?.filter(|vm| vm.monitored()) else {
             return Ok(());
         };
+        // From when silence counts lies in the future if the clock was set back: as if it were now. Otherwise it would excuse
+        // every silence until the clock came there again.
+        let sql =
+            "UPDATE vm SET quiet_ended_at = min(quiet_ended_at, ?2), silence_from = min(silence_from, ?2)
+                   WHERE id = ?1 AND (quiet_ended_at > ?2 OR silence_from > ?2)";
+        run(self.db, sql, [vm.id, self.now.0])?;
         let since = self.now.back(age).0;
         let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, missing_since,
                    common, heard_at) VALUES (?1, ?2, '', '', 1, 0, ?3, ?4, ?3)
