@@ -4,6 +4,7 @@
 
 mod counters;
 mod hellos;
+mod looks;
 mod reminders;
 mod secrets;
 mod sizes;
@@ -738,6 +739,7 @@ impl Sessions {
         if let Some(next) = next.filter(|next| session.looked_at.is_none_or(|looked_at| *next < looked_at)) {
             session.looked_at = Some(next.max(now));
             self.schedule.push(next, mac.octets());
+            self.forget_looks();
         }
     }
 

@@ -11,7 +11,7 @@ pub struct SessionSizes {
     pub newcomers: usize,
     /// Bytes of incomplete messages; at most [`REASSEMBLY_MAXIMUM`](super::REASSEMBLY_MAXIMUM).
     pub reassembly_bytes: usize,
-    /// Looks that are scheduled.
+    /// Looks that are scheduled; at most four for each session, or 1024.
     pub looks: usize,
 }
 
