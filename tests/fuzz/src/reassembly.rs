@@ -16,7 +16,7 @@ use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_protocol::message::VmmSyn;
 use vmpulse_protocol::path::{
     DELIVERIES_MAXIMUM, Delivery, Event, HISTORY_LENGTH, HmIdentity, Initiator, MESSAGE_MAXIMUM, Outputs,
-    PARTIALS_MAXIMUM, Reception, Responder, VmmIdentity, WINDOW,
+    PARTIALS_MAXIMUM, Reception, Responder, VmmIdentity,
 };
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Flags, Packet, Version};

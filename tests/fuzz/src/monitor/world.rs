@@ -41,6 +41,8 @@ const LOG_MAXIMUM: usize = 64;
 const STORM: usize = 1000;
 /// Turns without time between them: the Hellos that a stalled monitor has not sent.
 const TURNS_MAXIMUM: usize = 4;
+/// How late a block of the ring may be.
+const RING_LAG: Duration = Duration::from_millis(8);
 /// Every VM, whoever it is.
 const VMS: usize = 8;
 
@@ -57,6 +59,8 @@ pub(super) struct World {
     requests: Vec<HostMonitorRequest>,
     next_tag: i64,
     adapter_up: bool,
+    /// How late a ring hands frames over, if the monitor reads from one.
+    lag: Option<Duration>,
     commits: bool,
     written: u64,
     store: Store,
@@ -88,6 +92,7 @@ impl World {
             requests: Vec::new(),
             next_tag: 1,
             adapter_up: true,
+            lag: None,
             commits: true,
             written: 0,
             store: Store::default(),
@@ -180,8 +185,14 @@ impl World {
     pub(super) fn doubt(&mut self, which: u8) {
         match which % 2 {
             0 => self.tell(Input::Dropped(u64::from(which) + 1)),
-            // Read, but not to its end.
-            _ => self.tell(Input::Heard { until: self.now, lag: Duration::from_millis(8) }),
+            _ => {
+                self.lag = Some(RING_LAG);
+                self.tell_heard();
+                // A turn that does not get to the end of the ring.
+                self.now = self.now + Duration::from_millis(100 * u64::from(which));
+                self.monitor.handle_timeout(self.now);
+                self.take_outputs(OUTPUTS_PER_TURN);
+            }
         }
     }
 
@@ -300,6 +311,7 @@ impl World {
     fn turn(&mut self) {
         for _ in 0..TURNS_MAXIMUM {
             self.carry();
+            self.tell_heard();
             self.monitor.handle_timeout(self.now);
             self.take_outputs(OUTPUTS_PER_TURN);
             self.carry();
@@ -308,6 +320,13 @@ impl World {
             }
         }
         panic!("the monitor would turn without rest");
+    }
+
+    /// Everything is read.
+    fn tell_heard(&mut self) {
+        if let Some(lag) = self.lag {
+            self.tell(Input::Heard { until: self.now, lag });
+        }
     }
 
     /// The monitor does not turn for a while; what its guests send meanwhile waits in its socket.
