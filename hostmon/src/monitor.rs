@@ -10,6 +10,7 @@ mod quiet;
 mod reports;
 mod roster;
 mod sizes;
+mod spoken;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,7 @@ pub use quiet::QuietView;
 use quiet::Quiets;
 use roster::Asked;
 pub use sizes::Sizes;
+use spoken::Spoken;
 
 /// Hellos after the start, then every [`HELLO_PERIOD`]. [H-1]
 const HELLOS: [Duration; 4] =
@@ -175,6 +177,7 @@ pub struct Monitor {
     to_accept: BTreeMap<u64, (VmUuid, Receipt)>,
     /// How many of them each VM has.
     undecided: HashMap<VmUuid, usize>,
+    spoken: Spoken,
     /// The report that each VM was asked for, and the one it was told is taken.
     asked_reports: HashMap<VmUuid, i64>,
     taken_reports: HashMap<VmUuid, i64>,
@@ -218,6 +221,7 @@ impl Monitor {
             next_write: 0,
             to_accept: BTreeMap::new(),
             undecided: HashMap::new(),
+            spoken: Spoken::default(),
             asked_reports: HashMap::new(),
             taken_reports: HashMap::new(),
             quiets: Quiets::default(),
@@ -280,6 +284,9 @@ impl Monitor {
         if self.next_hello <= now {
             self.sessions.broadcast_hello();
             self.sessions.remind_missing(now);
+            if self.roster_known {
+                self.report_all_unmanaged(now);
+            }
             self.hellos = self.hellos.saturating_add(1);
             self.next_hello = match HELLOS.get(self.hellos) {
                 Some(after) => self.started + *after,
@@ -510,7 +517,11 @@ impl Monitor {
 
     /// Writes what a guest said; its message is acknowledged when the write is committed. A guest that says more
     /// than can be taken must say it again later: it cannot make the queue to the store grow. Returns whether it was taken.
-    fn write_for(&mut self, vm: VmUuid, receipt: Receipt, write: HostMonitorWrite) -> bool {
+    fn write_for(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, write: HostMonitorWrite) -> bool {
+        if !self.spoken.may_speak(now, vm) {
+            self.sessions.refuse(receipt);
+            return false;
+        }
         let undecided = self.undecided.entry(vm).or_default();
         if *undecided >= UNDECIDED_MAXIMUM {
             self.sessions.refuse(receipt);

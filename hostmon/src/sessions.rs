@@ -3,30 +3,30 @@
 //! Pure. It knows nothing of liveness or of the store; [`monitor`](crate::monitor) puts them together.
 
 mod counters;
+mod event;
+mod handshakes;
 mod hellos;
 mod looks;
 mod reminders;
 mod secrets;
 mod sizes;
+mod strangers;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
-use vmpulse_protocol::auth::{Addresses, Authentication, KeyId, Mode, Nonces};
+use vmpulse_protocol::auth::{Authentication, Mode, Nonces};
 use vmpulse_protocol::id::VmUuid;
-use vmpulse_protocol::message::{Message, VmmSyn};
-use vmpulse_protocol::path::{
-    CloseReason, Delivery, Directions, Discard, Event, HmIdentity, Outputs, Reception, Refusal, Responder,
-    SynOutcome, Token,
-};
+use vmpulse_protocol::message::Message;
+use vmpulse_protocol::path::{CloseReason, Discard, Event, HmIdentity, Outputs, Responder, Token};
 use vmpulse_protocol::schedule::Schedule;
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Flags, Malformed, Packet, Version};
 
-use crate::by_vm::Hint;
 use crate::queue;
 use counters::Counters;
+pub use event::{Beat, Hints, Receipt, SessionEvent, SessionView, Transmit};
 use hellos::HelloLimit;
 use reminders::Reminders;
 use secrets::{Rejections, Secrets};
@@ -41,138 +41,6 @@ pub const STRANGERS_MAXIMUM: usize = 2048;
 const HANDSHAKE_PERIOD: Duration = Duration::from_secs(1);
 /// Bytes of incomplete messages per host monitor. A path that needs more is closed. [B-6]
 pub const REASSEMBLY_MAXIMUM: usize = 64 * 1024 * 1024;
-
-/// A guest's UUID as its handshake gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuestId {
-    /// Well-formed.
-    Vm(VmUuid),
-    /// Empty or malformed; at most 64 bytes.
-    Malformed(String),
-}
-
-/// What happened with a guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionEvent {
-    /// A handshake was asked for under a UUID that cannot be one; it is not answered. [S-20]
-    CannotManage {
-        /// The guest's address.
-        mac: MacAddr,
-        /// As it came.
-        uuid: String,
-    },
-    /// A handshake was asked for from another address than the open path's; `open_at` decides. [S-21]
-    AnotherAddress {
-        /// Which VM.
-        vm: VmUuid,
-        /// Where its path is open.
-        open_at: MacAddr,
-        /// Who asks.
-        mac: MacAddr,
-    },
-    /// The guest speaks no version of ours.
-    VersionConflict {
-        /// The guest's address.
-        mac: MacAddr,
-        /// Its UUID, empty if it did not get so far as to say it.
-        uuid: String,
-        /// What it speaks.
-        versions: String,
-    },
-    /// A handshake was refused for want of authentication.
-    Refused {
-        /// Which VM.
-        vm: VmUuid,
-        /// Who asks.
-        mac: MacAddr,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The VM was authenticated for the first time: from now on it must be.
-    Authenticated {
-        /// Which VM.
-        vm: VmUuid,
-    },
-    /// Packets on an authenticated path were forged or replayed: three in a minute, said once in that minute.
-    Forgeries {
-        /// Which VM's path.
-        vm: VmUuid,
-        /// The address that they seem to come from.
-        mac: MacAddr,
-    },
-    /// A path was opened.
-    Opened {
-        /// Which VM.
-        vm: VmUuid,
-        /// The guest's address.
-        mac: MacAddr,
-        /// Running version.
-        version: Version,
-    },
-    /// A path was closed.
-    Closed {
-        /// Which VM.
-        vm: VmUuid,
-        /// The guest's address.
-        mac: MacAddr,
-        /// Why.
-        reason: CloseReason,
-    },
-    /// A message.
-    Message {
-        /// Which VM.
-        vm: VmUuid,
-        /// To accept or refuse it by.
-        receipt: Receipt,
-        /// Its bytes, to be parsed.
-        payload: Vec<u8>,
-    },
-    /// A message to the guest was taken by it.
-    Delivered {
-        /// Which.
-        token: Token,
-    },
-    /// A message to the guest did not get through.
-    HandedBack {
-        /// Which.
-        token: Token,
-    },
-    /// Messages to the guest went unanswered; they were handed back before.
-    Unanswered {
-        /// Which VM.
-        vm: VmUuid,
-    },
-}
-
-/// A heartbeat on an open path. There are too many of them to be events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beat {
-    /// Which VM.
-    pub vm: VmUuid,
-    /// What was given to [`Sessions::remember`].
-    pub hints: Hints,
-}
-
-/// Where the owner of the sessions keeps what it knows of a guest.
-pub type Hints = [Hint; 2];
-
-/// A message to be accepted: whose, and which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    mac: MacAddr,
-    delivery: Delivery,
-}
-
-/// A frame to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// To whom.
-    pub destination: MacAddr,
-    /// TCI to tag it with; `None`: as the socket is configured.
-    pub vlan: Option<u16>,
-    /// What follows the Ethernet header.
-    pub payload: Vec<u8>,
-}
 
 #[derive(Debug, Default)]
 struct Session {
@@ -214,23 +82,6 @@ impl Session {
     }
 }
 
-/// A session as shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionView {
-    /// Which VM.
-    pub vm: VmUuid,
-    /// The guest's address.
-    pub mac: MacAddr,
-    /// Running version.
-    pub version: Version,
-    /// Heartbeats received from this address since the monitor started.
-    pub heartbeats: u64,
-    /// Which directions are authenticated, and with which key, if any is.
-    pub security: Option<(Directions, KeyId)>,
-    /// See [`Beat::hints`].
-    pub hints: Hints,
-}
-
 /// Who the host monitor is, and where its numbers come from.
 #[derive(Clone, Debug)]
 pub struct SessionsConfig {
@@ -262,6 +113,8 @@ pub struct Sessions {
     /// Addresses in the order in which they appeared, of which some are strangers.
     newcomers: VecDeque<MacAddr>,
     registered: HashSet<VmUuid>,
+    /// Of the registered ones, those that are not to beat: few.
+    unmonitored: HashSet<VmUuid>,
     reminders: Reminders,
     known_addresses: HashSet<MacAddr>,
     /// Grows whenever [`Self::known_addresses`] may have changed; 0 until somebody is registered.
@@ -295,6 +148,7 @@ impl Sessions {
             by_vm: HashMap::new(),
             newcomers: VecDeque::new(),
             registered: HashSet::new(),
+            unmonitored: HashSet::new(),
             reminders: Reminders::default(),
             known_addresses: HashSet::new(),
             known_changes: 0,
@@ -335,42 +189,6 @@ impl Sessions {
         }
     }
 
-    /// Which VMs are registered, and addresses at which some of them were heard before: they do not share the
-    /// bounds of strangers.
-    pub fn handle_registered(&mut self, vms: HashSet<VmUuid>, addresses: HashSet<MacAddr>) {
-        self.reminders.retain(&vms);
-        let first = self.known_changes == 0;
-        if first || (&self.registered, &self.known_addresses) != (&vms, &addresses) {
-            self.known_changes = self.known_changes.saturating_add(1);
-        }
-        self.registered = vms;
-        self.known_addresses = addresses;
-    }
-
-    /// Addresses of registered VMs: those of open paths first, then where the store says that one was heard. At most
-    /// [`SESSIONS_MAXIMUM`].
-    #[must_use]
-    pub fn known_addresses(&self) -> BTreeSet<MacAddr> {
-        let open = self.by_vm.iter().filter(|(vm, _)| self.registered.contains(vm)).map(|(_, mac)| *mac);
-        let mut known: BTreeSet<MacAddr> = open.take(SESSIONS_MAXIMUM).collect();
-        for mac in &self.known_addresses {
-            if known.len() >= SESSIONS_MAXIMUM {
-                break;
-            }
-            // What a store holds need not be an address that a frame can come from.
-            if !mac.is_multicast() {
-                known.insert(*mac);
-            }
-        }
-        known
-    }
-
-    /// Changes when [`known_addresses`](Self::known_addresses) may have; 0 until it is told who is registered.
-    #[must_use]
-    pub const fn known_changes(&self) -> u64 {
-        self.known_changes
-    }
-
     /// Takes a frame. Allocates nothing for a heartbeat, and looks for its path once.
     pub fn handle_frame(
         &mut self,
@@ -394,7 +212,11 @@ impl Sessions {
         if packet.has(Flags::HEL) {
             self.on_hello(now, source, vlan, &packet);
         } else if packet.has(Flags::SYN | Flags::BEG | Flags::ACKR) && !packet.has(Flags::ACK) {
-            self.on_syn(now, source, vlan, &packet);
+            if packet.has(Flags::END) {
+                self.counters.discard(Discard::Flags);
+            } else {
+                self.on_syn(now, source, vlan, &packet);
+            }
         } else {
             return self.on_packet(now, source, vlan, &packet);
         }
@@ -498,7 +320,7 @@ impl Sessions {
     }
 
     /// Says Hello where the VM was heard last.
-    fn remind(&mut self, now: Instant, vm: VmUuid) {
+    pub fn remind(&mut self, now: Instant, vm: VmUuid) {
         if self.by_vm.contains_key(&vm) {
             self.hello_vm(now, vm);
         } else if let Some((mac, vlan)) = self.reminders.last_place(vm) {
@@ -589,109 +411,6 @@ impl Sessions {
         }
     }
 
-    fn on_syn(&mut self, now: Instant, source: MacAddr, vlan: Option<u16>, packet: &Packet<'_>) {
-        let Ok(syn) = VmmSyn::parse(packet.payload) else { return self.counters.discard(Discard::Syn) };
-        let Ok(vm) = syn.uuid.parse::<VmUuid>() else {
-            return self.events.push_back(SessionEvent::CannotManage { mac: source, uuid: syn.uuid });
-        };
-        if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != source)
-            && !self.reminders.is_missing(vm)
-        {
-            return self.events.push_back(SessionEvent::AnotherAddress { vm, open_at, mac: source });
-        }
-        if !self.make_room_for(source) {
-            return self.counters.discard(Discard::Paths);
-        }
-        let identity = self.identity;
-        let reception = Reception {
-            vm,
-            addresses: Addresses { vmm: source, hm: self.mac },
-            authentication: &self.secrets.of(vm).clone(),
-            nonce: self.nonces.next_nonce(),
-            gives_way: self.gives_way(source),
-            seed: self.random.u64(..),
-        };
-        let mut outcome = SynOutcome::Repeated;
-        let session = self.sessions.entry(source).or_default();
-        let too_soon = session.begun.is_some_and(|begun| now.since(begun) < HANDSHAKE_PERIOD);
-        if !session.responder.is_repetition(now, packet) {
-            if too_soon {
-                return self.counters.discard(Discard::Handshaking);
-            }
-            session.begun = Some(now);
-        }
-        self.with(now, source, |session, out| {
-            outcome = session.responder.handle_syn(now, packet, &syn, &identity, &reception, out);
-            if matches!(outcome, SynOutcome::Begun | SynOutcome::VersionConflict) {
-                session.candidate_vlan = vlan;
-            }
-        });
-        match outcome {
-            SynOutcome::Repeated | SynOutcome::Dropped | SynOutcome::Begun => {}
-            SynOutcome::VersionConflict => {
-                let versions = format!("{}-{}", syn.lower, syn.upper);
-                let event = SessionEvent::VersionConflict { mac: source, uuid: syn.uuid, versions };
-                self.events.push_back(event);
-            }
-            SynOutcome::Refused(refusal) => {
-                self.counters.handshakes_refused = self.counters.handshakes_refused.saturating_add(1);
-                self.events.push_back(SessionEvent::Refused { vm, mac: source, refusal });
-            }
-        }
-    }
-
-    /// Whether a path at this address may be replaced by another VM's: its own VM is missing, or nobody's.
-    fn gives_way(&self, mac: MacAddr) -> bool {
-        let vm = self.sessions.get(&mac).and_then(|session| session.vm);
-        vm.is_none_or(|vm| self.reminders.is_missing(vm) || !self.registered.contains(&vm))
-    }
-
-    /// True for a known address or a free place; the oldest stranger gives way to a newcomer.
-    fn make_room_for(&mut self, source: MacAddr) -> bool {
-        if self.sessions.contains_key(&source) {
-            return true;
-        }
-        if self.newcomers.len() >= STRANGERS_MAXIMUM
-            && let Some(oldest) = self.newcomers.pop_front()
-            && self.is_stranger(oldest)
-        {
-            self.remove(oldest);
-        }
-        let room = self.sessions.len() < SESSIONS_MAXIMUM;
-        if room {
-            self.newcomers.push_back(source);
-        }
-        room
-    }
-
-    fn is_stranger(&self, mac: MacAddr) -> bool {
-        let vm = self.sessions.get(&mac).and_then(|session| session.vm);
-        vm.is_none_or(|vm| !self.registered.contains(&vm))
-    }
-
-    fn remove(&mut self, mac: MacAddr) {
-        let Some(mut session) = self.sessions.remove(&mac) else { return };
-        self.partial_bytes = self.partial_bytes.saturating_sub(session.partial_bytes);
-        // Outputs of its own: this may happen while another's are being carried away.
-        let mut out = Outputs::new();
-        session.responder.close(CloseReason::Unanswered, &mut out);
-        while let Some(event) = out.poll_event() {
-            if let Event::HandedBack { token, .. } = event {
-                self.events.push_back(SessionEvent::HandedBack { token });
-            }
-        }
-        if let Some(vm) = session.vm.filter(|vm| self.by_vm.get(vm) == Some(&mac)) {
-            self.by_vm.remove(&vm);
-            self.on_known_changed();
-        }
-    }
-
-    const fn on_known_changed(&mut self) {
-        if self.known_changes > 0 {
-            self.known_changes = self.known_changes.saturating_add(1);
-        }
-    }
-
     fn look(&mut self, now: Instant, mac: MacAddr) {
         let mut unanswered = false;
         if let Some(session) = self.sessions.get_mut(&mac) {
@@ -768,7 +487,7 @@ impl Sessions {
                         self.reminders.handle_closed(vm, place);
                         self.remind(now, vm);
                     }
-                    self.on_known_changed();
+                    self.on_known_changed(vm);
                 }
             }
             Event::HandshakeFailed(_) => {
@@ -795,48 +514,5 @@ impl Sessions {
                 }
             }
         }
-    }
-
-    /// The UUID is the one of the SYN that opened the path: a guest may change it only by a new handshake.
-    fn on_opened(&mut self, now: Instant, mac: MacAddr) {
-        let Some(session) = self.sessions.get_mut(&mac) else { return };
-        session.vlan = session.candidate_vlan;
-        let (Some(vm), Some(version)) = (session.responder.vm(), session.responder.version()) else { return };
-        if let Some(open_at) = self.by_vm.get(&vm).copied().filter(|open_at| *open_at != mac) {
-            if !self.reminders.is_missing(vm) {
-                return self.on_opened_twice(now, mac, vm, open_at);
-            }
-            // The VM has another adapter now; whoever still is at the old address has lost the path.
-            let reason = CloseReason::Unanswered;
-            self.remove(open_at);
-            self.events.push_back(SessionEvent::Closed { vm, mac: open_at, reason });
-        }
-        let Some(session) = self.sessions.get_mut(&mac) else { return };
-        if let Some(old) = session.vm.replace(vm).filter(|old| *old != vm) {
-            self.by_vm.remove(&old);
-        }
-        self.by_vm.insert(vm, mac);
-        let authenticated = session.responder.is_authenticated();
-        self.on_known_changed();
-        self.events.push_back(SessionEvent::Opened { vm, mac, version });
-        if authenticated && self.secrets.is_first(vm) {
-            self.events.push_back(SessionEvent::Authenticated { vm });
-        }
-    }
-
-    /// A handshake that was begun while nobody had the UUID is complete when somebody else has it: it comes too late,
-    /// and is told to shake hands anew, in case the other one is dead. [S-21]
-    fn on_opened_twice(&mut self, now: Instant, mac: MacAddr, vm: VmUuid, open_at: MacAddr) {
-        let Some(session) = self.sessions.get_mut(&mac) else { return };
-        let (vlan, old) = (session.vlan, session.vm.take());
-        session.responder.close(CloseReason::Unanswered, &mut self.scratch);
-        if let Some(old) = old {
-            // The address had another VM's path open before, which this handshake has ended.
-            self.by_vm.remove(&old);
-            self.on_known_changed();
-            self.events.push_back(SessionEvent::Closed { vm: old, mac, reason: CloseReason::Unanswered });
-        }
-        self.events.push_back(SessionEvent::AnotherAddress { vm, open_at, mac });
-        self.say_hello(now, mac, vlan);
     }
 }

@@ -318,6 +318,12 @@ impl Tracker {
         self.watches.get(&vm).is_some_and(|watch| watch.state == State::Beating)
     }
 
+    /// Whether the VM is watched and its last heartbeat is older than its interval.
+    #[must_use]
+    pub fn is_overdue(&self, now: Instant, vm: VmUuid) -> bool {
+        self.watches.get(&vm).is_some_and(|watch| now.since(watch.silent_from) > watch.interval)
+    }
+
     /// Whether the VM is watched and MISSING.
     #[must_use]
     pub fn is_missing(&self, vm: VmUuid) -> bool {

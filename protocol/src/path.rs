@@ -154,6 +154,8 @@ pub enum CloseReason {
     VersionConflict,
     /// The peer's authentication is not what this end demands.
     Unauthenticated,
+    /// Another VM's path took its place, or the VM's own at another address.
+    Replaced,
 }
 
 impl fmt::Display for CloseReason {
@@ -163,6 +165,7 @@ impl fmt::Display for CloseReason {
             Self::Incomplete => "a message stayed incomplete",
             Self::VersionConflict => "no common protocol version",
             Self::Unauthenticated => "the peer does not authenticate as is required",
+            Self::Replaced => "another path took its place",
         })
     }
 }

@@ -20,6 +20,8 @@ pub struct Keeper {
     marks: Marks,
     rings: HashMap<VmUuid, KeyRing>,
     marked: HashSet<VmUuid>,
+    /// Until the marks were read once, any VM may be marked.
+    marks_known: bool,
     /// Marked VMs whose mark could not be written yet.
     unwritten: HashSet<VmUuid>,
     /// Problems that were told already.
@@ -51,6 +53,7 @@ impl Keeper {
             marks,
             rings: HashMap::new(),
             marked: HashSet::new(),
+            marks_known: false,
             unwritten: HashSet::new(),
             told: HashSet::new(),
         }
@@ -64,8 +67,17 @@ impl Keeper {
         }
         if self.marks_matter() {
             match self.marks.read() {
-                Ok(marked) => self.marked = &marked | &self.unwritten,
-                Err(error) => problems.push(errors::chain(&error)),
+                Ok(marked) => {
+                    self.marked = &marked | &self.unwritten;
+                    self.marks_known = true;
+                }
+                Err(error) if self.marks_known => {
+                    problems.push(format!("{}; the marks read before stay in use", errors::chain(&error)));
+                }
+                Err(error) => problems.push(format!(
+                    "{}; until it can be read every VM with a key must be authenticated",
+                    errors::chain(&error)
+                )),
             }
         }
         self.loaded(problems)
@@ -141,8 +153,13 @@ impl Keeper {
         // Why not was told when it first failed.
         let _ = self.write_marks();
         let marked = self.marks.read().ok()?;
-        let is_new = &marked | &self.unwritten != self.marked;
+        let is_new = !self.marks_known || &marked | &self.unwritten != self.marked;
         is_new.then(|| self.load())
+    }
+
+    /// Of VMs that are not marked. Nobody gets in for want of a file that says who must prove it.
+    const fn demanded(&self) -> Mode {
+        if self.marks_matter() && !self.marks_known { Mode::Required } else { self.mode }
     }
 
     /// Where nothing is demanded, nobody must be authenticated.
@@ -162,7 +179,7 @@ impl Keeper {
                 .push(format!("{more} more key files in {path} cannot be used; `hmmgr key list` shows them"));
         }
         Loaded {
-            authentication: effective(self.mode, &self.rings, &self.marked),
+            authentication: effective(self.demanded(), &self.rings, &self.marked),
             marked: self.marked.clone(),
             vms: self.rings.len(),
             problems,

@@ -213,6 +213,21 @@ fn a_mark_that_cannot_be_written_holds_and_is_tried_again() {
     assert!(!host.marks().contains(vm(1)).unwrap());
 }
 
+/// Nobody is let in without authentication because the file cannot be read that says who must prove it.
+#[test]
+fn until_the_marks_can_be_read_every_vm_with_a_key_must_be_authenticated() {
+    let host = Host::new();
+    host.keys().create(vm(1), None).unwrap();
+    let place = host.0.path().join("authenticated");
+    fs::write(&place, "in the way").unwrap();
+    let mut keeper = host.keeper(Mode::Optional);
+    let loaded = keeper.load();
+    assert_eq!(modes(&loaded), [(vm(1), Mode::Required, 1)]);
+    assert!(loaded.problems[0].contains("until it can be read"), "{:?}", loaded.problems);
+    fs::remove_file(&place).unwrap();
+    assert_eq!(modes(&keeper.look().unwrap()), [(vm(1), Mode::Optional, 1)]);
+}
+
 #[test]
 fn what_was_authenticated_while_the_files_were_read_is_not_lost() {
     let host = Host::new();

@@ -110,6 +110,16 @@ impl Monitor {
         }
     }
 
+    /// Those that were too many at once when they came.
+    pub(super) fn report_all_unmanaged(&mut self, now: Instant) {
+        let known = |vm: &VmUuid| self.watched.contains_key(vm) || self.elsewhere.contains(vm);
+        let open = self.sessions.views().filter(|session| !known(&session.vm));
+        let unmanaged: Vec<_> = open.map(|session| (session.vm, session.mac)).collect();
+        for (vm, mac) in unmanaged {
+            self.report_unmanaged(now, vm, mac);
+        }
+    }
+
     pub(super) fn report_unmanaged(&mut self, now: Instant, vm: VmUuid, mac: MacAddr) {
         if self.reported.is_new(now, mac, Stranger::Unmanaged) {
             let (uuid, mac) = (vm.to_string(), mac.to_string());
@@ -201,8 +211,10 @@ impl Monitor {
 
     /// At most once a minute for each path. [X-15]
     fn on_forgeries(&mut self, vm: VmUuid, mac: MacAddr) {
-        let text =
-            format!("packets on the path of VM {vm} at {mac} are forged or replayed; they are dropped");
+        let text = format!(
+            "packets on the path of VM {vm} at {mac} are forged or replayed, or the guest was restored from a snapshot; \
+             they are dropped"
+        );
         self.note(Note::Stranger { mac, text: text.clone() });
         self.write(HostMonitorWrite::NodeEvent { kind: "FORGERY".to_owned(), text });
     }

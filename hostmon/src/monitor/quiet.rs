@@ -109,6 +109,7 @@ impl Monitor {
     pub(super) fn on_quiet(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, ms: u32, reason: &str) {
         if !self.speaks_quiet(vm) {
             // Not a message of the version that was agreed on.
+            self.sessions.count_strange_message();
             return self.take_and_drop(now, receipt);
         }
         let asked = Duration::from_millis(ms.into()).min(self.config.quiet_max);
@@ -118,10 +119,10 @@ impl Monitor {
             self.take_and_drop(now, receipt);
             self.answer_quiet(now, vm, asked);
         } else if ms == 0 {
-            self.write_for(vm, receipt, HostMonitorWrite::QuietEnded { vm, age });
+            self.write_for(now, vm, receipt, HostMonitorWrite::QuietEnded { vm, age });
         } else {
             let reason = reason.to_owned();
-            self.write_for(vm, receipt, HostMonitorWrite::QuietAsked { vm, asked, age, reason });
+            self.write_for(now, vm, receipt, HostMonitorWrite::QuietAsked { vm, asked, age, reason });
         }
     }
 
@@ -179,7 +180,16 @@ impl Monitor {
         if self.quiets.forget(vm) {
             self.tracker.handle_quiet(now, vm, now);
             self.tracker.handle_quiet_over(vm);
+            self.remind_silent(now, vm);
             self.note(Note::QuietOver { vm, ended: true });
+        }
+    }
+
+    /// A guest that was restored from a snapshot meanwhile beats with numbers that are refused: it must shake hands anew
+    /// before its silence counts again.
+    fn remind_silent(&mut self, now: Instant, vm: VmUuid) {
+        if self.tracker.is_overdue(now, vm) {
+            self.sessions.remind(now, vm);
         }
     }
 
@@ -192,6 +202,7 @@ impl Monitor {
     pub(super) fn end_quiets(&mut self, now: Instant) {
         while let Some((vm, sequence, age)) = self.quiets.pop_over(now) {
             self.tracker.handle_quiet_over(vm);
+            self.remind_silent(now, vm);
             self.write(HostMonitorWrite::QuietOver { vm, sequence, age });
             self.note(Note::QuietOver { vm, ended: false });
         }

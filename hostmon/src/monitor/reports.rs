@@ -27,28 +27,28 @@ impl Monitor {
             return self.take_and_drop(now, receipt);
         }
         match message {
-            Message::Shutdown(kind) => self.on_shutdown(vm, receipt, kind),
+            Message::Shutdown(kind) => self.on_shutdown(now, vm, receipt, kind),
             Message::Suspend => {
                 let reason = SuspendReason::Administrator;
                 let what = "monitoring suspended by its administrator";
-                self.announce(vm, receipt, what, HostMonitorWrite::Suspended { vm, reason });
+                self.announce(now, vm, receipt, what, HostMonitorWrite::Suspended { vm, reason });
             }
             Message::Resume => {
                 let what = "monitoring resumed by its administrator";
-                self.announce(vm, receipt, what, HostMonitorWrite::Resumed { vm });
+                self.announce(now, vm, receipt, what, HostMonitorWrite::Resumed { vm });
             }
             Message::Doorbell(bits) => {
-                self.write_for(vm, receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 });
+                self.write_for(now, vm, receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 });
             }
             // Only what was asked for: a guest cannot fill the store with reports. [M-13] [M-3]
             Message::Report { tag, xml } if self.asked_reports.get(&vm) == Some(&tag) => {
                 self.asked_reports.remove(&vm);
                 let payload = xml.to_vec();
-                self.write_for(vm, receipt, HostMonitorWrite::Report { vm, message: tag, payload });
+                self.write_for(now, vm, receipt, HostMonitorWrite::Report { vm, message: tag, payload });
             }
             Message::ReportClear { tag } if self.taken_reports.get(&vm) == Some(&tag) => {
                 self.taken_reports.remove(&vm);
-                self.write_for(vm, receipt, HostMonitorWrite::ReportCleared { vm, message: tag });
+                self.write_for(now, vm, receipt, HostMonitorWrite::ReportCleared { vm, message: tag });
             }
             Message::Report { .. } | Message::ReportClear { .. } => self.take_and_drop(now, receipt),
             Message::Heartbeat { .. }
@@ -64,17 +64,24 @@ impl Monitor {
         }
     }
 
-    fn on_shutdown(&mut self, vm: VmUuid, receipt: Receipt, kind: Shutdown) {
+    fn on_shutdown(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, kind: Shutdown) {
         let (what, reason) = match kind {
             Shutdown::Daemon => ("its agent is being stopped", SuspendReason::Daemon),
             Shutdown::Os => ("the guest is shutting down", SuspendReason::Os),
         };
-        self.announce(vm, receipt, what, HostMonitorWrite::Suspended { vm, reason });
+        self.announce(now, vm, receipt, what, HostMonitorWrite::Suspended { vm, reason });
     }
 
     /// What is refused is not logged: it comes again, and a guest that says it at line rate must not fill the log.
-    fn announce(&mut self, vm: VmUuid, receipt: Receipt, what: &'static str, write: HostMonitorWrite) {
-        if self.write_for(vm, receipt, write) {
+    fn announce(
+        &mut self,
+        now: Instant,
+        vm: VmUuid,
+        receipt: Receipt,
+        what: &'static str,
+        write: HostMonitorWrite,
+    ) {
+        if self.write_for(now, vm, receipt, write) {
             self.note(Note::Announced { vm, what });
         }
     }

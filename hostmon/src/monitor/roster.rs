@@ -44,7 +44,10 @@ impl Monitor {
         }
         let all = roster.vms.iter().chain(&roster.visiting);
         let addresses = all.filter_map(|vm| vm.path.as_ref()?.mac.parse().ok()).collect();
-        self.sessions.handle_registered(registered, addresses);
+        let is_unmonitored = |vm: &&RosterVm| self.wanted(vm).is_none();
+        let unmonitored =
+            roster.vms.iter().chain(&roster.visiting).filter(is_unmonitored).map(|vm| vm.uuid).collect();
+        self.sessions.handle_registered(registered, unmonitored, addresses);
         self.on_roster_quiets(now, roster.quiet);
         if !std::mem::replace(&mut self.roster_known, true) {
             self.on_first_roster(now);

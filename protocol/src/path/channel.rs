@@ -44,6 +44,8 @@ struct Undecided {
     delivery: Delivery,
     priority: Priority,
     number: u8,
+    /// The message, if it was of several packets.
+    whole: Option<Vec<u8>>,
 }
 
 impl Channel {
@@ -116,7 +118,7 @@ impl Channel {
 
     pub(super) fn refuse(&mut self, delivery: Delivery) {
         if let Some(decided) = self.decide(delivery) {
-            self.receiver(decided.priority).on_refused(decided.number);
+            self.receiver(decided.priority).on_refused(decided.number, decided.whole);
         }
     }
 
@@ -153,7 +155,8 @@ impl Channel {
     }
 
     pub(super) fn partial_bytes(&self) -> usize {
-        self.receive_normal.partial_bytes().saturating_add(self.receive_urgent.partial_bytes())
+        let undecided = self.undecided.iter().filter_map(|undecided| undecided.whole.as_ref()).map(Vec::len);
+        undecided.chain([self.receive_normal.partial_bytes(), self.receive_urgent.partial_bytes()]).sum()
     }
 
     fn on_acknowledgement(
@@ -180,7 +183,8 @@ impl Channel {
             Receipt::Acknowledge => self.acknowledge(packet.number, priority, out),
             Receipt::Complete(payload) => {
                 let delivery = out.next_delivery();
-                self.undecided.push(Undecided { delivery, priority, number: packet.number });
+                let whole = (!packet.has(Flags::BEG)).then(|| payload.clone());
+                self.undecided.push(Undecided { delivery, priority, number: packet.number, whole });
                 out.event(Event::Message { delivery, payload });
             }
             Receipt::Discard(reason) => out.discard(reason),

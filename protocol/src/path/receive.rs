@@ -28,6 +28,8 @@ struct Seen {
     number: u8,
     at: Instant,
     acknowledged: bool,
+    /// The message that it completed with others, which are acknowledged and do not come again: kept while it is refused.
+    refused: Option<Vec<u8>>,
 }
 
 /// A message of which packets are missing.
@@ -74,11 +76,11 @@ impl Receiver {
         }
         self.gate = None;
         let memory = self.memory.get_or_insert_default();
-        if let Some(seen) = memory.history.iter().find(|seen| seen.number == packet.number) {
-            return if seen.acknowledged {
-                Receipt::Acknowledge
-            } else {
-                Receipt::Discard(Discard::Duplicate)
+        if let Some(seen) = memory.history.iter_mut().find(|seen| seen.number == packet.number) {
+            return match seen.refused.take() {
+                Some(message) => Receipt::Complete(message),
+                None if seen.acknowledged => Receipt::Acknowledge,
+                None => Receipt::Discard(Discard::Duplicate),
             };
         }
         let receipt = match (packet.has(Flags::BEG), packet.has(Flags::END)) {
@@ -102,10 +104,15 @@ impl Receiver {
         }
     }
 
-    /// The message that this packet completed was refused; a repetition delivers it again if it is whole.
-    pub(super) fn on_refused(&mut self, number: u8) {
-        if let Some(memory) = &mut self.memory {
-            memory.history.retain(|seen| seen.number != number);
+    /// The message that this packet completed was refused; a repetition delivers it again. `message`: the message, if it
+    /// was of several packets.
+    pub(super) fn on_refused(&mut self, number: u8, message: Option<Vec<u8>>) {
+        let Some(memory) = &mut self.memory else { return };
+        if message.is_none() {
+            return memory.history.retain(|seen| seen.number != number);
+        }
+        if let Some(seen) = memory.history.iter_mut().find(|seen| seen.number == number) {
+            seen.refused = message;
         }
     }
 
@@ -121,11 +128,11 @@ impl Receiver {
         self.partials().map(|partial| partial.deadline).chain(forget).min()
     }
 
-    /// Bytes held for incomplete messages.
+    /// Bytes held for incomplete and refused messages.
     pub(super) fn partial_bytes(&self) -> usize {
-        let ahead =
-            |partial: &Partial| partial.ahead.iter().map(|packet| packet.payload.len()).sum::<usize>();
-        self.partials().map(|partial| partial.data.len().saturating_add(ahead(partial))).sum()
+        let history = self.memory.iter().flat_map(|memory| memory.history.iter());
+        let refused = history.filter_map(|seen| seen.refused.as_ref()).map(Vec::len);
+        self.partials().map(Partial::length).chain(refused).sum()
     }
 
     fn partials(&self) -> impl Iterator<Item = &Partial> {
@@ -181,7 +188,7 @@ impl Memory {
         if self.history.len() >= HISTORY_LENGTH {
             self.history.pop_front();
         }
-        self.history.push_back(Seen { number, at: now, acknowledged });
+        self.history.push_back(Seen { number, at: now, acknowledged, refused: None });
     }
 }
 

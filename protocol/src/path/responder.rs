@@ -374,7 +374,8 @@ impl Responder {
             Err(
                 reason @ (CloseReason::Incomplete
                 | CloseReason::VersionConflict
-                | CloseReason::Unauthenticated),
+                | CloseReason::Unauthenticated
+                | CloseReason::Replaced),
             ) => {
                 self.close(reason, out);
                 false

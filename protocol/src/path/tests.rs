@@ -351,6 +351,23 @@ fn a_refused_message_is_not_acknowledged_and_comes_again() {
     assert_eq!((pair.tokens(End::Vmm, delivered), pair.received_tokens(End::Hm)), (vec![1], vec![1]));
 }
 
+/// Of a message in several packets only the one that made it complete comes again.
+#[test]
+fn a_refused_long_message_comes_again_whole() {
+    let mut pair = Pair::new(4, PERFECT).open();
+    let payload: Vec<u8> = (0..9_000u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    pair.accepts = false;
+    pair.send(End::Vmm, 1, &payload);
+    pair.run(120);
+    assert!(pair.tokens(End::Vmm, delivered).is_empty());
+    assert!(pair.hm.partial_bytes() >= payload.len());
+    pair.accepts = true;
+    pair.run(400);
+    assert_eq!((pair.tokens(End::Vmm, delivered), pair.received_tokens(End::Hm)), (vec![1], vec![1]));
+    assert!(pair.received.iter().any(|(_, received)| received.ends_with(&payload)));
+    assert_eq!(pair.hm.partial_bytes(), 0);
+}
+
 ///
 #[test]
 fn an_unanswered_message_closes_the_vmm_end_after_15_5_s() {

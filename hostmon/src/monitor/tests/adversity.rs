@@ -283,3 +283,99 @@ fn a_steady_loop_is_never_late() {
     let late = world.monitor.counters().into_iter().find(|(name, _)| name == "late_turns");
     assert_eq!(late.map(|(_, count)| count), Some(0));
 }
+
+/// Too many at once are not all reported at once, but all are in the end.
+#[test]
+fn every_unmanaged_guest_is_reported() {
+    let mut world = World::new();
+    world.roster(roster(vec![]));
+    for number in 1..=100 {
+        world.guest(number, number);
+    }
+    let reported = |world: &World| {
+        let unmanaged = |write: &&HostMonitorWrite| {
+            matches!(write, HostMonitorWrite::Discovered { kind: vmpulse_store::Discovery::Unmanaged, .. })
+        };
+        world.writes().into_iter().filter(unmanaged).count()
+    };
+    let first = reported(&world);
+    assert!(first < 100, "{first}");
+    world.run(120);
+    assert_eq!(reported(&world), 100);
+}
+
+///
+#[test]
+fn a_vm_that_is_replaced_at_its_address_is_said_to_have_lost_its_path() {
+    let mut world = World::new();
+    world.roster(roster(vec![registered(1, VmState::Stopped, None), registered(2, VmState::Started, None)]));
+    world.guest(1, 1);
+    world.run(2);
+    world.guest(1, 2);
+    world.run(2);
+    let closed = |note: &Note| matches!(note, Note::Closed { vm: lost, .. } if *lost == vm(1));
+    assert_eq!(world.notes.iter().filter(|note| closed(note)).count(), 1);
+    let paths: Vec<VmUuid> = world.monitor.paths(world.now).map(|path| path.session.vm).collect();
+    assert_eq!(paths, [vm(2)]);
+}
+
+/// [S-1]
+#[test]
+fn a_syn_with_both_ends_is_none() {
+    let mut world = World::new();
+    world.roster(roster(vec![registered(1, VmState::Started, None)]));
+    let mut guest = World::new_guest(1, &vm(1).to_string());
+    guest.end.connect(world.now, &mut guest.out);
+    let syn = guest.out.poll_packet().unwrap();
+    let syn = Packet::decode(&syn).unwrap();
+    let both = Packet::plain(syn.version, syn.number, syn.flags | Flags::END, syn.payload).encode();
+    let input = Input::Frame { arrived: world.now, source: mac(1), vlan: None, payload: &both };
+    world.monitor.handle_input(world.now, input);
+    assert!(!matches!(world.monitor.poll_output(), Some(Output::Transmit(_))));
+    let counters: HashMap<String, u64> = world.monitor.counters().into_iter().collect();
+    assert_eq!(counters["discarded_flags"], 1);
+}
+
+/// A flood of forged handshakes after a restart, before the guests that were heard before have shaken hands. [B-5]
+#[test]
+fn strangers_do_not_displace_handshakes_from_known_addresses() {
+    let mut world = World::new();
+    let path = RosterPath { mac: mac(1).to_string(), missed: None };
+    world.roster(roster(vec![registered(1, VmState::Started, Some(path))]));
+    // Its SYN is heard, and its answer to ours is on its way.
+    let mut guest = World::new_guest(1, &vm(1).to_string());
+    guest.frozen = true;
+    guest.end.connect(world.now, &mut guest.out);
+    let syn = guest.out.poll_packet().unwrap();
+    world.guests.insert(mac(1), guest);
+    let frame = |world: &mut World, source: MacAddr, payload: &[u8]| {
+        world
+            .monitor
+            .handle_input(world.now, Input::Frame { arrived: world.now, source, vlan: None, payload });
+    };
+    frame(&mut world, mac(1), &syn);
+    let before = world.monitor.sizes().sessions.sessions;
+    assert_eq!(before, 1);
+    for number in 0..5000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let mut uuid = [7; 16];
+        uuid[..2].copy_from_slice(&[high, low]);
+        let mut stranger = World::new_guest(2, &VmUuid::from_bytes(uuid).to_string());
+        stranger.end.connect(world.now, &mut stranger.out);
+        let syn = stranger.out.poll_packet().unwrap();
+        frame(&mut world, MacAddr(2, 0, 0, 0, high, low), &syn);
+    }
+    while let Some(output) = world.monitor.poll_output() {
+        if let Output::Transmit(transmit) = &output
+            && transmit.destination == mac(1)
+        {
+            let packet = Packet::decode(&transmit.payload).unwrap();
+            let now = world.now;
+            let guest = world.guest_mut(1);
+            guest.end.handle_packet(now, &packet, &mut guest.out);
+        }
+    }
+    world.guest_mut(1).frozen = false;
+    world.run(1);
+    assert!(world.monitor.paths(world.now).any(|path| path.session.vm == vm(1)));
+}

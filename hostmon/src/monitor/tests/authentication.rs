@@ -42,10 +42,15 @@ impl World {
 
 /// VM 1, registered, with key 1 on both sides.
 fn secured(mode: Mode) -> World {
+    secured_by(mode, mode)
+}
+
+/// The monitor's mode and the guest's.
+fn secured_by(mode: Mode, guest: Mode) -> World {
     let mut world = World::beating(1..=1);
     world.keys(mode, &[1]);
     world.run(1);
-    world.guest_keys(1, mode, &[1]);
+    world.guest_keys(1, guest, &[1]);
     world.run(2);
     assert_eq!(world.key_in_use(), Some(1));
     world
@@ -188,10 +193,26 @@ fn who_cannot_prove_it_does_not_end_the_path_of_a_missing_vm() {
     assert_eq!(world.key_in_use(), Some(1));
     assert_eq!(world.monitor.paths(world.now).next().unwrap().session.mac, mac(1));
     // Who can takes it over: the VM has a new adapter.
-    world.guest_keys(9, Mode::Required, &[1]);
+    world.guest_keys(9, Mode::Optional, &[1]);
     world.run(5);
     assert_eq!(world.monitor.paths(world.now).next().unwrap().session.mac, mac(9));
     assert!(!world.missing(1));
+}
+
+/// [X-19] [S-21]
+#[test]
+fn a_plain_handshake_from_elsewhere_does_not_replace_a_missing_path_that_is_authenticated() {
+    let mut world = secured_by(Mode::ReceiveOnly, Mode::Optional);
+    world.guest_mut(1).frozen = true;
+    world.run(60);
+    assert!(world.missing(1));
+    world.guest(9, 1);
+    world.run(60);
+    assert!(world.missing(1), "whoever cannot prove it is not the VM");
+    assert_eq!(world.events("AUTHENTICATION_REFUSED"), 1);
+    world.guest_keys(9, Mode::Optional, &[1]);
+    world.run(2);
+    assert!(!world.missing(1), "with its key it has another adapter");
 }
 
 ///

@@ -105,6 +105,23 @@ fn nobody_calls_it_missing_while_it_lasts_and_everybody_after_it() {
     assert!(matches!(silent[..], [(_, 79_000..=90_000)]), "since the last heartbeat: {silent:?}");
 }
 
+/// A guest that was restored meanwhile is heard only after a handshake.
+#[test]
+fn who_is_silent_when_it_is_over_is_reminded_and_who_beats_is_not() {
+    let mut world = frozen_quiet(MINUTE);
+    world.reminders.clear();
+    let over = world.now + MINUTE;
+    world.run(60);
+    let reminded: Vec<_> = world.reminders.iter().filter(|(at, _)| over.since(*at).as_secs() <= 1).collect();
+    assert_eq!(reminded.len(), 1, "{:?}", world.reminders);
+    let mut world = World::beating(1..=1);
+    granted(&mut world, MINUTE, Some(quiet(1, 7, MINUTE)));
+    world.reminders.clear();
+    world.run(61);
+    assert_eq!(overs(&world), [7]);
+    assert_eq!(world.reminders, []);
+}
+
 #[test]
 fn a_roster_read_by_a_clock_that_stepped_changes_nothing() {
     for left in [Duration::ZERO, MINUTE] {
