@@ -1,5 +1,7 @@
 //! What `vmmgr` and the daemon say to each other over the command socket.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A request. Only root (or the daemon's own user) may ask for a change.
@@ -49,7 +51,7 @@ impl Request {
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
     /// To [`Request::Status`].
-    Status(DaemonStatus),
+    Status(Box<DaemonStatus>),
     /// To [`Request::Applications`].
     Applications {
         /// In the order of the configuration.
@@ -147,6 +149,9 @@ pub struct DaemonStatus {
     pub key_ids: Vec<u8>,
     /// What is wrong with the key file, if it could not be loaded.
     pub key_problem: Option<String>,
+    /// Packets dropped since the start, by reason.
+    #[serde(default)]
+    pub discarded: BTreeMap<String, u64>,
 }
 
 /// One adapter, and the host monitor on it if one was heard.

@@ -26,7 +26,7 @@ use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::auth::{Addresses, Authentication, KeyId, Nonces};
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::message::{Doorbell, Message, Shutdown};
-use vmpulse_protocol::path::{Directions, Outputs, Token, VmmIdentity, VmmSecurity};
+use vmpulse_protocol::path::{Directions, Discard, Outputs, Token, VmmIdentity, VmmSecurity};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 
@@ -197,6 +197,8 @@ pub struct Trunks {
     announcements: Announcements,
     /// What is being stopped, until every host monitor was told.
     shutting_down: Option<Shutdown>,
+    /// Packets dropped since the start, by reason. [K-1]
+    discards: BTreeMap<Discard, u64>,
     scratch: Outputs,
     outputs: VecDeque<TrunkOutput>,
 }
@@ -226,6 +228,7 @@ impl Trunks {
             asked: VecDeque::new(),
             announcements: Announcements::new(config.unheard_suspension),
             shutting_down: None,
+            discards: BTreeMap::new(),
             scratch: Outputs::new(),
             outputs: VecDeque::new(),
         }
@@ -311,6 +314,11 @@ impl Trunks {
     #[must_use]
     pub fn paths(&self, now: Instant) -> Vec<PathStatus> {
         self.adapters.values().flat_map(|adapter| adapter.status(now)).collect()
+    }
+
+    /// Packets dropped since the start, by reason. [K-1]
+    pub fn discards(&self) -> impl Iterator<Item = (Discard, u64)> {
+        self.discards.iter().map(|(reason, count)| (*reason, *count))
     }
 
     fn on_adapter_down(&mut self, id: AdapterId) {

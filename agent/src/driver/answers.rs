@@ -73,7 +73,7 @@ impl Daemon {
         }
         let now = self.clock.now();
         Answer::now(match request {
-            Request::Status => Reply::Status(self.status(now)),
+            Request::Status => Reply::Status(Box::new(self.status(now))),
             Request::Applications => Reply::Applications {
                 applications: self.ame.applications().map(|app| live(now, app)).collect(),
             },
@@ -175,6 +175,7 @@ impl Daemon {
             suspension_heard: self.suspension.heard,
             quiet: self.quiet(now).map(Box::new),
             paths: self.trunks.paths(now).into_iter().map(path).collect(),
+            discarded: self.trunks.discards().map(|(reason, count)| (reason.to_string(), count)).collect(),
             adapter_problems: self.links.problems().to_vec(),
             authentication: self.secrets.mode.to_string(),
             key_ids: self.secrets.ids.clone(),

@@ -284,6 +284,8 @@ impl Trunks {
     }
 
     fn discard(&mut self, key: PathKey, reason: Discard) {
+        let count = self.discards.entry(reason).or_default();
+        *count = count.saturating_add(1);
         self.log(key, |adapter| TrunkEvent::Discarded { adapter, reason });
     }
 

@@ -406,6 +406,11 @@ fn nonsense_is_dropped_with_its_reason() {
         world.run(0);
         let dropped = TrunkOutput::Log(TrunkEvent::Discarded { adapter: "eth0".to_owned(), reason });
         assert_eq!(world.others, [dropped]);
+        assert_eq!(
+            world.trunks.discards().find(|(counted, _)| *counted == reason),
+            Some((reason, 1)),
+            "[K-1]"
+        );
     }
 }
 

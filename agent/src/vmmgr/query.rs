@@ -84,7 +84,7 @@ fn ask(context: &Context<'_>, request: Request) -> Result<Option<Reply>, Fault> 
 pub(super) fn daemon_status(context: &Context<'_>) -> Result<Option<DaemonStatus>, Fault> {
     match ask(context, Request::Status)? {
         None => Ok(None),
-        Some(Reply::Status(status)) => Ok(Some(status)),
+        Some(Reply::Status(status)) => Ok(Some(*status)),
         Some(_) => Err(Fault::OtherReply),
     }
 }

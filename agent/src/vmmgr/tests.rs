@@ -245,7 +245,7 @@ fn status_shows_daemon_and_paths() {
     let (exit, stdout, _) = guest.run("status");
     assert_eq!(exit, Exit::Failed);
     assert_eq!(stdout, "Subsystem       Group    PID  Status\nvmpulse-agentd  vmpulse       inoperative\n");
-    guest.daemon.answers = Some(Rc::new(|_| Reply::Status(running())));
+    guest.daemon.answers = Some(Rc::new(|_| Reply::Status(Box::new(running()))));
     let (exit, stdout, _) = guest.run("status");
     assert_eq!(exit, Exit::Done);
     assert_eq!(
@@ -292,6 +292,7 @@ fn running() -> DaemonStatus {
         ..heard.clone()
     };
     DaemonStatus {
+        discarded: [("checksum".to_owned(), 3)].into(),
         pid: 77,
         version: "0".to_owned(),
         vm_uuid: "61be".to_owned(),

@@ -126,7 +126,7 @@ fn listed_with_the_paths_that_use_them() {
     guest.done("import key 1 @a");
     guest.done("import key 2 @b");
     assert_eq!(guest.run("key list").1, "Key id=1\n used=no\n paths=\n\nKey id=2\n used=yes\n paths=\n");
-    guest.daemon.answers = Some(Rc::new(|_| Reply::Status(running())));
+    guest.daemon.answers = Some(Rc::new(|_| Reply::Status(Box::new(running()))));
     assert_eq!(guest.run("q key").1, "Key id=1\n used=no\n paths=\n\nKey id=2\n used=yes\n paths=eth1\n");
     let (_, stdout, _) = guest.run("-o json q key");
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
