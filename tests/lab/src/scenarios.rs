@@ -14,6 +14,7 @@ mod flood_unpoliced;
 mod heartbeats_without_ip;
 mod key_rotation;
 mod real_guest;
+mod reports_interrupted;
 mod silence_is_missing;
 mod steady_writes_nothing;
 mod suspension;
@@ -49,7 +50,8 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 16] = [
+const TOGETHER: [Scenario; 17] = [
+    reports_interrupted::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,
