@@ -75,11 +75,8 @@ impl Settings {
 
 impl Checked for Settings {
     fn first_fault(&self) -> Option<Fault> {
-        if crate::store_link::path_of(&self.store).is_none() {
-            return Some((
-                "store",
-                format!("{:?} is not understood: write sqlite:///absolute/path", self.store),
-            ));
+        if let Err(error) = vmpulse_store::check_url(&self.store) {
+            return Some(("store", error.to_string()));
         }
         if !(POLL_INTERVAL_MIN_MS..=POLL_INTERVAL_MAX_MS).contains(&self.poll_interval_ms) {
             let range = format!("{POLL_INTERVAL_MIN_MS} to {POLL_INTERVAL_MAX_MS}");
@@ -122,7 +119,11 @@ mod tests {
         for (text, expected) in [
             ("poll_interval_ms = 99", "poll_interval_ms: 99 is not in 100 to 60000"),
             ("poll_interval_ms = 60001", "poll_interval_ms: 60001 is not"),
-            ("store = \"postgres://db\"", "store: \"postgres://db\" is not"),
+            ("store = \"mysql://db\"", "store: store URL \"mysql://db\" is not"),
+            (
+                "store = \"postgresql://vmpulse:secret@db\"",
+                "store: the store's URL cannot be used: it holds a password",
+            ),
             ("events_log = \"events.log\"", "events_log: \"events.log\" is not"),
             ("run_dir = \"run\"", "run_dir: \"run\" is not"),
         ] {

@@ -47,13 +47,16 @@ impl Pending {
         self.writes.push_back(waiting);
     }
 
-    /// The oldest writes, with their ages as of `now`, and the number up to which they reach. They are with the
-    /// store until [`committed`](Self::committed) or [`failed`](Self::failed) is said.
-    pub fn batch(&mut self, now: Instant) -> Option<(u64, Vec<HostMonitorWrite>)> {
+    /// The oldest writes with their numbers, their ages as of `now`, and the number up to which they reach. They are with
+    /// the store until [`committed`](Self::committed) or [`failed`](Self::failed) is said.
+    pub fn batch(&mut self, now: Instant) -> Option<(u64, Vec<(u64, HostMonitorWrite)>)> {
         self.in_flight = self.writes.len().min(BATCH_MAXIMUM);
         let batch = self.writes.iter().take(self.in_flight);
         let up_to = batch.clone().next_back()?.number;
-        Some((up_to, batch.map(|waiting| aged(&waiting.write, now.since(waiting.at))).collect()))
+        Some((
+            up_to,
+            batch.map(|waiting| (waiting.number, aged(&waiting.write, now.since(waiting.at)))).collect(),
+        ))
     }
 
     /// The batch is committed.
@@ -194,15 +197,19 @@ mod tests {
         HostMonitorWrite::PathMissing { vm: vm(number), age: Duration::from_secs(seconds), common: false }
     }
 
+    fn plain(batch: Vec<(u64, HostMonitorWrite)>) -> Vec<HostMonitorWrite> {
+        batch.into_iter().map(|(_, write)| write).collect()
+    }
+
     #[test]
     fn ages_grow_while_a_write_waits() {
         let mut pending = Pending::default();
         push(&mut pending, 1, missing(1, 19));
         let (up_to, batch) = pending.batch(Instant::from_millis(6000)).unwrap();
-        assert_eq!((up_to, batch), (1, vec![missing(1, 24)]));
+        assert_eq!((up_to, batch), (1, vec![(1, missing(1, 24))]));
         pending.failed();
         let (_, batch) = pending.batch(Instant::from_millis(11_000)).unwrap();
-        assert_eq!(batch, [missing(1, 29)]);
+        assert_eq!(batch, [(1, missing(1, 29))], "given again under its number");
         pending.committed();
         assert!(pending.is_empty());
     }
@@ -220,7 +227,7 @@ mod tests {
         let mut pending = Pending::default();
         said(0).into_iter().chain(said(0)).for_each(|write| push(&mut pending, 1, write));
         let (_, batch) = pending.batch(Instant::from_millis(3000)).unwrap();
-        assert_eq!(batch, [said(2), said(2)].concat());
+        assert_eq!(plain(batch), [said(2), said(2)].concat());
     }
 
     #[test]
@@ -238,7 +245,7 @@ mod tests {
         let (up_to, batch) = pending.batch(Instant::ZERO).unwrap();
         let expected =
             [missing(1, 19), HostMonitorWrite::Heartbeat, HostMonitorWrite::PathDetected { vm: vm(2) }];
-        assert_eq!((up_to, batch), (99, expected.to_vec()));
+        assert_eq!((up_to, plain(batch)), (99, expected.to_vec()));
     }
 
     #[test]
@@ -254,7 +261,7 @@ mod tests {
             push(&mut pending, number as u64, opened(&number.to_string()));
         }
         let (_, batch) = pending.batch(Instant::ZERO).unwrap();
-        assert_eq!(batch, [HostMonitorWrite::Doorbell { vm: vm(1), bits: 42 }, opened("2")]);
+        assert_eq!(plain(batch), [HostMonitorWrite::Doorbell { vm: vm(1), bits: 42 }, opened("2")]);
     }
 
     #[test]

@@ -184,9 +184,8 @@ impl Settings {
     }
 
     fn place_fault(&self) -> Option<Fault> {
-        if !self.store.starts_with("sqlite:///") {
-            let problem = format!("{:?} is not understood: write sqlite:///absolute/path", self.store);
-            return Some(("store", problem));
+        if let Err(error) = vmpulse_store::check_url(&self.store) {
+            return Some(("store", error.to_string()));
         }
         let netns = &self.policing_netns;
         let netns = (!netns.as_os_str().is_empty()).then_some(("policing_netns", netns));

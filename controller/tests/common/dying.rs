@@ -69,6 +69,7 @@ delegate! {
         fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> ();
         fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
+        fn host_monitor_apply_once(&mut self, host_monitor: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
         fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> bool;
     }
 }

@@ -99,7 +99,12 @@ impl StartError {
                 | LinkError::InvalidVlan { .. },
             ) => Exit::Config,
             Self::Link(_) => Exit::Unavailable,
-            Self::Store(StoreError::Url { .. } | StoreError::TooNew { .. }) => Exit::Config,
+            Self::Store(
+                StoreError::Url { .. }
+                | StoreError::Access { .. }
+                | StoreError::TooNew { .. }
+                | StoreError::Outdated { .. },
+            ) => Exit::Config,
             Self::Store(_) => Exit::Unavailable,
             Self::Command(source) => source.exit(),
             Self::Identity { .. } | Self::System { .. } => Exit::OsError,

@@ -125,9 +125,9 @@ impl Worker {
 
     fn turn(&mut self, now: Instant) -> Result<(), StoreError> {
         while let Some((up_to, batch)) = self.pending.batch(now) {
-            let applied = self.store.host_monitor_apply(self.host_monitor, &batch)?;
+            let applied = self.store.host_monitor_apply_once(self.host_monitor, &batch)?;
             self.pending.committed();
-            if batch.iter().any(changes_roster) {
+            if batch.iter().any(|(_, write)| changes_roster(write)) {
                 self.next_roster = now;
             }
             self.tell(Reply::Stored { up_to, quiets: applied.quiets });

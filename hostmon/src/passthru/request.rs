@@ -138,6 +138,10 @@ impl From<StoreError> for Refusal {
             | StoreError::TooNew { .. }
             | StoreError::OutOfRange { .. }
             | StoreError::Backend(_)
+            | StoreError::Access { .. }
+            | StoreError::Connect { .. }
+            | StoreError::Slow { .. }
+            | StoreError::Outdated { .. }
             | StoreError::Superseded(_)
             | StoreError::Corrupt { .. } => Code::Store,
         };

@@ -2,11 +2,16 @@
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
+/// What a back end said.
+pub type BackendError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why a request to the store failed. The texts say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no back end.
-    #[error("store URL {url:?} is not understood: write sqlite:///absolute/path")]
+    #[error(
+        "store URL {url:?} is not understood: write sqlite:///absolute/path or postgresql://user@server/database"
+    )]
     Url {
         /// As given.
         url: String,
@@ -70,7 +75,42 @@ pub enum StoreError {
     Superseded(HostMonitorId),
     /// The back end failed (locked for too long, disk full, corrupt).
     #[error("the store failed")]
-    Backend(#[from] rusqlite::Error),
+    Backend(#[source] BackendError),
+    /// The URL, or a file that it names, does not let us in.
+    #[error("the store's URL cannot be used: {problem}")]
+    Access {
+        /// What is wrong, and what to write.
+        problem: String,
+    },
+    /// The server cannot be reached, or refuses.
+    #[error("cannot connect to the store at {server}: check that its server runs and lets this user in")]
+    Connect {
+        /// Hosts and database.
+        server: String,
+        /// What it said.
+        source: BackendError,
+    },
+    /// The server did not answer in time.
+    #[error("the store at {server} did not answer within {seconds} s")]
+    Slow {
+        /// Hosts and database.
+        server: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The schema is of an older version, and this user may not bring it up to date.
+    #[error(
+        "the store at {server} is not of schema version {known}, and this user may not change that: let its owner \
+         run any command on it once (docs/operating/postgresql.md)"
+    )]
+    Outdated {
+        /// Hosts and database.
+        server: String,
+        /// The version that this program needs.
+        known: u32,
+        /// What the server refused.
+        source: BackendError,
+    },
     /// A row that does not read back.
     #[error("the store holds {what} that cannot be read: {value:?}")]
     Corrupt {
@@ -79,4 +119,16 @@ pub enum StoreError {
         /// Its value.
         value: String,
     },
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Backend(error.into())
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Backend(error.into())
+    }
 }

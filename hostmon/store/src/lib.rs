@@ -1,7 +1,7 @@
 //! The health store: the record between host monitors and controllers.
 //!
 //! Host monitors write edges here, controllers poll. One schema, one trait ([`Store`]), back ends chosen by URL
-//! ([`open`]); SQLite today. Every user owns a connection of its own and calls it from a thread that may wait:
+//! ([`open`]): SQLite, and PostgreSQL. Every user owns a connection of its own and calls it from a thread that may wait:
 //! no core ever calls the store.
 //!
 //! Times are the store's own clock ([`StoreTime`], UTC, microseconds). Writers send ages measured on their
@@ -10,13 +10,16 @@
 mod clock;
 mod error;
 mod model;
+mod postgres;
 mod quiet;
+mod sql;
 mod sqlite;
 mod write;
 
 pub use clock::{FixedClock, StoreClock, StoreTime, SystemClock};
-pub use error::StoreError;
+pub use error::{BackendError, StoreError};
 pub use model::*;
+pub use postgres::{PostgresStore, Target};
 pub use quiet::{
     QUIET_BUDGET, QUIET_LEAST_COST, QUIET_WINDOW, Quiet, QuietAnswer, QuietChange, QuietNews, QuietView,
 };
@@ -31,13 +34,26 @@ pub const DEFAULT_URL: &str = "sqlite:///var/lib/vmpulse/health.db";
 /// Opens (and migrates) the store at `url`.
 ///
 /// # Errors
-/// A URL of another scheme than `sqlite://`, a file that cannot be opened, is not ours or is of a newer version.
+/// A URL of another scheme than `sqlite://` and `postgresql://`, a file that cannot be opened, is not ours or is of a newer
+/// version, a server that cannot be reached.
 pub fn open(url: &str) -> Result<Box<dyn Store>, StoreError> {
-    let path = url
-        .strip_prefix("sqlite://")
-        .filter(|path| path.starts_with('/'))
-        .ok_or_else(|| StoreError::Url { url: url.to_owned() })?;
-    Ok(Box::new(SqliteStore::open(path.as_ref(), Box::new(SystemClock))?))
+    if Target::is_meant(url) {
+        return Ok(Box::new(PostgresStore::open(url)?));
+    }
+    Ok(Box::new(SqliteStore::open(file(url)?, Box::new(SystemClock))?))
+}
+
+/// Whether [`open`] understands the URL; nothing is opened, and no file that it names is read.
+///
+/// # Errors
+/// [`StoreError::Url`] and [`StoreError::Access`].
+pub fn check_url(url: &str) -> Result<(), StoreError> {
+    if Target::is_meant(url) { Target::parse(url).map(drop) } else { file(url).map(drop) }
+}
+
+fn file(url: &str) -> Result<&std::path::Path, StoreError> {
+    let path = url.strip_prefix("sqlite://").filter(|path| path.starts_with('/'));
+    Ok(path.ok_or_else(|| StoreError::Url { url: url.to_owned() })?.as_ref())
 }
 
 /// The health store. One implementation per back end; `conformance` in the tests runs on each.
@@ -49,7 +65,9 @@ pub trait Store: Send {
     /// The store's clock.
     fn now(&self) -> Result<StoreTime, StoreError>;
 
-    /// Changes when somebody else has committed to the store since this connection last looked. Cheap.
+    /// Changes when somebody else has committed to the store since this connection last looked. Cheap. On PostgreSQL the
+    /// heartbeats of others do not count, and to a connection through which a host monitor's start was written only what
+    /// may change rosters does.
     fn change_stamp(&self) -> Result<u64, StoreError>;
 
     // ---- registration (passthru, later the controller's discovery) --------------------------------------
@@ -174,6 +192,15 @@ pub trait Store: Send {
         &mut self,
         host_monitor: HostMonitorId,
         writes: &[HostMonitorWrite],
+    ) -> Result<Applied, StoreError>;
+
+    /// The same for writes that are numbered from each start of the host monitor on, growing: what is not above the
+    /// highest number applied since that start was applied, and is not applied again. So a batch whose commit was not
+    /// answered is given again, with or without what came since.
+    fn host_monitor_apply_once(
+        &mut self,
+        host_monitor: HostMonitorId,
+        writes: &[(u64, HostMonitorWrite)],
     ) -> Result<Applied, StoreError>;
 
     /// What this host monitor is to do: the VMs of its host, its paths as the store knows them, and open

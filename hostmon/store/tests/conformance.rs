@@ -25,121 +25,161 @@ mod states;
 
 use std::path::PathBuf;
 
-use vmpulse_store::{FixedClock, SqliteStore, Store};
+use vmpulse_store::{FixedClock, PostgresStore, SqliteStore, Store};
+use vmpulse_test_postgres::Server;
 
 use bench::{BackEnd, Bench};
 
-/// One test per case; a back end names the type that connects to it.
-macro_rules! conformance {
-    ($back_end:ident: $($group:ident { $($case:ident)+ })+) => {
-        $(mod $group {
-            $(#[test]
-            fn $case() {
-                crate::$group::$case(&mut super::Bench::new(super::$back_end::new()));
-            })+
-        })+
-    };
-}
-
-macro_rules! cases {
-    ($module:ident, $back_end:ident) => {
-        mod $module {
-            use super::{Bench, $back_end};
-
-            conformance! { $back_end:
-                registration {
-                    adding_twice_is_no_error
-                    a_host_monitor_moves_with_its_registration
-                    vms_are_added_all_or_none
-                    starting_tells_every_host_monitor
-                    starting_is_all_or_none_and_repeatable
-                }
-                nodes {
-                    responsive_for_two_and_a_half_intervals
-                    shut_down_on_purpose
-                    unregistered_host_monitors_are_kept_and_adopted
-                    node_events_are_bounded
-                }
-                states {
-                    started_when_every_responsive_monitor_has_a_beating_path
-                    a_silent_monitor_does_not_hold_a_vm_back
-                    a_blind_monitor_neither_starts_a_vm_nor_holds_it_back
-                    a_visitor_starts_when_its_only_monitor_hears_again
-                    a_shutdown_ends_with_the_next_handshake
-                    an_administrators_suspension_ends_with_resume_only
-                    both_suspensions_must_end
-                    silence_before_a_suspension_ended_counts_for_nothing
-                    a_started_suspended_vm_starts_anew
-                }
-                silence {
-                    a_vm_is_silent_when_every_path_is
-                    the_age_is_that_of_the_missing_edge
-                    unknown_is_never_silence
-                    a_blind_monitor_neither_vetoes_nor_is_silent
-                    hearing_again_or_starting_ends_blindness
-                    unmonitored_vms_are_not_silent
-                    common_only_if_all_are
-                    paths_of_an_earlier_monitoring_do_not_count
-                    a_forgotten_path_does_not_count
-                    a_moved_vm_counts_wherever_it_is_heard
-                    a_reopened_path_keeps_its_silence
-                    a_handshake_elsewhere_hides_no_silence
-                    a_path_counts_from_its_first_edge
-                    the_roster_keeps_open_silences
-                    the_roster_expects_visitors
-                }
-                attention {
-                    healthy_vms_need_none
-                    doorbells_add_up_and_come_first
-                    acknowledging_clears_what_was_reported_only
-                    state_changes_until_acknowledged
-                    made_up_tags_are_unknown
-                    one_host_only
-                    missed_heartbeats_are_never_acknowledged_away
-                    polling_writes_nothing
-                }
-                discovery {
-                    strangers_are_reported_until_acknowledged
-                    the_store_judges_by_what_is_registered
-                    floods_do_not_grow_the_store
-                    registering_ends_being_a_stranger
-                    moved_again_is_news_again
-                    version_conflicts_are_shown_until_the_next_handshake
-                }
-                reports {
-                    an_exchange_from_doorbell_to_clear
-                    only_the_open_request_is_answered
-                    a_request_needs_an_open_path
-                    a_request_needs_a_path_that_counts
-                    an_older_report_changes_nothing
-                    a_guest_clears_its_own_exchange_only
-                    nothing_piles_up
-                    old_requests_are_dropped
-                }
-                quiet {
-                    every_host_monitor_knows_it_and_the_vm_is_not_silent
-                    what_was_silent_is_not_while_it_lasts
-                    said_on_both_trunks_it_costs_once
-                    no_more_than_600_s_in_an_hour
-                    a_prolonged_one_costs_what_it_lasted
-                    the_guest_ends_it_and_keeps_the_rest
-                    a_store_that_was_slow_prolongs_nothing
-                    a_clock_that_steps_neither_ends_nor_prolongs_it
-                    a_clock_set_back_behind_its_end_excuses_no_later_silence
-                    a_clock_set_back_behind_the_vms_start_excuses_no_later_silence
-                    only_monitored_vms_are_recorded
-                    a_visitor_is_quiet_where_it_is_heard
-                    its_news_are_told_exactly_once
-                    short_ones_do_not_pile_up
-                }
-                findings {
-                    an_incident_is_recorded_once_until_closed
-                    settings_are_kept_and_checked
-                    phases_and_controllers
-                }
+/// What is run on every back end, by groups.
+macro_rules! every_case {
+    ($run:ident) => {
+        $run! {
+            registration {
+                adding_twice_is_no_error
+                a_host_monitor_moves_with_its_registration
+                vms_are_added_all_or_none
+                starting_tells_every_host_monitor
+                starting_is_all_or_none_and_repeatable
+            }
+            nodes {
+                responsive_for_two_and_a_half_intervals
+                shut_down_on_purpose
+                unregistered_host_monitors_are_kept_and_adopted
+                node_events_are_bounded
+            }
+            states {
+                started_when_every_responsive_monitor_has_a_beating_path
+                a_silent_monitor_does_not_hold_a_vm_back
+                a_blind_monitor_neither_starts_a_vm_nor_holds_it_back
+                a_visitor_starts_when_its_only_monitor_hears_again
+                a_shutdown_ends_with_the_next_handshake
+                an_administrators_suspension_ends_with_resume_only
+                both_suspensions_must_end
+                silence_before_a_suspension_ended_counts_for_nothing
+                a_started_suspended_vm_starts_anew
+            }
+            silence {
+                a_vm_is_silent_when_every_path_is
+                the_age_is_that_of_the_missing_edge
+                unknown_is_never_silence
+                a_blind_monitor_neither_vetoes_nor_is_silent
+                hearing_again_or_starting_ends_blindness
+                unmonitored_vms_are_not_silent
+                common_only_if_all_are
+                paths_of_an_earlier_monitoring_do_not_count
+                a_forgotten_path_does_not_count
+                a_moved_vm_counts_wherever_it_is_heard
+                a_reopened_path_keeps_its_silence
+                a_handshake_elsewhere_hides_no_silence
+                a_path_counts_from_its_first_edge
+                the_roster_keeps_open_silences
+                the_roster_expects_visitors
+            }
+            attention {
+                healthy_vms_need_none
+                doorbells_add_up_and_come_first
+                acknowledging_clears_what_was_reported_only
+                state_changes_until_acknowledged
+                made_up_tags_are_unknown
+                one_host_only
+                missed_heartbeats_are_never_acknowledged_away
+                polling_writes_nothing
+            }
+            discovery {
+                strangers_are_reported_until_acknowledged
+                the_store_judges_by_what_is_registered
+                floods_do_not_grow_the_store
+                registering_ends_being_a_stranger
+                moved_again_is_news_again
+                version_conflicts_are_shown_until_the_next_handshake
+            }
+            reports {
+                an_exchange_from_doorbell_to_clear
+                only_the_open_request_is_answered
+                a_request_needs_an_open_path
+                a_request_needs_a_path_that_counts
+                an_older_report_changes_nothing
+                a_guest_clears_its_own_exchange_only
+                nothing_piles_up
+                old_requests_are_dropped
+            }
+            quiet {
+                every_host_monitor_knows_it_and_the_vm_is_not_silent
+                what_was_silent_is_not_while_it_lasts
+                said_on_both_trunks_it_costs_once
+                no_more_than_600_s_in_an_hour
+                a_prolonged_one_costs_what_it_lasted
+                the_guest_ends_it_and_keeps_the_rest
+                a_store_that_was_slow_prolongs_nothing
+                a_clock_that_steps_neither_ends_nor_prolongs_it
+                a_clock_set_back_behind_its_end_excuses_no_later_silence
+                a_clock_set_back_behind_the_vms_start_excuses_no_later_silence
+                only_monitored_vms_are_recorded
+                a_visitor_is_quiet_where_it_is_heard
+                its_news_are_told_exactly_once
+                short_ones_do_not_pile_up
+            }
+            findings {
+                an_incident_is_recorded_once_until_closed
+                settings_are_kept_and_checked
+                phases_and_controllers
             }
         }
     };
+}
+
+/// One test per case.
+macro_rules! on_sqlite {
+    ($($group:ident { $($case:ident)+ })+) => {
+        mod sqlite {
+            $(mod $group {
+                $(#[test]
+                fn $case() {
+                    crate::$group::$case(&mut crate::Bench::new(crate::Sqlite::new()));
+                })+
+            })+
+        }
+    };
+}
+
+type Case = (&'static str, fn(&mut Bench));
+
+/// One test for all: they share a server and a database, and each finds it empty.
+macro_rules! on_postgres {
+    ($($group:ident { $($case:ident)+ })+) => {
+        const CASES: &[Case] =
+            &[$($((concat!(stringify!($group), "::", stringify!($case)), $group::$case)),+),+];
+    };
+}
+
+every_case!(on_sqlite);
+every_case!(on_postgres);
+
+/// What hangs on these goes with them.
+const EMPTY: &str = "SET search_path = vmpulse; DELETE FROM vm; DELETE FROM host_monitor; DELETE FROM host;
+                     DELETE FROM removed_vm; DELETE FROM event; ALTER TABLE event ALTER id RESTART; DELETE FROM controller;
+                     UPDATE cluster SET host_failure_detection_time_s = 90, vm_failure_detection_speed = 'normal'";
+
+#[test]
+fn postgres() {
+    let mut server = match Server::start() {
+        Ok(server) => server,
+        Err(reason) if reason.starts_with("SKIPPED") => return eprintln!("{reason}"),
+        Err(reason) => panic!("{reason}"),
+    };
+    let database = server.database();
+    let url = server.url("postgres", &database);
+    let only = std::env::var("CASE").unwrap_or_default();
+    let mut failed = Vec::new();
+    for (name, case) in CASES.iter().filter(|(name, _)| name.contains(&only)) {
+        // Quicker than a database for each; the schema is made by the first.
+        let _ = server.sql(&database, EMPTY);
+        let run = || case(&mut Bench::new(Postgres(url.clone())));
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+            failed.push(*name);
+        }
+    }
+    assert!(failed.is_empty(), "failed on PostgreSQL (CASE=name runs one): {failed:#?}");
 }
 
 /// A store in a file of its own.
@@ -161,4 +201,11 @@ impl BackEnd for Sqlite {
     }
 }
 
-cases!(sqlite, Sqlite);
+/// A store in a database of its own, by its URL.
+struct Postgres(String);
+
+impl BackEnd for Postgres {
+    fn connect(&self, clock: FixedClock) -> Box<dyn Store> {
+        Box::new(PostgresStore::open_with(&self.0, Some(Box::new(clock))).unwrap())
+    }
+}

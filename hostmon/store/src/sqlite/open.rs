@@ -18,8 +18,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_CACHE: usize = 128;
 
 /// The schema's steps, in order. Step n brings version n - 1 to n; a step that was ever released never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/0001_health.sql"), include_str!("../../migrations/0002_quiet.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_health.sql"),
+    include_str!("../../migrations/sqlite/0002_quiet.sql"),
+    include_str!("../../migrations/sqlite/0003_writes_once.sql"),
+];
 
 /// Tries to switch to WAL, [`WAL_PAUSE`] apart: together [`BUSY_TIMEOUT`].
 const WAL_TRIES: u32 = 250;
@@ -144,7 +147,7 @@ mod tests {
 
         let newer = folder.path().join("newer.db");
         connect(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(connect(&newer), Err(StoreError::TooNew { found: 99, known: 2 })));
+        assert!(matches!(connect(&newer), Err(StoreError::TooNew { found: 99, known: 3 })));
     }
 
     #[test]

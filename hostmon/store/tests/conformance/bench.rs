@@ -69,6 +69,19 @@ pub(crate) fn stranger(uuid: &str, kind: Discovery) -> HostMonitorWrite {
     HostMonitorWrite::Discovered { uuid: uuid.into(), mac: "02:00:00:00:00:99".into(), kind }
 }
 
+/// The change stamp, once it is another one: a server tells of a change a moment after it was committed.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn stamp_other_than(store: &dyn Store, before: u64) -> u64 {
+    let until = std::time::Instant::now() + seconds(10);
+    loop {
+        let stamp = store.change_stamp().unwrap();
+        if stamp != before {
+            return stamp;
+        }
+        assert!(std::time::Instant::now() < until, "nothing is told");
+    }
+}
+
 impl Bench {
     pub(crate) fn new(back_end: impl BackEnd + 'static) -> Self {
         let clock = Arc::new(AtomicI64::new(1_700_000_000_000_000));

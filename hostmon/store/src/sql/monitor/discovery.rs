@@ -1,11 +1,11 @@
 //! Guests that are not monitored VMs of the host they showed themselves on, and conflicts.
 
-use rusqlite::params;
+use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
 
 use super::{MAX_TEXT, MAX_WORD, VmRow, clip};
-use crate::sqlite::Turn;
-use crate::sqlite::rows::{all, first, run, typed};
+use crate::sql::Turn;
+use crate::sql::rows::{all, first, run, typed};
 use crate::*;
 
 /// Discovered guests kept per host monitor: more than guests fit on a host. The oldest are replaced, MOVED last:
@@ -35,7 +35,9 @@ impl Turn<'_> {
         if first(self.db, sql, params![from, uuid, mac, kind.as_str()], |_| Ok(()))?.is_some() {
             return Ok(());
         }
-        let sql = "INSERT OR REPLACE INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence)
+        let replaced = "DELETE FROM discovered WHERE host_monitor_id = ?1 AND uuid = ?2 AND mac = ?3";
+        run(self.db, replaced, params![from, uuid, mac])?;
+        let sql = "INSERT INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let sequence = self.next_sequence()?;
         let version = clip(version, MAX_WORD);
@@ -71,16 +73,15 @@ impl Turn<'_> {
     }
 
     /// A VM was registered: those who saw it as a stranger may have its session open, so its path is known.
-    pub(in crate::sqlite) fn discovery_registered(
+    pub(in crate::sql) fn discovery_registered(
         self,
         uuid: &str,
         host: i64,
         vm: i64,
     ) -> Result<(), StoreError> {
-        let sql =
-            "INSERT OR IGNORE INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
+        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
                    SELECT ?2, host_monitor_id, mac, version, 0, 0, ?3 FROM discovered
-                   WHERE uuid = ?1 AND kind = 'UNMANAGED' ORDER BY id DESC";
+                   WHERE uuid = ?1 AND kind = 'UNMANAGED' ORDER BY id DESC ON CONFLICT DO NOTHING";
         run(self.db, sql, params![uuid, vm, self.now.0])?;
         let sql = "DELETE FROM discovered WHERE uuid = ?1 AND kind = 'UNMANAGED' AND host_monitor_id IN
                    (SELECT id FROM host_monitor WHERE host_id IS NULL OR host_id = ?2)";
@@ -91,7 +92,7 @@ impl Turn<'_> {
     }
 
     /// A host monitor was registered with `host`.
-    pub(in crate::sqlite) fn discoveries_judge_again(
+    pub(in crate::sql) fn discoveries_judge_again(
         self,
         host_monitor: i64,
         host: i64,
@@ -105,7 +106,7 @@ impl Turn<'_> {
         let sql = "SELECT v.uuid, p.mac, p.version FROM path p JOIN vm v ON v.id = p.vm_id
                    WHERE p.host_monitor_id = ?1 AND v.host_id <> ?2";
         let moved = all(self.db, sql, [host_monitor, host], |row| {
-            Ok((typed::<VmUuid>(row, 0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+            Ok((typed::<VmUuid>(row, 0)?, row.get::<String>(1)?, row.get::<String>(2)?))
         })?;
         for (vm, mac, version) in moved {
             self.on_discovered(host_monitor, &vm.to_string(), &mac, &version, Discovery::Moved)?;
@@ -134,10 +135,10 @@ impl Turn<'_> {
 
     pub(super) fn discoveries_bound(self, from: i64) -> Result<(), StoreError> {
         let sql = "DELETE FROM discovered WHERE id IN (SELECT id FROM discovered WHERE host_monitor_id = ?1
-                   ORDER BY kind = 'MOVED' DESC, id DESC LIMIT -1 OFFSET ?2)";
+                   ORDER BY kind = 'MOVED' DESC, id DESC LIMIT 9223372036854775807 OFFSET ?2)";
         run(self.db, sql, [from, MAX_DISCOVERED])?;
         let sql = "DELETE FROM conflict WHERE id IN (SELECT id FROM conflict WHERE host_monitor_id = ?1
-                   ORDER BY id DESC LIMIT -1 OFFSET ?2)";
+                   ORDER BY id DESC LIMIT 9223372036854775807 OFFSET ?2)";
         run(self.db, sql, [from, MAX_CONFLICTS]).map(drop)
     }
 }

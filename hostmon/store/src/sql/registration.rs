@@ -1,11 +1,11 @@
 //! Registering hosts, host monitors and VMs, and starting to monitor.
 
-use rusqlite::params;
+use crate::sql::db::params;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
 use super::Turn;
 use super::requests::Opcode;
-use super::rows::{first, host_key, run, typed};
+use super::rows::{first, host_key, only, run, typed};
 use crate::*;
 
 impl Turn<'_> {
@@ -31,7 +31,7 @@ impl Turn<'_> {
         let id = self.host_monitor_id(registration.id)?;
         let moved = run(
             self.db,
-            "UPDATE host_monitor SET host_id = ?2 WHERE id = ?1 AND host_id IS NOT ?2",
+            "UPDATE host_monitor SET host_id = ?2 WHERE id = ?1 AND host_id IS DISTINCT FROM ?2",
             params![id, host],
         )?;
         run(
@@ -40,7 +40,11 @@ impl Turn<'_> {
              WHERE id = ?1",
             params![id, registration.part_number, registration.mac],
         )?;
-        if moved > 0 { self.discoveries_judge_again(id, host) } else { Ok(()) }
+        if moved == 0 {
+            return Ok(());
+        }
+        self.db.roster_changes();
+        self.discoveries_judge_again(id, host)
     }
 
     pub(super) fn vms_add(self, host: &HostKey, vms: &[VmRegistration]) -> Result<(), StoreError> {
@@ -56,20 +60,21 @@ impl Turn<'_> {
         let name = vm.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let sql = "SELECT v.host_id, h.machine_type, h.model, h.serial
                    FROM vm v JOIN host h ON h.id = v.host_id WHERE v.uuid = ?1";
-        match first(self.db, sql, [&uuid], |row| Ok((row.get::<_, i64>(0)?, host_key(row, 1)?)))? {
+        match first(self.db, sql, [&uuid], |row| Ok((row.get::<i64>(0)?, host_key(row, 1)?)))? {
             Some((home, key)) if home != host => {
                 Err(StoreError::Elsewhere { vm: vm.uuid, host: key.to_string() })
             }
             Some(_) => {
-                let sql = "UPDATE vm SET name = ?2 WHERE uuid = ?1 AND ?2 IS NOT NULL AND name <> ?2";
+                let sql = "UPDATE vm SET name = ?2 WHERE uuid = ?1 AND name <> ?2";
                 run(self.db, sql, params![uuid, name]).map(drop)
             }
             None => {
                 let sql = "INSERT INTO vm (uuid, name, host_id, state, state_changed_at, silence_from)
-                           VALUES (?1, coalesce(?2, ?1), ?3, 'ADDED', ?4, ?4)";
-                run(self.db, sql, params![uuid, name, host, self.now.0])?;
+                           VALUES (?1, coalesce(?2, ?1), ?3, 'ADDED', ?4, ?4) RETURNING id";
+                let id = only(self.db, sql, params![uuid, name, host, self.now.0], |row| row.get(0))?;
+                self.db.roster_changes();
                 run(self.db, "DELETE FROM removed_vm WHERE uuid = ?1", [&uuid])?;
-                self.discovery_registered(&uuid, host, self.db.last_insert_rowid())
+                self.discovery_registered(&uuid, host, id)
             }
         }
     }
@@ -118,6 +123,7 @@ impl Turn<'_> {
     /// Sets the state, and says so until it is acknowledged.
     pub(super) fn vm_state_change(self, vm: i64, state: VmState) -> Result<(), StoreError> {
         let sequence = self.next_sequence()?;
+        self.db.roster_changes();
         run(
             self.db,
             "UPDATE vm SET state = ?2, state_changed_at = ?3, state_sequence = ?4 WHERE id = ?1",
@@ -128,7 +134,7 @@ impl Turn<'_> {
 
     pub(super) fn host_id(self, key: &HostKey) -> Result<i64, StoreError> {
         let sql = "SELECT id FROM host WHERE machine_type = ?1 AND model = ?2 AND serial = ?3";
-        let found = first(self.db, sql, [&key.machine_type, &key.model, &key.serial], |row| Ok(row.get(0)?))?;
+        let found = first(self.db, sql, [&key.machine_type, &key.model, &key.serial], |row| row.get(0))?;
         found.ok_or_else(|| StoreError::UnknownHost(key.to_string()))
     }
 
@@ -136,16 +142,15 @@ impl Turn<'_> {
     pub(super) fn host_monitor_id(self, id: HostMonitorId) -> Result<i64, StoreError> {
         let uuid = id.to_string();
         let sql = "SELECT id FROM host_monitor WHERE uuid = ?1";
-        if let Some(found) = first(self.db, sql, [&uuid], |row| Ok(row.get(0)?))? {
+        if let Some(found) = first(self.db, sql, [&uuid], |row| row.get(0))? {
             return Ok(found);
         }
-        run(self.db, "INSERT INTO host_monitor (uuid) VALUES (?1)", [&uuid])?;
-        Ok(self.db.last_insert_rowid())
+        only(self.db, "INSERT INTO host_monitor (uuid) VALUES (?1) RETURNING id", [&uuid], |row| row.get(0))
     }
 
     pub(super) fn vm_id(self, vm: VmUuid) -> Result<i64, StoreError> {
         let sql = "SELECT id FROM vm WHERE uuid = ?1";
-        let found = first(self.db, sql, [vm.to_string()], |row| Ok(row.get(0)?))?;
+        let found = first(self.db, sql, [vm.to_string()], |row| row.get(0))?;
         found.ok_or(StoreError::UnknownVm(vm))
     }
 }

@@ -1,9 +1,9 @@
 //! Hosts and their host monitors as polled.
 
-use rusqlite::Row;
+use crate::sql::db::Row;
 
 use super::Turn;
-use super::rows::{age, all, host_key, typed};
+use super::rows::{NONE, age, all, host_key, typed};
 use crate::*;
 
 /// SQL: whether the host monitor `m` is responsive at `?1`, the store's now: its last heartbeat is younger than
@@ -18,7 +18,7 @@ macro_rules! responsive {
 /// reach the store and hear its trunk.
 macro_rules! known {
     () => {
-        concat!("(m.mode = 'GLOBAL' AND m.blind = 0 AND ", $crate::sqlite::hosts::responsive!(), ")")
+        concat!("(m.mode = 'GLOBAL' AND m.blind = 0 AND ", $crate::sql::hosts::responsive!(), ")")
     };
 }
 
@@ -48,16 +48,20 @@ const UNASSIGNED: &str = concat!(
     " FROM host_monitor m WHERE m.host_id IS NULL ORDER BY m.uuid"
 );
 
+/// What a quick query asks; the back ends test their plans.
+#[cfg(test)]
+pub(crate) const QUICK: [&str; 2] = [HOSTS, HOST_MONITORS];
+
 impl Turn<'_> {
     pub(super) fn quick_query(self) -> Result<QuickQuery, StoreError> {
         let mut monitors = std::collections::HashMap::<i64, Vec<HostMonitorStatus>>::new();
         for (host, status) in
-            all(self.db, HOST_MONITORS, [self.now.0], |row| Ok((row.get::<_, i64>(0)?, self.status(row)?)))?
+            all(self.db, HOST_MONITORS, [self.now.0], |row| Ok((row.get::<i64>(0)?, self.status(row)?)))?
         {
             monitors.entry(host).or_default().push(status);
         }
-        let hosts = all(self.db, HOSTS, [], |row| {
-            let host_monitors = monitors.remove(&row.get::<_, i64>(0)?).unwrap_or_default();
+        let hosts = all(self.db, HOSTS, NONE, |row| {
+            let host_monitors = monitors.remove(&row.get::<i64>(0)?).unwrap_or_default();
             Ok(HostStatus { key: host_key(row, 1)?, host_monitors })
         })?;
         Ok(QuickQuery { now: self.now, hosts })

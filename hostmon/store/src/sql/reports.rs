@@ -9,13 +9,13 @@
 //! A VM has at most one row in each state, so nothing piles up however often an exchange is interrupted. A
 //! report asked for later is newer: only one request of a VM is open at a time.
 
-use rusqlite::params;
+use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
 
 use super::Turn;
 use super::hosts::known;
 use super::requests::Opcode;
-use super::rows::{age, all, first, run, typed};
+use super::rows::{NONE, age, all, first, only, run, typed};
 use crate::*;
 
 /// The counted path without a silence that was heard last.
@@ -33,16 +33,14 @@ impl Turn<'_> {
         acknowledge: Option<AttentionTag>,
     ) -> Result<Option<MessageTag>, StoreError> {
         let id = self.vm_id(vm)?;
-        let best = first(self.db, BEST_PATH, [self.now.0, id], |row| Ok(row.get::<_, i64>(0)?))?;
+        let best = first(self.db, BEST_PATH, [self.now.0, id], |row| row.get::<i64>(0))?;
         let Some(host_monitor) = best else {
             return Ok(None);
         };
         run(self.db, "DELETE FROM message WHERE vm_id = ?1 AND state = 'ASKED'", [id])?;
         run(self.db, "DELETE FROM request WHERE vm_id = ?1 AND opcode = 'ASK_REPORT'", [id])?;
-        let sql =
-            "INSERT INTO message (vm_id, host_monitor_id, state, asked_at) VALUES (?1, ?2, 'ASKED', ?3)";
-        run(self.db, sql, params![id, host_monitor, self.now.0])?;
-        let tag = self.db.last_insert_rowid();
+        let sql = "INSERT INTO message (vm_id, host_monitor_id, state, asked_at) VALUES (?1, ?2, 'ASKED', ?3) RETURNING tag";
+        let tag = only(self.db, sql, params![id, host_monitor, self.now.0], |row| row.get(0))?;
         self.request(host_monitor, id, Opcode::AskReport(tag))?;
         if let Some(attention) = acknowledge {
             self.doorbell_acknowledge(id, attention)?;
@@ -53,7 +51,7 @@ impl Turn<'_> {
     pub(super) fn reports_arrived(self) -> Result<Vec<ArrivedReport>, StoreError> {
         let sql = "SELECT r.tag, v.uuid, m.uuid, r.payload FROM message r JOIN vm v ON v.id = r.vm_id
                    JOIN host_monitor m ON m.id = r.host_monitor_id WHERE r.state = 'ARRIVED' ORDER BY r.tag";
-        all(self.db, sql, [], |row| {
+        all(self.db, sql, NONE, |row| {
             let (vm, host_monitor) = (typed(row, 1)?, typed(row, 2)?);
             Ok(ArrivedReport { tag: row.get(0)?, vm, host_monitor, payload: row.get(3)? })
         })
@@ -62,7 +60,7 @@ impl Turn<'_> {
     pub(super) fn reports_pending(self) -> Result<Vec<PendingReport>, StoreError> {
         let sql = "SELECT r.tag, v.uuid, r.asked_at FROM message r JOIN vm v ON v.id = r.vm_id
                    WHERE r.state = 'ASKED' ORDER BY r.tag";
-        all(self.db, sql, [], |row| {
+        all(self.db, sql, NONE, |row| {
             let age = age(row, 2, self.now)?.unwrap_or_default();
             Ok(PendingReport { tag: row.get(0)?, vm: typed(row, 1)?, age })
         })
@@ -104,8 +102,7 @@ impl Turn<'_> {
         }
         let taken = self.report_taken(vm, report.tag)?;
         let sql = "SELECT id FROM host_monitor WHERE uuid = ?1";
-        let host_monitor =
-            first(self.db, sql, [report.host_monitor.to_string()], |row| Ok(row.get::<_, i64>(0)?))?;
+        let host_monitor = first(self.db, sql, [report.host_monitor.to_string()], |row| row.get::<i64>(0))?;
         if let (true, Some(host_monitor)) = (taken, host_monitor) {
             self.request(host_monitor, vm, Opcode::ReportTaken(report.tag))?;
         }
@@ -122,10 +119,14 @@ impl Turn<'_> {
     }
 
     fn application_insert(self, vm: i64, application: &ApplicationReport) -> Result<(), StoreError> {
-        let sql =
-            "INSERT OR REPLACE INTO application (vm_id, name, uuid, status, colour, critical, monitored,
+        let sql = "INSERT INTO application (vm_id, name, uuid, status, colour, critical, monitored,
                    max_restart, restarted, version, last_result, last_change_age_s)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                   ON CONFLICT (vm_id, name) DO UPDATE SET uuid = excluded.uuid, status = excluded.status,
+                   colour = excluded.colour, critical = excluded.critical, monitored = excluded.monitored,
+                   max_restart = excluded.max_restart, restarted = excluded.restarted,
+                   version = excluded.version, last_result = excluded.last_result,
+                   last_change_age_s = excluded.last_change_age_s";
         let values = params![
             vm,
             application.name,

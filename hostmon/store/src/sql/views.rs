@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Row;
+use crate::sql::db::Row;
 
 use super::Turn;
 use super::hosts::known;
-use super::rows::{age, all, host_key, typed, typed_option};
+use super::rows::{NONE, age, all, host_key, typed, typed_option};
 use super::silence::{PathHealth, excuse, missed};
 use crate::*;
 
 const PATHS: &str = concat!(
-    "SELECT p.vm_id, m.uuid, m.trunk, p.mac, max(p.missing_since, v.silence_from), ",
+    "SELECT p.vm_id, m.uuid, m.trunk, p.mac, CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END, ",
     known!(),
     ", p.version, p.common
      FROM path p JOIN vm v ON v.id = p.vm_id JOIN host_monitor m ON m.id = p.host_monitor_id
@@ -20,7 +20,7 @@ const PATHS: &str = concat!(
 
 const VMS: &str = "
     SELECT v.id, v.uuid, v.name, h.machine_type, h.model, h.serial, v.state,
-           CASE WHEN v.suspended_by_administrator THEN 'ADMINISTRATOR' ELSE v.shutdown END,
+           CASE WHEN v.suspended_by_administrator = 1 THEN 'ADMINISTRATOR' ELSE v.shutdown END,
            v.state_changed_at, v.agent_seen_at,
            EXISTS (SELECT 1 FROM conflict c WHERE c.uuid = v.uuid AND c.kind = 'VERSION'),
            v.heartbeat_interval_ms, v.vm_failure_detection_speed, v.vm_failure_detection_time_ms, v.phase,
@@ -42,7 +42,7 @@ impl Turn<'_> {
         for (vm, path) in all(self.db, PATHS, [self.now.0], |row| Ok((row.get(0)?, self.path_view(row)?)))? {
             paths.entry(vm).or_default().push(path);
         }
-        all(self.db, VMS, [], |row| self.vm_view(row, paths.remove(&row.get(0)?).unwrap_or_default()))
+        all(self.db, VMS, NONE, |row| self.vm_view(row, paths.remove(&row.get(0)?).unwrap_or_default()))
     }
 
     fn path_view(self, row: &Row<'_>) -> Result<Shown, StoreError> {
@@ -60,7 +60,7 @@ impl Turn<'_> {
     fn vm_view(self, row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
         let state: VmState = typed(row, 6)?;
         let quiet = row
-            .get::<_, Option<i64>>(15)?
+            .get::<Option<i64>>(15)?
             .map(|until| Ok::<_, StoreError>(QuietView { until: StoreTime(until), reason: row.get(16)? }))
             .transpose()?;
         let health = paths.iter().map(|(path, common)| PathHealth {
@@ -77,7 +77,7 @@ impl Turn<'_> {
             state,
             suspended: typed_option(row, 7)?.filter(|_| state == VmState::Suspended),
             state_changed_at: StoreTime(row.get(8)?),
-            agent_seen_at: row.get::<_, Option<i64>>(9)?.map(StoreTime),
+            agent_seen_at: row.get::<Option<i64>>(9)?.map(StoreTime),
             version_conflict: row.get(10)?,
             missed: missed.map(|missed| excuse(missed, quiet_ended)),
             paths: paths.into_iter().map(|(path, _)| path).collect(),
@@ -92,11 +92,11 @@ impl Turn<'_> {
     }
 
     pub(super) fn applications(self) -> Result<Vec<ApplicationView>, StoreError> {
-        all(self.db, APPLICATIONS, [], |row| {
+        all(self.db, APPLICATIONS, NONE, |row| {
             Ok(ApplicationView {
                 vm: typed(row, 0)?,
                 vm_name: row.get(1)?,
-                reported_at: StoreTime(row.get::<_, Option<i64>>(2)?.unwrap_or_default()),
+                reported_at: StoreTime(row.get::<Option<i64>>(2)?.unwrap_or_default()),
                 report: application(row)?,
             })
         })

@@ -1,9 +1,9 @@
 //! Announced silences as rosters and the event log want them.
 
-use rusqlite::Row;
+use crate::sql::db::Row;
 
 use super::Turn;
-use super::rows::{all, duration, run, typed};
+use super::rows::{NONE, all, duration, run, typed};
 use crate::*;
 
 const NEWS: &str = "
@@ -25,10 +25,10 @@ impl Turn<'_> {
 
     pub(super) fn quiet_news(self) -> Result<Vec<QuietNews>, StoreError> {
         let mut news = Vec::new();
-        for of_one in all(self.db, NEWS, [], of_row)? {
+        for of_one in all(self.db, NEWS, NONE, of_row)? {
             news.extend(of_one);
         }
-        news.extend(all(self.db, REFUSALS, [], |row| {
+        news.extend(all(self.db, REFUSALS, NONE, |row| {
             let change = QuietChange::Refused { asked: duration(row, 3)? };
             Ok(QuietNews { key: row.get(0)?, vm: typed(row, 1)?, reason: row.get(2)?, change })
         })?);

@@ -11,13 +11,13 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
 
 use super::{MAX_TEXT, VmRow, clip};
 use crate::quiet::{Spent, budget_left};
-use crate::sqlite::Turn;
-use crate::sqlite::rows::{all, duration, first, run};
+use crate::sql::Turn;
+use crate::sql::rows::{all, duration, first, run};
 use crate::*;
 
 /// Rows kept of each VM, the one in force included: with [`QUIET_LEAST_COST`] an hour has 60.
@@ -69,6 +69,20 @@ impl Turn<'_> {
         Ok(None)
     }
 
+    /// The answer to one that was applied before: what is in force now was granted.
+    pub(super) fn quiet_answer_again(
+        self,
+        write: &HostMonitorWrite,
+    ) -> Result<Option<QuietAnswer>, StoreError> {
+        let (HostMonitorWrite::QuietAsked { vm, .. } | HostMonitorWrite::QuietEnded { vm, .. }) = write
+        else {
+            return Ok(None);
+        };
+        let row = self.vm_row(*vm)?.map(|row| self.quiet_in_force(row.id)).transpose()?.flatten();
+        let granted = row.map_or(Duration::ZERO, |in_force| in_force.granted);
+        self.quiet_answer(*vm, granted).map(Some)
+    }
+
     fn quiet_answer(self, vm: VmUuid, granted: Duration) -> Result<QuietAnswer, StoreError> {
         let in_force = match self.vm_row(vm)? {
             Some(row) => self.quiet_in_force(row.id)?,
@@ -112,6 +126,7 @@ impl Turn<'_> {
         reason: &str,
     ) -> Result<(), StoreError> {
         self.quiets_bound(vm)?;
+        self.db.roster_changes();
         let sql = "INSERT INTO quiet (vm_id, sequence, announced_at, granted_us, reason, lasted_us)
                    VALUES (?1, ?2, ?3, ?4, ?5, 0)";
         run(self.db, sql, params![vm.id, self.next_sequence()?, at.0, micros(granted), reason])?;
@@ -129,6 +144,7 @@ impl Turn<'_> {
         let sql =
             "UPDATE quiet SET sequence = ?2, announced_at = ?3, granted_us = ?4, reason = ?5, lasted_us = ?6
                    WHERE id = ?1";
+        self.db.roster_changes();
         let sequence = self.next_sequence()?;
         let values = params![in_force.id, sequence, at.0, micros(granted), reason, micros(lasted)];
         run(self.db, sql, values).map(drop)
@@ -174,6 +190,7 @@ impl Turn<'_> {
         lasted: Duration,
         by: &str,
     ) -> Result<(), StoreError> {
+        self.db.roster_changes();
         let sql = "UPDATE quiet SET ended_at = ?2, ended_by = ?3, lasted_us = ?4 WHERE id = ?1";
         run(self.db, sql, params![id, at.0, by, micros(lasted)])?;
         run(self.db, "UPDATE vm SET quiet_ended_at = ?2 WHERE id = ?1", [vm.id, at.0]).map(drop)

@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use rusqlite::params;
+use super::db::{Row, params};
 
 use super::Turn;
 use super::hosts::known;
-use super::rows::{age, all, first, host_key, run, typed};
+use super::rows::{NONE, age, all, first, host_key, only, run, typed};
 use super::silence::{PathHealth, excuse, missed};
 use super::views::reports_silence;
 use crate::*;
@@ -21,14 +21,30 @@ use crate::*;
 /// 2^44 numbers last 500 years at 1,000 a second; 2^18 hosts are 250 times more than ever meant.
 const SEQUENCE_BITS: u32 = 44;
 
-pub(super) const PENDING_DOORBELLS: &str = "SELECT vm_id, bit, sequence FROM doorbell ORDER BY vm_id";
+/// What is said of a VM besides its reasons: the columns of each of these that come first.
+macro_rules! vm_columns {
+    () => {
+        "v.id, v.host_id, v.uuid, v.state, "
+    };
+}
 
-pub(super) const PENDING_STATES: &str =
-    "SELECT id, state_sequence FROM vm INDEXED BY vm_state_change WHERE state_sequence IS NOT NULL";
+const PENDING_DOORBELLS: &str = concat!(
+    "SELECT ",
+    vm_columns!(),
+    "rung.bit, rung.sequence FROM doorbell rung CROSS JOIN vm v ON v.id = rung.vm_id"
+);
+
+const PENDING_STATES: &str = concat!(
+    "SELECT ",
+    vm_columns!(),
+    "v.state_sequence FROM vm v INDEXED BY vm_state_change WHERE v.state_sequence IS NOT NULL"
+);
 
 /// Every counted path of each VM that has one missing. Starts at the missing ones: CROSS keeps that order.
-pub(super) const MISSING_PATHS: &str = concat!(
-    "SELECT p.vm_id, max(p.missing_since, v.silence_from), ",
+const MISSING_PATHS: &str = concat!(
+    "SELECT ",
+    vm_columns!(),
+    "CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END, ",
     known!(),
     ", p.common, v.quiet_ended_at
      FROM (SELECT DISTINCT vm_id FROM path INDEXED BY path_missing
@@ -39,23 +55,28 @@ pub(super) const MISSING_PATHS: &str = concat!(
      CROSS JOIN host_monitor m ON m.id = p.host_monitor_id"
 );
 
-pub(super) const PENDING_DISCOVERIES: &str = "
+const PENDING_DISCOVERIES: &str = "
     SELECT m.host_id, d.uuid, d.kind, max(d.sequence)
     FROM discovered d INDEXED BY discovered_pending CROSS JOIN host_monitor m ON m.id = d.host_monitor_id
     WHERE d.sequence IS NOT NULL AND m.host_id IS NOT NULL
     GROUP BY m.host_id, d.uuid, d.kind ORDER BY d.uuid";
 
-pub(super) const VM: &str = "SELECT host_id, uuid, state FROM vm WHERE id = ?1";
-
 /// A host belongs in the answer while it has a monitored VM, however well.
-pub(super) const HOSTS: &str = "
-    SELECT h.id, h.machine_type, h.model, h.serial, EXISTS (SELECT 1 FROM vm v WHERE v.host_id = h.id
-           AND v.state IN ('STARTING', 'STARTED', 'STOPPING', 'SUSPENDED'))
+const HOSTS: &str = "
+    SELECT h.id, h.machine_type, h.model, h.serial, (SELECT 1 FROM vm v WHERE v.host_id = h.id
+           AND v.state IN ('STARTING', 'STARTED', 'STOPPING', 'SUSPENDED') LIMIT 1) IS NOT NULL
     FROM host h ORDER BY h.machine_type, h.model, h.serial";
 
+/// What a poll asks; the back ends test their plans.
+#[cfg(test)]
+pub(crate) const POLLED: [&str; 5] =
+    [PENDING_DOORBELLS, PENDING_STATES, MISSING_PATHS, PENDING_DISCOVERIES, HOSTS];
+
 /// What is to be said of one registered VM.
-#[derive(Default)]
 struct Reasons {
+    host: i64,
+    uuid: String,
+    state: VmState,
     doorbell: u32,
     missed: Option<MissedHeartbeats>,
     state_changed: bool,
@@ -80,8 +101,8 @@ impl Turn<'_> {
         }
         let sequence = entries.values().flatten().map(|entry| entry.sequence).max().unwrap_or(0);
         let tag = if sequence > 0 { Some(self.tag(of.unwrap_or(0), sequence)?) } else { None };
-        let rows = all(self.db, HOSTS, [], |row| {
-            Ok((row.get::<_, i64>(0)?, host_key(row, 1)?, row.get::<_, bool>(4)?))
+        let rows = all(self.db, HOSTS, NONE, |row| {
+            Ok((row.get::<i64>(0)?, host_key(row, 1)?, row.get::<bool>(4)?))
         })?;
         let mut hosts = Vec::new();
         for (id, key, monitored) in rows {
@@ -97,13 +118,11 @@ impl Turn<'_> {
 
     fn attention_entries(self) -> Result<HashMap<i64, Vec<Entry>>, StoreError> {
         let mut entries = HashMap::<i64, Vec<Entry>>::new();
-        for (id, reasons) in self.reasons()? {
-            if let Some((host, entry)) = self.entry(id, reasons)? {
-                entries.entry(host).or_default().push(entry);
-            }
+        for reasons in self.reasons()?.into_values() {
+            entries.entry(reasons.host).or_default().push(reasons.entry());
         }
-        let discoveries = all(self.db, PENDING_DISCOVERIES, [], |row| {
-            Ok((row.get::<_, i64>(0)?, discovery_entry(row.get(1)?, typed(row, 2)?, row.get(3)?)))
+        let discoveries = all(self.db, PENDING_DISCOVERIES, NONE, |row| {
+            Ok((row.get::<i64>(0)?, discovery_entry(row.get(1)?, typed(row, 2)?, row.get(3)?)))
         })?;
         for (host, entry) in discoveries {
             entries.entry(host).or_default().push(entry);
@@ -113,56 +132,39 @@ impl Turn<'_> {
 
     fn reasons(self) -> Result<BTreeMap<i64, Reasons>, StoreError> {
         let mut reasons = BTreeMap::<i64, Reasons>::new();
-        let doorbells = all(self.db, PENDING_DOORBELLS, [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, i64>(2)?))
+        all(self.db, PENDING_DOORBELLS, NONE, |row| {
+            let of_vm = of_vm(&mut reasons, row)?;
+            of_vm.doorbell |= 1u32.checked_shl(row.get(4)?).unwrap_or(0);
+            of_vm.sequence = of_vm.sequence.max(row.get(5)?);
+            Ok(())
         })?;
-        for (vm, bit, sequence) in doorbells {
-            let of_vm = reasons.entry(vm).or_default();
-            of_vm.doorbell |= 1u32.checked_shl(bit).unwrap_or(0);
-            of_vm.sequence = of_vm.sequence.max(sequence);
-        }
-        let states =
-            all(self.db, PENDING_STATES, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-        for (vm, sequence) in states {
-            let of_vm = reasons.entry(vm).or_default();
+        all(self.db, PENDING_STATES, NONE, |row| {
+            let of_vm = of_vm(&mut reasons, row)?;
             of_vm.state_changed = true;
-            of_vm.sequence = of_vm.sequence.max(sequence);
-        }
-        for (vm, silence) in self.silent_vms()? {
-            reasons.entry(vm).or_default().missed = Some(silence);
-        }
+            of_vm.sequence = of_vm.sequence.max(row.get(4)?);
+            Ok(())
+        })?;
+        self.silences(&mut reasons)?;
         Ok(reasons)
     }
 
-    fn silent_vms(self) -> Result<Vec<(i64, MissedHeartbeats)>, StoreError> {
-        let mut vms = BTreeMap::<i64, (Option<Duration>, Vec<PathHealth>)>::new();
-        let rows = all(self.db, MISSING_PATHS, [self.now.0], |row| {
-            let path = PathHealth { known: row.get(2)?, missed: age(row, 1, self.now)?, common: row.get(3)? };
-            Ok((row.get::<_, i64>(0)?, age(row, 4, self.now)?, path))
+    fn silences(self, reasons: &mut BTreeMap<i64, Reasons>) -> Result<(), StoreError> {
+        let mut paths = BTreeMap::<i64, (Option<Duration>, Vec<PathHealth>)>::new();
+        let mut silent = BTreeMap::new();
+        all(self.db, MISSING_PATHS, [self.now.0], |row| {
+            of_vm(&mut silent, row)?;
+            let path = PathHealth { known: row.get(5)?, missed: age(row, 4, self.now)?, common: row.get(6)? };
+            let quiet_ended = age(row, 7, self.now)?;
+            paths.entry(row.get(0)?).or_insert((quiet_ended, Vec::new())).1.push(path);
+            Ok(())
         })?;
-        for (vm, quiet_ended, path) in rows {
-            vms.entry(vm).or_insert((quiet_ended, Vec::new())).1.push(path);
+        for (vm, found) in silent {
+            let (quiet_ended, paths) = paths.remove(&vm).unwrap_or_default();
+            if let Some(missed) = missed(paths).filter(|_| reports_silence(found.state)) {
+                reasons.entry(vm).or_insert(found).missed = Some(excuse(missed, quiet_ended));
+            }
         }
-        let silent = |(vm, (quiet_ended, paths)): (i64, (Option<Duration>, Vec<PathHealth>))| {
-            Some((vm, excuse(missed(paths)?, quiet_ended)))
-        };
-        Ok(vms.into_iter().filter_map(silent).collect())
-    }
-
-    fn entry(self, vm: i64, reasons: Reasons) -> Result<Option<(i64, Entry)>, StoreError> {
-        first(self.db, VM, [vm], |row| {
-            let state: VmState = typed(row, 2)?;
-            let Reasons { doorbell, missed, state_changed, sequence } = reasons;
-            let missed = missed.filter(|_| reports_silence(state));
-            let rank = match (doorbell, missed) {
-                (1.., _) => 0,
-                (0, Some(_)) => 1,
-                (0, None) => 2,
-            };
-            let uuid = row.get(1)?;
-            let vm = VmAttention { uuid, state, doorbell, missed, state_changed, discovery: None };
-            Ok((row.get(0)?, Entry { rank, vm, sequence }))
-        })
+        Ok(())
     }
 
     pub(super) fn acknowledge(self, tag: AttentionTag) -> Result<bool, StoreError> {
@@ -195,7 +197,7 @@ impl Turn<'_> {
     /// The next number, for something that has just become reportable.
     pub(super) fn next_sequence(self) -> Result<i64, StoreError> {
         let sql = "UPDATE cluster SET change_sequence = change_sequence + 1 RETURNING change_sequence";
-        Ok(self.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+        only(self.db, sql, NONE, |row| row.get(0))
     }
 
     fn tag(self, host: i64, sequence: i64) -> Result<AttentionTag, StoreError> {
@@ -215,7 +217,27 @@ impl Turn<'_> {
 
     fn sequence_and_salt(self) -> Result<(i64, i64), StoreError> {
         let sql = "SELECT change_sequence, tag_salt FROM cluster";
-        Ok(self.db.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        only(self.db, sql, NONE, |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+}
+
+/// The VM in the row, with what is known of it so far.
+fn of_vm<'a>(reasons: &'a mut BTreeMap<i64, Reasons>, row: &Row<'_>) -> Result<&'a mut Reasons, StoreError> {
+    let (host, uuid, state) = (row.get(1)?, row.get(2)?, typed(row, 3)?);
+    let new = Reasons { host, uuid, state, doorbell: 0, missed: None, state_changed: false, sequence: 0 };
+    Ok(reasons.entry(row.get(0)?).or_insert(new))
+}
+
+impl Reasons {
+    fn entry(self) -> Entry {
+        let Self { host: _, uuid, state, doorbell, missed, state_changed, sequence } = self;
+        let rank = match (doorbell, missed) {
+            (1.., _) => 0,
+            (0, Some(_)) => 1,
+            (0, None) => 2,
+        };
+        let vm = VmAttention { uuid, state, doorbell, missed, state_changed, discovery: None };
+        Entry { rank, vm, sequence }
     }
 }
 
@@ -230,6 +252,3 @@ fn discovery_entry(uuid: String, kind: Discovery, sequence: i64) -> Entry {
     };
     Entry { rank: 3, vm, sequence }
 }
-
-#[cfg(test)]
-mod tests;

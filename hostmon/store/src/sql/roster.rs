@@ -1,6 +1,6 @@
 //! What a host monitor is to do.
 
-use rusqlite::{Row, params};
+use super::db::{Row, params};
 use vmpulse_protocol::id::HostMonitorId;
 
 use super::Turn;
@@ -9,8 +9,8 @@ use crate::*;
 
 macro_rules! vm_columns {
     () => {
-        "v.uuid, v.state, CASE WHEN v.suspended_by_administrator THEN 'ADMINISTRATOR' ELSE v.shutdown END,
-           v.heartbeat_interval_ms, p.mac, max(p.missing_since, v.silence_from)"
+        "v.uuid, v.state, CASE WHEN v.suspended_by_administrator = 1 THEN 'ADMINISTRATOR' ELSE v.shutdown END,
+           v.heartbeat_interval_ms, p.mac, CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END"
     };
 }
 
@@ -26,10 +26,10 @@ const VISITING: &str = concat!(
     "SELECT ",
     vm_columns!(),
     " FROM path p JOIN vm v ON v.id = p.vm_id
-    WHERE p.host_monitor_id = ?1 AND p.counted = 1 AND v.host_id IS NOT ?2 ORDER BY v.uuid"
+    WHERE p.host_monitor_id = ?1 AND p.counted = 1 AND v.host_id IS DISTINCT FROM ?2 ORDER BY v.uuid"
 );
 
-const ELSEWHERE: &str = "SELECT uuid FROM vm WHERE host_id IS NOT ?1 ORDER BY uuid";
+const ELSEWHERE: &str = "SELECT uuid FROM vm WHERE host_id IS DISTINCT FROM ?1 ORDER BY uuid";
 
 /// Of the VMs of its host, and of others that shook hands with it.
 const QUIET: &str = "
@@ -60,7 +60,7 @@ impl Turn<'_> {
 
     fn roster_vm(self, row: &Row<'_>) -> Result<RosterVm, StoreError> {
         let state: VmState = typed(row, 1)?;
-        let path = match row.get::<_, Option<String>>(4)? {
+        let path = match row.get::<Option<String>>(4)? {
             Some(mac) => Some(RosterPath { mac, missed: age(row, 5, self.now)? }),
             None => None,
         };
@@ -77,7 +77,7 @@ impl Turn<'_> {
 fn request(row: &Row<'_>) -> Result<HostMonitorRequest, StoreError> {
     let opcode: String = row.get(1)?;
     let vm = typed(row, 2)?;
-    let message = row.get::<_, Option<MessageTag>>(3)?;
+    let message = row.get::<Option<MessageTag>>(3)?;
     let what = match (opcode.as_str(), message) {
         ("RECONSIDER", None) => RequestKind::Reconsider(vm),
         ("ASK_REPORT", Some(message)) => RequestKind::AskReport { vm, message },

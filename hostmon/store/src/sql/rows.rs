@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Params, Row};
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
+use super::db::Row;
+pub(super) use super::db::{NONE, all, first, only, run};
 use crate::*;
 
 /// A type stored as text.
@@ -46,13 +47,12 @@ fn parsed<T: Stored>(text: &str) -> Result<T, StoreError> {
 
 /// The column as a type that is stored as text.
 pub(super) fn typed<T: Stored>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
-    parsed(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+    parsed(&row.get::<String>(column)?)
 }
 
 /// The same where the column may be NULL.
 pub(super) fn typed_option<T: Stored>(row: &Row<'_>, column: usize) -> Result<Option<T>, StoreError> {
-    let text = row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)?;
-    text.map(parsed).transpose()
+    row.get::<Option<String>>(column)?.as_deref().map(parsed).transpose()
 }
 
 /// Three columns from `first` as a host's key.
@@ -62,35 +62,10 @@ pub(super) fn host_key(row: &Row<'_>, first: usize) -> Result<HostKey, StoreErro
 
 /// The column as the age of a time, if it is not NULL.
 pub(super) fn age(row: &Row<'_>, column: usize, now: StoreTime) -> Result<Option<Duration>, StoreError> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(|at| now.since(StoreTime(at))))
+    Ok(row.get::<Option<i64>>(column)?.map(|at| now.since(StoreTime(at))))
 }
 
 /// The column as a duration in microseconds.
 pub(super) fn duration(row: &Row<'_>, column: usize) -> Result<Duration, StoreError> {
-    Ok(Duration::from_micros(row.get::<_, i64>(column)?.unsigned_abs()))
-}
-
-/// Every row of a query.
-pub(super) fn all<T>(
-    db: &Connection,
-    sql: &str,
-    params: impl Params,
-    read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
-) -> Result<Vec<T>, StoreError> {
-    db.prepare_cached(sql)?.query_and_then(params, read)?.collect()
-}
-
-/// The first row of a query, if there is one.
-pub(super) fn first<T>(
-    db: &Connection,
-    sql: &str,
-    params: impl Params,
-    read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
-) -> Result<Option<T>, StoreError> {
-    db.prepare_cached(sql)?.query_and_then(params, read)?.next().transpose()
-}
-
-/// Runs a statement that returns nothing. Returns how many rows it changed.
-pub(super) fn run(db: &Connection, sql: &str, params: impl Params) -> Result<usize, StoreError> {
-    Ok(db.prepare_cached(sql)?.execute(params)?)
+    Ok(Duration::from_micros(row.get::<i64>(column)?.unsigned_abs()))
 }

@@ -1,6 +1,6 @@
 use rusqlite::Connection;
 
-use super::*;
+use crate::sql::{POLLED, QUICK};
 use crate::{SqliteStore, SystemClock};
 
 fn plan(db: &Connection, sql: &str) -> Vec<String> {
@@ -18,7 +18,7 @@ fn scans_the_fleet(step: &str) -> bool {
     let of_trouble = ["path_missing", "vm_state_change", "discovered_pending"];
     step.strip_prefix("SCAN ").is_some_and(|rest| {
         let table = rest.split(' ').next().unwrap();
-        !["doorbell", "h", "c"].contains(&table) && !of_trouble.iter().any(|index| rest.contains(index))
+        !["rung", "h", "c", "host"].contains(&table) && !of_trouble.iter().any(|index| rest.contains(index))
     })
 }
 
@@ -26,7 +26,7 @@ fn scans_the_fleet(step: &str) -> bool {
 fn the_cost_follows_those_in_trouble() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("health.db"), Box::new(SystemClock)).unwrap();
-    for sql in [PENDING_DOORBELLS, PENDING_STATES, MISSING_PATHS, PENDING_DISCOVERIES, VM, HOSTS] {
+    for sql in POLLED.into_iter().chain(QUICK) {
         let steps = plan(&store.connection, sql);
         assert!(!steps.iter().any(|step| scans_the_fleet(step)), "{sql}\n{steps:#?}");
     }

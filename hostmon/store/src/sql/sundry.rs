@@ -1,11 +1,11 @@
 //! Settings, events, controllers.
 
-use rusqlite::params;
+use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
 
 use super::Turn;
 use super::requests::Opcode;
-use super::rows::{age, all, first, run, typed};
+use super::rows::{NONE, age, all, first, only, run, typed};
 use crate::*;
 
 /// Events kept: a month of an unhappy site. Older ones of closed incidents are dropped.
@@ -17,7 +17,7 @@ const MAX_CONTROLLERS: i64 = 64;
 impl Turn<'_> {
     pub(super) fn system_settings(self) -> Result<SystemSettings, StoreError> {
         let sql = "SELECT host_failure_detection_time_s, vm_failure_detection_speed FROM cluster";
-        let found = first(self.db, sql, [], |row| {
+        let found = first(self.db, sql, NONE, |row| {
             let host_failure_detection_time_s = row.get(0)?;
             Ok(SystemSettings { host_failure_detection_time_s, vm_failure_detection_speed: typed(row, 1)? })
         })?;
@@ -35,7 +35,7 @@ impl Turn<'_> {
         check(settings)?;
         let id = self.vm_id(vm)?;
         let sql = "SELECT heartbeat_interval_ms FROM vm WHERE id = ?1";
-        let before = first(self.db, sql, [id], |row| Ok(row.get::<_, Option<u32>>(0)?))?.flatten();
+        let before = first(self.db, sql, [id], |row| row.get::<Option<u32>>(0))?.flatten();
         let sql = "UPDATE vm SET heartbeat_interval_ms = ?2, vm_failure_detection_speed = ?3,
                    vm_failure_detection_time_ms = ?4 WHERE id = ?1";
         let speed = settings.vm_failure_detection_speed.map(DetectionSpeed::as_str);
@@ -61,12 +61,12 @@ impl Turn<'_> {
     pub(super) fn event_insert(self, event: &NewEvent, open: bool) -> Result<(), StoreError> {
         let sql =
             "INSERT INTO event (recorded_at, incident, open, name, severity, entity, resource, description)
-                   VALUES (?1, ?2, ?8, ?3, ?4, ?5, ?6, ?7)";
+                   VALUES (?1, ?2, ?8, ?3, ?4, ?5, ?6, ?7) RETURNING id";
         let NewEvent { incident, name, severity, entity, resource, description } = event;
         let values =
             params![self.now.0, incident, name, severity.as_str(), entity, resource, description, open];
-        run(self.db, sql, values)?;
-        let oldest = self.db.last_insert_rowid() - MAX_EVENTS;
+        let newest: i64 = only(self.db, sql, values, |row| row.get(0))?;
+        let oldest = newest - MAX_EVENTS;
         run(self.db, "DELETE FROM event WHERE id <= ?1 AND open = 0", [oldest]).map(drop)
     }
 
@@ -98,24 +98,26 @@ impl Turn<'_> {
     }
 
     pub(super) fn controller_heartbeat(self, controller: &ControllerHeartbeat) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO controller (name, pid, version, poll_interval_ms, heartbeat_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT INTO controller (name, pid, version, poll_interval_ms, heartbeat_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (name) DO UPDATE SET pid = excluded.pid, version = excluded.version,
+                   poll_interval_ms = excluded.poll_interval_ms, heartbeat_at = excluded.heartbeat_at";
         let ControllerHeartbeat { name, pid, version, poll_interval_ms } = controller;
         let interval = i64::try_from(*poll_interval_ms).unwrap_or(i64::MAX);
         run(self.db, sql, params![name, pid, version, interval, self.now.0])?;
         let sql = "DELETE FROM controller WHERE name IN
-                   (SELECT name FROM controller ORDER BY heartbeat_at DESC LIMIT -1 OFFSET ?1)";
+                   (SELECT name FROM controller ORDER BY heartbeat_at DESC LIMIT 9223372036854775807 OFFSET ?1)";
         run(self.db, sql, [MAX_CONTROLLERS]).map(drop)
     }
 
     pub(super) fn controllers(self) -> Result<Vec<ControllerView>, StoreError> {
         let sql = "SELECT name, pid, version, poll_interval_ms, heartbeat_at FROM controller ORDER BY name";
-        all(self.db, sql, [], |row| {
+        all(self.db, sql, NONE, |row| {
             let heartbeat = ControllerHeartbeat {
                 name: row.get(0)?,
                 pid: row.get(1)?,
                 version: row.get(2)?,
-                poll_interval_ms: u64::try_from(row.get::<_, i64>(3)?).unwrap_or_default(),
+                poll_interval_ms: row.get(3)?,
             };
             Ok(ControllerView { heartbeat, age: age(row, 4, self.now)?.unwrap_or_default() })
         })

@@ -5,11 +5,11 @@ mod guest;
 mod path;
 mod quiet;
 
-use rusqlite::params;
+use crate::sql::db::params;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
-use super::Turn;
 use super::rows::{first, run, typed};
+use super::{Numbered, Turn};
 use crate::*;
 
 /// Node events kept per host monitor until acknowledged: a day of trouble every 90 s. Older ones are dropped.
@@ -25,6 +25,14 @@ struct VmRow {
     id: i64,
     host: i64,
     state: VmState,
+}
+
+/// The host monitor that writes.
+struct Writer {
+    id: i64,
+    incarnation: Option<String>,
+    /// Number of its last write that was applied since that start.
+    written_up_to: Option<u64>,
 }
 
 impl VmRow {
@@ -44,35 +52,66 @@ impl Turn<'_> {
         self,
         host_monitor: HostMonitorId,
         known: Option<&str>,
-        writes: &[HostMonitorWrite],
+        writes: &[Numbered<'_>],
     ) -> Result<Applied, StoreError> {
-        let id = self.host_monitor_id(host_monitor)?;
-        self.check_not_superseded(id, host_monitor, known)?;
-        let mut applied = Applied::default();
-        for write in writes {
-            applied.quiets.extend(self.apply_quiet(write)?);
-            self.apply(id, write)?;
+        let writer = self.writer(host_monitor)?;
+        if let (Some(known), Some(current)) = (known, &writer.incarnation)
+            && known != current
+        {
+            // Of two processes under one UUID the later start is the host monitor: a late word of the other, above all
+            // its DOWN at its end, must not be taken for this one's.
+            return Err(StoreError::Superseded(host_monitor));
         }
-        self.node_events_bound(id)?;
-        self.discoveries_bound(id)?;
+        let start = writes.iter().find_map(|(_, write)| write.start());
+        let own = start.map(|start| start.incarnation.as_str()).or(known);
+        let already = writer.written_up_to.filter(|_| own == writer.incarnation.as_deref());
+        let (done, new) =
+            writes.split_at(writes.partition_point(|(number, _)| number.is_some() && *number <= already));
+        let mut applied = Applied::default();
+        for (_, write) in done {
+            applied.quiets.extend(self.quiet_answer_again(write)?);
+        }
+        self.apply_all(writer.id, new, &mut applied)?;
+        if let Some(number) = new.iter().rev().find_map(|(number, _)| *number) {
+            let sql = "UPDATE host_monitor SET written_up_to = ?2 WHERE id = ?1";
+            run(self.db, sql, [writer.id, i64::try_from(number).unwrap_or(i64::MAX)])?;
+        }
         Ok(applied)
     }
 
-    /// Of two processes under one UUID the later start is the host monitor: a late word of the other, above all its
-    /// DOWN at its end, must not be taken for this one's.
-    fn check_not_superseded(
-        self,
-        id: i64,
-        uuid: HostMonitorId,
-        known: Option<&str>,
-    ) -> Result<(), StoreError> {
-        let Some(known) = known else { return Ok(()) };
-        let sql = "SELECT incarnation FROM host_monitor WHERE id = ?1";
-        let current: Option<String> = self.db.query_row(sql, [id], |row| row.get(0))?;
-        if current.is_some_and(|current| current != known) {
-            Err(StoreError::Superseded(uuid))
-        } else {
-            Ok(())
+    fn apply_all(self, from: i64, writes: &[Numbered<'_>], applied: &mut Applied) -> Result<(), StoreError> {
+        let same = |(_, one): &Numbered<'_>, (_, other): &Numbered<'_>| {
+            matches!(one, HostMonitorWrite::PathMissing { .. })
+                && matches!(other, HostMonitorWrite::PathMissing { .. })
+        };
+        for run_of in writes.chunk_by(same) {
+            if let [_, _, ..] = run_of {
+                self.on_missing_many(from, run_of)?;
+                continue;
+            }
+            for (_, write) in run_of {
+                applied.quiets.extend(self.apply_quiet(write)?);
+                self.apply(from, write)?;
+            }
+        }
+        if writes.iter().any(|(_, write)| is_node_event(write)) {
+            self.node_events_bound(from)?;
+        }
+        if writes.iter().any(|(_, write)| may_discover(write)) {
+            self.discoveries_bound(from)?;
+        }
+        Ok(())
+    }
+
+    /// Who writes; its row is made if there is none.
+    fn writer(self, uuid: HostMonitorId) -> Result<Writer, StoreError> {
+        let sql = "SELECT id, incarnation, written_up_to FROM host_monitor WHERE uuid = ?1";
+        let found = first(self.db, sql, [uuid.to_string()], |row| {
+            Ok(Writer { id: row.get(0)?, incarnation: row.get(1)?, written_up_to: row.get(2)? })
+        })?;
+        match found {
+            Some(writer) => Ok(writer),
+            None => Ok(Writer { id: self.host_monitor_id(uuid)?, incarnation: None, written_up_to: None }),
         }
     }
 
@@ -113,7 +152,7 @@ impl Turn<'_> {
     fn on_started(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
         let sql = "UPDATE host_monitor SET trunk = ?2, mac = ?3, vlan = ?4, incarnation = ?5, versions = ?6,
                    heartbeat_interval_us = ?7, heartbeat_at = ?8, state = 'UP', reason = 0, mode = 'GLOBAL',
-                   blind = 0 WHERE id = ?1";
+                   blind = 0, written_up_to = NULL WHERE id = ?1";
         let interval_us = i64::try_from(start.heartbeat_interval.as_micros()).unwrap_or(i64::MAX / 8).max(1);
         let HostMonitorStart { trunk, mac, vlan, incarnation, versions, heartbeat_interval: _ } = start;
         run(self.db, sql, params![from, trunk, mac, vlan, incarnation, versions, interval_us, self.now.0])?;
@@ -162,8 +201,21 @@ impl Turn<'_> {
     /// The host it is registered with, if it is.
     fn host_of(self, host_monitor: i64) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT host_id FROM host_monitor WHERE id = ?1";
-        Ok(first(self.db, sql, [host_monitor], |row| Ok(row.get::<_, Option<i64>>(0)?))?.flatten())
+        Ok(first(self.db, sql, [host_monitor], |row| row.get::<Option<i64>>(0))?.flatten())
     }
+}
+
+const fn is_node_event(write: &HostMonitorWrite) -> bool {
+    matches!(write, HostMonitorWrite::NodeEvent { .. } | HostMonitorWrite::NodeChanged { .. })
+}
+
+const fn may_discover(write: &HostMonitorWrite) -> bool {
+    matches!(
+        write,
+        HostMonitorWrite::PathOpened { .. }
+            | HostMonitorWrite::Discovered { .. }
+            | HostMonitorWrite::Conflict { .. }
+    )
 }
 
 /// The longest start of `text` that has at most `most` bytes.

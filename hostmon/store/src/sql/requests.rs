@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use crate::sql::db::params;
 
 use super::Turn;
-use super::rows::{all, run};
+use super::rows::{all, only, run};
 use crate::*;
 
 /// A request that its host monitor did not confirm in this time is dropped. It was not running: at its start the
@@ -39,13 +39,12 @@ impl Turn<'_> {
     ) -> Result<TransactionTag, StoreError> {
         run(self.db, "DELETE FROM request WHERE created_at < ?1", [self.oldest_request()])?;
         let (opcode, message) = opcode.columns();
-        run(
-            self.db,
-            "INSERT OR REPLACE INTO request (host_monitor_id, vm_id, opcode, message_tag, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![host_monitor, vm, opcode, message, self.now.0],
-        )?;
-        Ok(self.db.last_insert_rowid())
+        let sql = "DELETE FROM request WHERE host_monitor_id = ?1 AND vm_id = ?2 AND opcode = ?3";
+        run(self.db, sql, params![host_monitor, vm, opcode])?;
+        let sql = "INSERT INTO request (host_monitor_id, vm_id, opcode, message_tag, created_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5) RETURNING tag";
+        self.db.roster_changes();
+        only(self.db, sql, params![host_monitor, vm, opcode, message, self.now.0], |row| row.get(0))
     }
 
     /// Asks every host monitor of the VM's host, and others it has a path to.
@@ -56,7 +55,7 @@ impl Turn<'_> {
     ) -> Result<Vec<TransactionTag>, StoreError> {
         let sql = "SELECT m.id FROM host_monitor m JOIN vm v ON v.host_id = m.host_id WHERE v.id = ?1
                    UNION SELECT host_monitor_id FROM path WHERE vm_id = ?1 ORDER BY 1";
-        let monitors = all(self.db, sql, [vm], |row| Ok(row.get(0)?))?;
+        let monitors = all(self.db, sql, [vm], |row| row.get(0))?;
         monitors.into_iter().map(|monitor| self.request(monitor, vm, opcode)).collect()
     }
 

@@ -8,12 +8,12 @@
 //! ```
 //! Each is told on every path and applied once. Silence counts anew from the end of a suspension.
 
-use rusqlite::params;
+use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
 
 use super::VmRow;
-use crate::sqlite::Turn;
-use crate::sqlite::rows::{first, run, typed_option};
+use crate::sql::Turn;
+use crate::sql::rows::{first, run, typed_option};
 use crate::*;
 
 impl Turn<'_> {
@@ -73,7 +73,8 @@ impl Turn<'_> {
         };
         let sequence = self.next_sequence()?;
         for bit in (0..u32::BITS).filter(|bit| bits & (1 << bit) != 0) {
-            let sql = "INSERT OR REPLACE INTO doorbell (vm_id, bit, sequence) VALUES (?1, ?2, ?3)";
+            let sql = "INSERT INTO doorbell (vm_id, bit, sequence) VALUES (?1, ?2, ?3)
+                       ON CONFLICT (vm_id, bit) DO UPDATE SET sequence = excluded.sequence";
             run(self.db, sql, params![vm.id, bit, sequence])?;
         }
         Ok(())

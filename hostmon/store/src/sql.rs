@@ -1,0 +1,224 @@
+//! The requests as sequences of statements, the same on every back end.
+
+mod attention;
+pub(crate) mod db;
+mod hosts;
+mod monitor;
+mod quiet;
+mod registration;
+mod reports;
+mod requests;
+mod roster;
+mod rows;
+mod silence;
+mod sundry;
+mod views;
+
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+
+use crate::*;
+use db::Db;
+
+#[cfg(test)]
+pub(crate) use {attention::POLLED, hosts::QUICK};
+
+/// One transaction: the connection inside it, and the store's time at its start.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn<'a> {
+    pub(crate) db: &'a dyn Db,
+    pub(crate) now: StoreTime,
+}
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It reads one consistent picture.
+    Read,
+    /// It writes what others may wait for. Of several that write one runs after the other, so that numbers of the
+    /// sequence become visible in their order.
+    Write,
+    /// It writes a sign of life: nobody needs to look.
+    Heartbeat,
+}
+
+/// What a database has to offer to be a health store.
+pub(crate) trait BackEnd {
+    /// See [`Store::now`].
+    fn time(&self) -> Result<StoreTime, StoreError>;
+
+    /// See [`Store::change_stamp`].
+    fn stamp(&self) -> Result<u64, StoreError>;
+
+    /// Runs `body` in a transaction: entirely or not at all.
+    fn transact<T>(
+        &mut self,
+        access: Access,
+        body: impl FnOnce(Turn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError>;
+
+    /// The start of the host monitor that writes through this connection.
+    fn incarnation(&mut self) -> &mut Option<String>;
+
+    fn read<T>(&mut self, body: impl FnOnce(Turn<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.transact(Access::Read, body)
+    }
+
+    fn write<T>(&mut self, body: impl FnOnce(Turn<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.transact(Access::Write, body)
+    }
+
+    fn apply(&mut self, from: HostMonitorId, writes: &[Numbered<'_>]) -> Result<Applied, StoreError> {
+        let known = self.incarnation().clone();
+        let alive = writes.iter().all(|(_, write)| **write == HostMonitorWrite::Heartbeat);
+        let access = if alive { Access::Heartbeat } else { Access::Write };
+        let applied =
+            self.transact(access, |turn| turn.host_monitor_apply(from, known.as_deref(), writes))?;
+        if let Some(start) = writes.iter().rev().find_map(|(_, write)| write.start()) {
+            *self.incarnation() = Some(start.incarnation.clone());
+        }
+        Ok(applied)
+    }
+}
+
+/// A write with its number, if it has one.
+pub(crate) type Numbered<'a> = (Option<u64>, &'a HostMonitorWrite);
+
+impl<B: BackEnd + Send> Store for B {
+    fn now(&self) -> Result<StoreTime, StoreError> {
+        self.time()
+    }
+
+    fn change_stamp(&self) -> Result<u64, StoreError> {
+        self.stamp()
+    }
+
+    fn hosts_add(&mut self, hosts: &[HostRegistration]) -> Result<(), StoreError> {
+        self.write(|turn| turn.hosts_add(hosts))
+    }
+
+    fn vms_add(&mut self, host: &HostKey, vms: &[VmRegistration]) -> Result<(), StoreError> {
+        self.write(|turn| turn.vms_add(host, vms))
+    }
+
+    fn vms_start(&mut self, vms: &[VmUuid]) -> Result<Vec<TransactionTag>, StoreError> {
+        self.write(|turn| turn.vms_start(vms))
+    }
+
+    fn quick_query(&mut self) -> Result<QuickQuery, StoreError> {
+        self.read(|turn| turn.quick_query())
+    }
+
+    fn host_monitors_unassigned(&mut self) -> Result<Vec<HostMonitorStatus>, StoreError> {
+        self.read(|turn| turn.host_monitors_unassigned())
+    }
+
+    fn needs_attention(&mut self) -> Result<NeedsAttention, StoreError> {
+        self.read(|turn| turn.needs_attention(None))
+    }
+
+    fn needs_attention_of(&mut self, host: &HostKey) -> Result<NeedsAttention, StoreError> {
+        self.read(|turn| turn.needs_attention(Some(host)))
+    }
+
+    fn acknowledge(&mut self, tag: AttentionTag) -> Result<bool, StoreError> {
+        self.write(|turn| turn.acknowledge(tag))
+    }
+
+    fn vms(&mut self) -> Result<Vec<VmView>, StoreError> {
+        self.read(|turn| turn.vms())
+    }
+
+    fn applications(&mut self) -> Result<Vec<ApplicationView>, StoreError> {
+        self.read(|turn| turn.applications())
+    }
+
+    fn system_settings(&mut self) -> Result<SystemSettings, StoreError> {
+        self.read(|turn| turn.system_settings())
+    }
+
+    fn system_settings_replace(&mut self, settings: &SystemSettings) -> Result<(), StoreError> {
+        self.write(|turn| turn.system_settings_replace(settings))
+    }
+
+    fn vm_settings_replace(&mut self, vm: VmUuid, settings: &VmSettings) -> Result<(), StoreError> {
+        self.write(|turn| turn.vm_settings_replace(vm, settings))
+    }
+
+    fn report_request(
+        &mut self,
+        vm: VmUuid,
+        acknowledge: Option<AttentionTag>,
+    ) -> Result<Option<MessageTag>, StoreError> {
+        self.write(|turn| turn.report_request(vm, acknowledge))
+    }
+
+    fn reports_arrived(&mut self) -> Result<Vec<ArrivedReport>, StoreError> {
+        self.read(|turn| turn.reports_arrived())
+    }
+
+    fn reports_pending(&mut self) -> Result<Vec<PendingReport>, StoreError> {
+        self.read(|turn| turn.reports_pending())
+    }
+
+    fn report_apply(
+        &mut self,
+        report: &ArrivedReport,
+        applications: &[ApplicationReport],
+    ) -> Result<(), StoreError> {
+        self.write(|turn| turn.report_apply(report, applications))
+    }
+
+    fn event_append(&mut self, event: &NewEvent) -> Result<bool, StoreError> {
+        self.write(|turn| turn.event_append(event))
+    }
+
+    fn incident_close(&mut self, incident: &str) -> Result<(), StoreError> {
+        self.write(|turn| turn.incident_close(incident))
+    }
+
+    fn events(&mut self, limit: u32) -> Result<Vec<EventRecord>, StoreError> {
+        self.read(|turn| turn.events(limit))
+    }
+
+    fn quiet_news(&mut self) -> Result<Vec<QuietNews>, StoreError> {
+        self.read(|turn| turn.quiet_news())
+    }
+
+    fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> Result<bool, StoreError> {
+        self.write(|turn| turn.quiet_tell(news, event))
+    }
+
+    fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> Result<(), StoreError> {
+        self.write(|turn| turn.vm_phase_replace(vm, phase))
+    }
+
+    fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> Result<(), StoreError> {
+        self.transact(Access::Heartbeat, |turn| turn.controller_heartbeat(controller))
+    }
+
+    fn controllers(&mut self) -> Result<Vec<ControllerView>, StoreError> {
+        self.read(|turn| turn.controllers())
+    }
+
+    fn host_monitor_apply(
+        &mut self,
+        host_monitor: HostMonitorId,
+        writes: &[HostMonitorWrite],
+    ) -> Result<Applied, StoreError> {
+        let writes: Vec<_> = writes.iter().map(|write| (None, write)).collect();
+        self.apply(host_monitor, &writes)
+    }
+
+    fn host_monitor_apply_once(
+        &mut self,
+        host_monitor: HostMonitorId,
+        writes: &[(u64, HostMonitorWrite)],
+    ) -> Result<Applied, StoreError> {
+        let writes: Vec<_> = writes.iter().map(|(number, write)| (Some(*number), write)).collect();
+        self.apply(host_monitor, &writes)
+    }
+
+    fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
+        self.read(|turn| turn.roster(host_monitor))
+    }
+}
