@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_store::*;
+use vmpulse_test_postgres::Server;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_vmpulse-controllerd");
 const HAMGR: &str = env!("CARGO_BIN_EXE_hamgr");
@@ -42,13 +43,18 @@ impl Daemon {
 impl Bench {
     fn new() -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
-        let folder = bench.folder.path().display();
+        let store = format!("sqlite://{}/lib/health.db", bench.folder.path().display());
+        bench.configure(&store);
+        bench
+    }
+
+    fn configure(&self, store: &str) {
+        let folder = self.folder.path().display();
         let settings = format!(
-            "store = \"sqlite://{folder}/lib/health.db\"\npoll_interval_ms = 100\n\
+            "store = \"{store}\"\npoll_interval_ms = 100\n\
              events_log = \"{folder}/log/events.log\"\nrun_dir = \"{folder}/run\"\n"
         );
-        std::fs::write(bench.path("controller.toml"), settings).unwrap();
-        bench
+        std::fs::write(self.path("controller.toml"), settings).unwrap();
     }
 
     fn with_store() -> Self {
@@ -103,18 +109,22 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// A VM that is to be called failed after 0.3 s, on one trunk.
 struct Guest {
-    store: SqliteStore,
+    store: Box<dyn Store>,
     monitor: HostMonitorId,
     vm: VmUuid,
 }
 
 impl Guest {
     fn new(bench: &Bench) -> Self {
+        Self::on(Box::new(bench.store()))
+    }
+
+    fn on(store: Box<dyn Store>) -> Self {
         let monitor: HostMonitorId = "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".parse().unwrap();
         let vm: VmUuid = "61be20f0-09a8-4753-b5e5-564f8a545ed5".parse().unwrap();
         let key =
             HostKey { machine_type: "8408".to_owned(), model: "E8E".to_owned(), serial: "2".to_owned() };
-        let mut guest = Self { store: bench.store(), monitor, vm };
+        let mut guest = Self { store, monitor, vm };
         let host_monitors = vec![HostMonitorRegistration { id: monitor, part_number: 0, mac: None }];
         guest.store.hosts_add(&[HostRegistration { key: key.clone(), host_monitors }]).unwrap();
         guest.store.vms_add(&key, &[VmRegistration { uuid: vm, name: Some("guest".to_owned()) }]).unwrap();
@@ -218,6 +228,33 @@ fn a_daemon_waits_for_its_store() {
     }
     wait_until("it is made again", || bench.path("lib/health.db").exists());
     wait_until("and used", || !bench.store().controllers().unwrap().is_empty());
+    assert_eq!(daemon.stop(Signal::SIGTERM), Some(0));
+}
+
+#[test]
+fn a_daemon_outlives_its_postgresql_server() {
+    let mut server = match Server::start() {
+        Ok(server) => server,
+        Err(reason) if reason.starts_with("SKIPPED") => return eprintln!("{reason}"),
+        Err(reason) => panic!("{reason}"),
+    };
+    let database = server.database();
+    let url = server.url("postgres", &database);
+    let bench = Bench::new();
+    bench.configure(&url);
+    let mut guest = Guest::on(open(&url).unwrap());
+    let daemon = bench.start();
+    guest.silent();
+    wait_until("detection", || guest.told("VM_FAILURE_DETECTED") == 1);
+    server.kill();
+    let said = |what: &str| std::fs::read_to_string(bench.path("stderr")).unwrap().matches(what).count();
+    wait_until("it says that the store fails", || said("store") > 0);
+    server.launch().unwrap();
+    guest.heard();
+    wait_until("recovery", || guest.told("VM_RECOVERED") == 1);
+    let shown = bench.hamgr("q vm guest");
+    assert_eq!((shown.status.code(), shown.stderr.len()), (Some(0), 0));
+    assert_eq!(guest.told("VM_FAILURE_DETECTED"), 1, "the incident was told once");
     assert_eq!(daemon.stop(Signal::SIGTERM), Some(0));
 }
 

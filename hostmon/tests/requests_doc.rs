@@ -2,7 +2,7 @@
 // Helpers of a test file, which clippy does not take for tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -10,22 +10,27 @@ use std::time::Duration;
 use vmpulse_hostmon::passthru::answer;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_store::{
-    FixedClock, HostMonitorStart, HostMonitorWrite as Write, MonitorMode, NodeState, REASON_NODE_SHUTDOWN,
-    SqliteStore, Store,
+    FixedClock, HostMonitorStart, HostMonitorWrite as Write, MonitorMode, NodeState, PostgresStore,
+    REASON_NODE_SHUTDOWN, SqliteStore, Store,
 };
+use vmpulse_test_postgres::Server;
 
 const DOCUMENT: &str = include_str!("../../docs/reference/requests.md");
 
 const SECOND_US: i64 = 1_000_000;
 
 struct Bench {
-    path: PathBuf,
+    connect: Box<dyn Fn(FixedClock) -> Box<dyn Store>>,
     clock: Arc<AtomicI64>,
 }
 
 impl Bench {
+    fn new(connect: impl Fn(FixedClock) -> Box<dyn Store> + 'static) -> Self {
+        Self { connect: Box::new(connect), clock: Arc::new(AtomicI64::new(SECOND_US)) }
+    }
+
     fn store(&self) -> Box<dyn Store> {
-        Box::new(SqliteStore::open(&self.path, Box::new(FixedClock(Arc::clone(&self.clock)))).unwrap())
+        (self.connect)(FixedClock(Arc::clone(&self.clock)))
     }
 
     fn pass(&self, time_s: i64) {
@@ -88,7 +93,25 @@ fn hs_tag(text: &str) -> Option<&str> {
 #[test]
 fn examples_are_answered_as_printed() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Bench { path: folder.path().join("health.db"), clock: Arc::new(AtomicI64::new(SECOND_US)) };
+    let path = folder.path().join("health.db");
+    examples(&Bench::new(move |clock| Box::new(SqliteStore::open(&path, Box::new(clock)).unwrap())));
+}
+
+#[test]
+fn and_byte_for_byte_the_same_on_postgresql() {
+    let mut server = match Server::start() {
+        Ok(server) => server,
+        Err(reason) if reason.starts_with("SKIPPED") => return eprintln!("{reason}"),
+        Err(reason) => panic!("{reason}"),
+    };
+    let database = server.database();
+    let url = server.url("postgres", &database);
+    examples(&Bench::new(move |clock| {
+        Box::new(PostgresStore::open_with(&url, Some(Box::new(clock))).unwrap())
+    }));
+}
+
+fn examples(bench: &Bench) {
     let blocks = blocks();
     assert!(blocks.len() >= 16 && blocks.len().is_multiple_of(2), "{} blocks", blocks.len());
     let mut tag = String::new();

@@ -145,6 +145,10 @@ fn a_server_that_stops_is_an_error_and_not_a_hang() {
     assert_ne!(store.change_stamp().unwrap(), stamp, "what was committed meanwhile was not heard of");
     assert_eq!(rung(&mut store), 2);
 
+    server.kill();
+    server.launch().unwrap();
+    assert_eq!(rung(&mut store), 2, "one that came back unnoticed costs no error");
+
     server.signal("STOP");
     let (before, slow) = (Instant::now(), store.quick_query());
     assert!(matches!(slow, Err(StoreError::Slow { .. })), "{slow:?}");

@@ -10,6 +10,7 @@ mod recording;
 pub(crate) mod requests;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::error::Lab;
 use crate::workspace::{make_dir, write};
@@ -24,9 +25,18 @@ pub(crate) use recording::{Recording, capture_command};
 /// Where settings are in a world and in a guest: a private folder there.
 const SETTINGS_DIR: &str = "/etc/vmpulse";
 
+/// Where the world's health store is, if not in a file.
+static STORE: OnceLock<String> = OnceLock::new();
+
+/// The world's health store is on a server; to be said before anything is started.
+pub(crate) fn use_store(url: String) {
+    // A world has one story, and that says it once.
+    let _ = STORE.set(url);
+}
+
 /// The URL of the world's health store.
 pub(crate) fn store_url() -> String {
-    format!("sqlite://{}", store_file().display())
+    STORE.get().cloned().unwrap_or_else(|| format!("sqlite://{}", store_file().display()))
 }
 
 /// The file of the world's health store.

@@ -13,6 +13,7 @@ mod flood;
 mod flood_unpoliced;
 mod heartbeats_without_ip;
 mod key_rotation;
+mod postgresql;
 mod real_guest;
 mod reports_interrupted;
 mod silence_is_missing;
@@ -50,8 +51,9 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 17] = [
+const TOGETHER: [Scenario; 18] = [
     reports_interrupted::SCENARIO,
+    postgresql::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,

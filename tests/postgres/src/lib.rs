@@ -214,6 +214,12 @@ impl Drop for Server {
     }
 }
 
+/// Whether its programs are on this machine.
+#[must_use]
+pub fn is_installed() -> bool {
+    programs().is_some()
+}
+
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

@@ -93,7 +93,18 @@ impl Session {
 
     /// Whether it works as far as is known. One that was left within a transaction does not: its body panicked.
     pub(super) fn usable(&self) -> bool {
+        self.look();
         !self.broken.get() && !self.in_transaction.get() && !self.client.is_closed()
+    }
+
+    /// Lets the connection read what has come, its end included, without waiting: the first yield looks at the socket, the
+    /// second hands it to the connection's task, which is done by the third.
+    fn look(&self) {
+        self.runtime.block_on(async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 
     /// Waits for the server, but not for ever.
@@ -176,7 +187,7 @@ impl Session {
     }
 
     /// Whether anything was told since the last call. The first call of a kind begins to listen: what was committed before
-    /// counts as told.
+    /// counts as told. What came since was read when the session was found usable.
     pub(super) fn heard(&self, what: Listening) -> Result<bool, StoreError> {
         if self.listening.get() != what {
             let channels = match what {
@@ -187,17 +198,6 @@ impl Session {
             self.wait(self.client.batch_execute(&channels))?;
             self.listening.set(what);
             return Ok(true);
-        }
-        // Lets the connection read what has come, without waiting: the first yield looks at the socket, the second hands
-        // it to the connection's task, which is done by the third.
-        self.runtime.block_on(async {
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-        });
-        if self.client.is_closed() {
-            self.broken.set(true);
-            return Err(StoreError::Backend("the server closed the connection".into()));
         }
         Ok(self.notified.swap(false, Ordering::Relaxed))
     }

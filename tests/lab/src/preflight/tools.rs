@@ -58,6 +58,9 @@ const ZSTD: Tool = Tool { name: "zstd", package: "zstd", why: "unpacks Ubuntu's 
 
 const CPLUSPLUS: Tool = Tool { name: "c++", package: "g++", why: "links the fuzz targets" };
 
+const DATABASE: Tool =
+    Tool { name: "initdb", package: "postgresql", why: "a PostgreSQL server of the tests' own" };
+
 const ANALYSER: Tool = Tool { name: "tshark", package: "tshark", why: "reads captures with our dissector" };
 
 /// Everything that is needed and not there, each package once.
@@ -69,8 +72,9 @@ pub(crate) fn missing(purpose: Purpose) -> Lab<Vec<Tool>> {
     if is_ubuntu() && !on_path("zstd") {
         tools.push(ZSTD);
     }
-    if purpose != Purpose::Worlds && !on_path(ANALYSER.name) {
-        tools.push(ANALYSER);
+    if purpose != Purpose::Worlds {
+        tools.extend([ANALYSER].into_iter().filter(|tool| !on_path(tool.name)));
+        tools.extend([DATABASE].into_iter().filter(|_| !vmpulse_test_postgres::is_installed()));
     }
     if purpose == Purpose::Verify {
         tools.extend([CPLUSPLUS].into_iter().filter(|tool| !on_path(tool.name)));
