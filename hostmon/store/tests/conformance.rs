@@ -6,6 +6,8 @@
 mod attention;
 #[path = "conformance/bench.rs"]
 mod bench;
+#[path = "conformance/by_role.rs"]
+mod by_role;
 #[path = "conformance/discovery.rs"]
 mod discovery;
 #[path = "conformance/findings.rs"]
@@ -24,11 +26,13 @@ mod silence;
 mod states;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use vmpulse_store::{FixedClock, PostgresStore, SqliteStore, Store};
 use vmpulse_test_postgres::Server;
 
 use bench::{BackEnd, Bench};
+use by_role::ByRole;
 
 /// What is run on every back end, by groups.
 macro_rules! every_case {
@@ -46,6 +50,7 @@ macro_rules! every_case {
                 shut_down_on_purpose
                 unregistered_host_monitors_are_kept_and_adopted
                 node_events_are_bounded
+                numbered_writes_are_applied_once
             }
             states {
                 started_when_every_responsive_monitor_has_a_beating_path
@@ -168,13 +173,22 @@ fn postgres() {
         Err(reason) => panic!("{reason}"),
     };
     let database = server.database();
-    let url = server.url("postgres", &database);
+    // Whoever comes first with the owner's rights makes the schema.
+    PostgresStore::open(&server.url("postgres", &database)).unwrap();
+    let roles = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/postgresql/roles.sql");
+    for _ in 0..2 {
+        server.sql_file(&database, &roles).unwrap();
+    }
+    let users = "CREATE ROLE host1 LOGIN IN ROLE vmpulse_hostmon;
+                 CREATE ROLE controller1 LOGIN IN ROLE vmpulse_controller";
+    server.sql(&database, users).unwrap();
+    let urls = ["host1", "controller1"].map(|user| server.url(user, &database));
     let only = std::env::var("CASE").unwrap_or_default();
     let mut failed = Vec::new();
     for (name, case) in CASES.iter().filter(|(name, _)| name.contains(&only)) {
-        // Quicker than a database for each; the schema is made by the first.
-        let _ = server.sql(&database, EMPTY);
-        let run = || case(&mut Bench::new(Postgres(url.clone())));
+        // Quicker than a database for each.
+        server.sql(&database, EMPTY).unwrap();
+        let run = || case(&mut Bench::new(Postgres(urls.clone())));
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
             failed.push(*name);
         }
@@ -201,11 +215,15 @@ impl BackEnd for Sqlite {
     }
 }
 
-/// A store in a database of its own, by its URL.
-struct Postgres(String);
+/// A store in a database, by the URLs of a host monitor and of a controller.
+struct Postgres([String; 2]);
 
 impl BackEnd for Postgres {
     fn connect(&self, clock: FixedClock) -> Box<dyn Store> {
-        Box::new(PostgresStore::open_with(&self.0, Some(Box::new(clock))).unwrap())
+        let open = |url: &str| {
+            PostgresStore::open_with(url, Some(Box::new(FixedClock(Arc::clone(&clock.0))))).unwrap()
+        };
+        let [host_monitor, controller] = &self.0;
+        Box::new(ByRole { host_monitor: open(host_monitor), controller: open(controller) })
     }
 }

@@ -192,11 +192,12 @@ fn a_command_is_known_of_at_once_and_a_heartbeat_wakes_nobody() {
 /// Of what a connection costs: statements, counted by the server.
 #[test]
 fn a_steady_monitor_costs_the_same_however_many_vms() {
-    let mut server = match Server::start_with("shared_preload_libraries = 'pg_stat_statements'", |_| Ok(())) {
-        Ok(server) => server,
-        Err(reason) if reason.starts_with("SKIPPED") => return eprintln!("{reason}"),
-        Err(reason) => panic!("{reason}"),
-    };
+    let mut server =
+        match Server::start_with(5432, "shared_preload_libraries = 'pg_stat_statements'", |_| Ok(())) {
+            Ok(server) => server,
+            Err(reason) if reason.starts_with("SKIPPED") => return eprintln!("{reason}"),
+            Err(reason) => panic!("{reason}"),
+        };
     let database = server.database();
     server.sql(&database, "CREATE EXTENSION pg_stat_statements").unwrap();
     let mut store = PostgresStore::open(&server.url("postgres", &database)).unwrap();

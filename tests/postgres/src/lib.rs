@@ -22,6 +22,7 @@ pub struct Server {
     programs: PathBuf,
     folder: tempfile::TempDir,
     settings: String,
+    port: u16,
     process: Option<Child>,
     databases: u32,
 }
@@ -32,21 +33,23 @@ impl Server {
     /// # Errors
     /// If PostgreSQL is not installed, or does not start.
     pub fn start() -> Result<Self, String> {
-        Self::start_with("", |_| Ok(()))
+        Self::start_with(5432, "", |_| Ok(()))
     }
 
-    /// The same with more lines of settings, and files that `prepare` puts into the data folder.
+    /// The same with a port, which names the socket too, more lines of settings, and files that `prepare` puts into the data
+    /// folder.
     ///
     /// # Errors
     /// As [`Server::start`], and what `prepare` says.
     pub fn start_with(
+        port: u16,
         settings: &str,
         prepare: impl FnOnce(&Path) -> Result<(), String>,
     ) -> Result<Self, String> {
         let programs = programs().ok_or("SKIPPED: PostgreSQL is not installed (apt install postgresql)")?;
         let folder = tempfile::Builder::new().prefix("vmpulse-pg-").tempdir().map_err(|e| e.to_string())?;
         let mut server =
-            Self { programs, folder, settings: settings.to_owned(), process: None, databases: 0 };
+            Self { programs, folder, settings: settings.to_owned(), port, process: None, databases: 0 };
         server.own(server.folder.path())?;
         let data = server.data();
         let words =
@@ -68,7 +71,8 @@ impl Server {
     /// If it does not take connections in time.
     pub fn launch(&mut self) -> Result<(), String> {
         let mut settings = format!(
-            "listen_addresses = ''\nunix_socket_directories = '{}'\nfsync = off\nfull_page_writes = off\nmax_connections = 60\n",
+            "listen_addresses = ''\nport = {}\nunix_socket_directories = '{}'\nfsync = off\nfull_page_writes = off\nmax_connections = 60\n",
+            self.port,
             self.folder.path().display()
         );
         let _ = writeln!(settings, "{}", self.settings);
@@ -126,7 +130,16 @@ impl Server {
     #[must_use]
     pub fn url(&self, user: &str, database: &str) -> String {
         let folder = self.folder.path().display().to_string().replace('/', "%2F");
-        format!("postgresql://{user}@{folder}/{database}")
+        format!("postgresql://{user}@{folder}:{}/{database}", self.port)
+    }
+
+    /// A port that nobody listens on now.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn free_port() -> Result<u16, String> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+        listener.local_addr().map(|address| address.port()).map_err(|e| e.to_string())
     }
 
     /// Makes an empty database that sorts as people do, not by bytes. Returns its name.

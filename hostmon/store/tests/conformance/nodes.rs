@@ -74,3 +74,27 @@ pub(crate) fn node_events_are_bounded(bench: &mut Bench) {
     bench.write(11, &flood);
     assert!(bench.status(11).has_data);
 }
+
+/// A batch whose commit was not answered is given again: [Z-2].
+pub(crate) fn numbered_writes_are_applied_once(bench: &mut Bench) {
+    bench.started();
+    let quiet = HostMonitorWrite::QuietAsked {
+        vm: vm(1),
+        asked: seconds(60),
+        age: seconds(0),
+        reason: "backup".into(),
+    };
+    let batch = vec![(7, doorbell(1, 2)), (8, quiet)];
+    let answered = bench.store.host_monitor_apply_once(hm(11), &batch).unwrap();
+    bench.acknowledge();
+    assert_eq!(bench.attention(), []);
+    let more = [batch, vec![(9, doorbell(1, 4))]].concat();
+    let again = bench.store.host_monitor_apply_once(hm(11), &more).unwrap();
+    assert_eq!(again, answered, "the guest is answered, and the same");
+    assert_eq!(bench.attention()[0].doorbell, 4, "what was acknowledged does not ring again");
+    bench.store.host_monitor_apply_once(hm(12), &[(7, doorbell(1, 1))]).unwrap();
+    assert_eq!(bench.attention()[0].doorbell, 5, "each counts for itself");
+    bench.start_monitor(11);
+    bench.store.host_monitor_apply_once(hm(11), &[(1, doorbell(1, 8))]).unwrap();
+    assert_eq!(bench.attention()[0].doorbell, 13, "and anew from each start");
+}

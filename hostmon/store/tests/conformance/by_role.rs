@@ -1,0 +1,63 @@
+//! One store through two connections: what host monitors do as their role, the rest as the controller's. So the suite also
+//! proves that the roles may do what they must.
+
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+use vmpulse_store::*;
+
+pub(crate) struct ByRole {
+    pub(crate) host_monitor: PostgresStore,
+    pub(crate) controller: PostgresStore,
+}
+
+macro_rules! delegate {
+    ($($role:ident { $(fn $name:ident($($argument:ident: $type:ty),*) -> $output:ty;)+ })+) => {
+        impl Store for ByRole {
+            fn now(&self) -> Result<StoreTime, StoreError> {
+                self.controller.now()
+            }
+
+            fn change_stamp(&self) -> Result<u64, StoreError> {
+                self.host_monitor.change_stamp()
+            }
+
+            $($(fn $name(&mut self $(, $argument: $type)*) -> Result<$output, StoreError> {
+                self.$role.$name($($argument),*)
+            })+)+
+        }
+    };
+}
+
+delegate! {
+    host_monitor {
+        fn host_monitor_apply(id: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
+        fn host_monitor_apply_once(id: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
+        fn roster(id: HostMonitorId) -> Roster;
+    }
+    controller {
+        fn hosts_add(hosts: &[HostRegistration]) -> ();
+        fn vms_add(host: &HostKey, vms: &[VmRegistration]) -> ();
+        fn vms_start(vms: &[VmUuid]) -> Vec<TransactionTag>;
+        fn quick_query() -> QuickQuery;
+        fn host_monitors_unassigned() -> Vec<HostMonitorStatus>;
+        fn needs_attention() -> NeedsAttention;
+        fn needs_attention_of(host: &HostKey) -> NeedsAttention;
+        fn acknowledge(tag: AttentionTag) -> bool;
+        fn vms() -> Vec<VmView>;
+        fn applications() -> Vec<ApplicationView>;
+        fn system_settings() -> SystemSettings;
+        fn system_settings_replace(settings: &SystemSettings) -> ();
+        fn vm_settings_replace(vm: VmUuid, settings: &VmSettings) -> ();
+        fn report_request(vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageTag>;
+        fn reports_arrived() -> Vec<ArrivedReport>;
+        fn reports_pending() -> Vec<PendingReport>;
+        fn report_apply(report: &ArrivedReport, applications: &[ApplicationReport]) -> ();
+        fn event_append(event: &NewEvent) -> bool;
+        fn incident_close(incident: &str) -> ();
+        fn events(limit: u32) -> Vec<EventRecord>;
+        fn quiet_news() -> Vec<QuietNews>;
+        fn quiet_tell(news: &QuietNews, event: &NewEvent) -> bool;
+        fn vm_phase_replace(vm: VmUuid, phase: &str) -> ();
+        fn controller_heartbeat(controller: &ControllerHeartbeat) -> ();
+        fn controllers() -> Vec<ControllerView>;
+    }
+}
