@@ -126,7 +126,7 @@ fn writes_are_applied_once_and_superseded_monitors_are_not_heard() {
     assert!(matches!(refused, Err(StoreError::Superseded(of)) if of == hm(1)), "{refused:?}");
 }
 
-/// [L-9] of a server: killed and started again, frozen, and one whose lock another holds.
+/// Killed and started again, frozen, and one whose lock another holds.
 #[test]
 fn a_server_that_stops_is_an_error_and_not_a_hang() {
     let mut server = server!();

@@ -75,7 +75,7 @@ pub(crate) fn node_events_are_bounded(bench: &mut Bench) {
     assert!(bench.status(11).has_data);
 }
 
-/// A batch whose commit was not answered is given again: [Z-2].
+/// A batch whose commit was not answered is given again.
 pub(crate) fn numbered_writes_are_applied_once(bench: &mut Bench) {
     bench.started();
     let quiet = HostMonitorWrite::QuietAsked {
