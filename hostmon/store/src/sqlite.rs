@@ -8,13 +8,14 @@ mod open;
 #[cfg(test)]
 mod plans;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, TransactionBehavior};
 
-use crate::sql::db::{Db, Each, Kind, Row, Value};
+use crate::sql::db::{Db, Each, Kind, Row, Value, storable};
 use crate::sql::{Access, BackEnd, Turn};
 use crate::*;
 
@@ -101,12 +102,15 @@ impl Db for Connection {
 
 impl ToSql for Value<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match *self {
-            Value::Null => ValueRef::Null,
-            Value::Int(int) => ValueRef::Integer(int),
-            Value::Text(text) => ValueRef::Text(text.as_bytes()),
-            Value::Blob(bytes) => ValueRef::Blob(bytes),
-        }))
+        Ok(match *self {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Int(int) => ToSqlOutput::Borrowed(ValueRef::Integer(int)),
+            Value::Text(text) => match storable(text) {
+                Cow::Borrowed(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+                Cow::Owned(text) => ToSqlOutput::Owned(text.into()),
+            },
+            Value::Blob(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        })
     }
 }
 

@@ -94,6 +94,7 @@ macro_rules! every_case {
                 strangers_are_reported_until_acknowledged
                 the_store_judges_by_what_is_registered
                 floods_do_not_grow_the_store
+                texts_of_guests_are_kept_as_well_as_they_can_be
                 registering_ends_being_a_stranger
                 moved_again_is_news_again
                 version_conflicts_are_shown_until_the_next_handshake

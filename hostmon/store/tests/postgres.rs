@@ -2,6 +2,11 @@
 // Helpers of a test file, which clippy does not take for tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
@@ -155,6 +160,68 @@ fn a_server_that_stops_is_an_error_and_not_a_hang() {
     assert!(before.elapsed() < Duration::from_secs(20));
     server.signal("CONT");
     eventually("it answers again", || store.quick_query().ok());
+}
+
+/// Passes on what is said between a client and the server's socket. Armed, it lets the next COMMIT through, and closes the
+/// connection instead of passing on the answer.
+fn proxy(server: &Server, armed: &Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (socket, armed) = (server.folder().join(".s.PGSQL.5432"), Arc::clone(armed));
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client.unwrap(), UnixStream::connect(&socket).unwrap());
+            let (mut to_client, mut from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let (swallow, armed) = (Arc::new(AtomicBool::new(false)), Arc::clone(&armed));
+            let swallows = Arc::clone(&swallow);
+            std::thread::spawn(move || {
+                let mut part = [0; 65536];
+                while let Ok(length @ 1..) = from_server.read(&mut part) {
+                    if swallows.load(Ordering::SeqCst) || to_client.write_all(&part[..length]).is_err() {
+                        break;
+                    }
+                }
+                let _ = to_client.shutdown(Shutdown::Both);
+            });
+            std::thread::spawn(move || {
+                let mut part = [0; 65536];
+                while let Ok(length @ 1..) = client.read(&mut part) {
+                    if part[..length].windows(6).any(|word| word == b"COMMIT")
+                        && armed.swap(false, Ordering::SeqCst)
+                    {
+                        swallow.store(true, Ordering::SeqCst);
+                    }
+                    if server.write_all(&part[..length]).is_err() {
+                        break;
+                    }
+                }
+                let _ = server.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_is_neither_lost_nor_doubled() {
+    let mut server = server!();
+    let database = server.database();
+    let armed = Arc::new(AtomicBool::new(false));
+    let port = proxy(&server, &armed);
+    let url = format!("postgresql://postgres@127.0.0.1:{port}/{database}?sslmode=disable");
+    let mut store = PostgresStore::open(&url).unwrap();
+    register(&mut store, 1, 1);
+    let event = |text: &str| HostMonitorWrite::NodeEvent { kind: "NOTE".into(), text: text.into() };
+    let first = [(1, start("1")), (2, event("a"))];
+    armed.store(true, Ordering::SeqCst);
+    assert!(store.host_monitor_apply_once(hm(1), &first).is_err(), "the start itself");
+    store.host_monitor_apply_once(hm(1), &first).unwrap();
+    armed.store(true, Ordering::SeqCst);
+    assert!(store.host_monitor_apply_once(hm(1), &[(3, event("b")), (4, event("c"))]).is_err());
+    assert!(!armed.load(Ordering::SeqCst), "the answer was swallowed");
+    store.host_monitor_apply_once(hm(1), &[(3, event("b")), (4, event("c")), (5, event("d"))]).unwrap();
+    let events = "SELECT string_agg(text, ',' ORDER BY id) FROM vmpulse.node_event";
+    assert_eq!(server.sql(&database, events).unwrap(), "a,b,c,d");
 }
 
 #[test]

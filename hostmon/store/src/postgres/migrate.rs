@@ -82,3 +82,37 @@ fn may_not(source: &crate::BackendError) -> bool {
     let error = source.downcast_ref::<tokio_postgres::Error>();
     error.and_then(tokio_postgres::Error::code) == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
 }
+
+#[cfg(test)]
+mod tests {
+    use vmpulse_test_postgres::Server;
+
+    use super::super::{PostgresStore, Target};
+    use super::*;
+    use crate::{Store, StoreTime};
+
+    #[test]
+    fn every_old_schema_is_brought_up_to_date_with_what_it_holds() {
+        let mut server = match Server::start() {
+            Ok(server) => server,
+            Err(reason) if reason.starts_with("SKIPPED") => return eprintln!("{reason}"),
+            Err(reason) => panic!("{reason}"),
+        };
+        for released in 1..MIGRATIONS.len() {
+            let database = server.database();
+            let url = server.url("postgres", &database);
+            let session = Session::open(&Target::parse(&url).unwrap()).unwrap();
+            steps(&session, released).unwrap();
+            let held = "SET search_path = vmpulse;
+                        INSERT INTO host (id, machine_type, model, serial) VALUES (1, 'a', 'b', 'c');
+                        INSERT INTO vm (id, uuid, name, host_id, state, state_changed_at, silence_from)
+                        VALUES (7, '00000000-0000-0000-0000-000000000001', 'vm1', 1, 'STARTED', 5, 6)";
+            server.sql(&database, held).unwrap();
+            let mut store = PostgresStore::open(&url).unwrap();
+            let version = server.sql(&database, "SELECT version FROM vmpulse.schema_version").unwrap();
+            assert_eq!(version, MIGRATIONS.len().to_string());
+            let view = store.vms().unwrap().remove(0);
+            assert_eq!((view.name.as_str(), view.state_changed_at), ("vm1", StoreTime(5)));
+        }
+    }
+}

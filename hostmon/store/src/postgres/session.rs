@@ -324,3 +324,55 @@ fn time_in(answer: &[SimpleQueryMessage]) -> Result<StoreTime, StoreError> {
     let parsed = text.parse().map(StoreTime);
     parsed.map_err(|_| StoreError::Corrupt { what: "the server's time", value: text.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use vmpulse_test_postgres::Server;
+
+    use super::*;
+
+    fn sessions() -> Option<(Server, Session, Session)> {
+        let mut server = match Server::start() {
+            Ok(server) => server,
+            Err(reason) if reason.starts_with("SKIPPED") => {
+                eprintln!("{reason}");
+                return None;
+            }
+            Err(reason) => panic!("{reason}"),
+        };
+        let database = server.database();
+        server.sql(&database, "ALTER DATABASE store1 SET synchronous_commit = off").unwrap();
+        let target = Target::parse(&server.url("postgres", &database)).unwrap();
+        let open = || Session::open(&target).unwrap();
+        let (one, other) = (open(), open());
+        Some((server, one, other))
+    }
+
+    fn shown(session: &Session, setting: &str) -> String {
+        let answer = session.wait(session.client.simple_query(&format!("SHOW {setting}"))).unwrap();
+        answer.iter().find_map(first_column).unwrap().to_owned()
+    }
+
+    #[test]
+    fn who_freezes_within_a_transaction_holds_nobody_up_for_long() {
+        let Some((_server, frozen, other)) = sessions() else { return };
+        frozen.begin(Access::Write).unwrap();
+        other.begin(Access::Write).unwrap();
+        other.commit(Access::Write).unwrap();
+        assert!(frozen.commit(Access::Write).is_err());
+        assert!(!frozen.usable());
+        assert!(other.usable());
+    }
+
+    #[test]
+    fn settings_of_a_session() {
+        let Some((_server, session, _)) = sessions() else { return };
+        assert_eq!(shown(&session, "synchronous_commit"), "on", "whatever the database says");
+        assert_eq!(shown(&session, "statement_timeout"), "5s");
+        assert_eq!(shown(&session, "idle_in_transaction_session_timeout"), "2500ms");
+        assert_eq!(shown(&session, "search_path"), "vmpulse");
+        let slow = session.wait(session.client.batch_execute("SELECT pg_sleep(60)")).unwrap_err();
+        assert!(matches!(slow, StoreError::Backend(_)), "the server ended it: {slow:?}");
+        assert!(session.usable());
+    }
+}

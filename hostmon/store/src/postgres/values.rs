@@ -6,7 +6,7 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::StoreError;
-use crate::sql::db::Value;
+use crate::sql::db::{Value, storable};
 
 type Anything = Box<dyn Error + Sync + Send>;
 
@@ -27,11 +27,7 @@ impl ToSql for Parameter<'_> {
         match self.0 {
             Value::Null => return Ok(IsNull::Yes),
             Value::Int(int) => return integer(int, of, out),
-            // PostgreSQL keeps no zero byte in a text; guests may send one.
-            Value::Text(text) if text.contains('\0') => {
-                out.extend_from_slice(text.replace('\0', "\u{fffd}").as_bytes());
-            }
-            Value::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Value::Text(text) => out.extend_from_slice(storable(text).as_bytes()),
             Value::Blob(bytes) => out.extend_from_slice(bytes),
         }
         Ok(IsNull::No)

@@ -3,6 +3,8 @@
 //! Statements are written in what SQLite and PostgreSQL both understand, with SQLite's `?1` for parameters; hints for
 //! SQLite's planner (`INDEXED BY`, `CROSS JOIN`) may stay, the other back end leaves them out.
 
+use std::borrow::Cow;
+
 use crate::StoreError;
 
 /// A value of a column or a parameter. Truth values are integers, as they are in the schema.
@@ -12,6 +14,11 @@ pub(crate) enum Value<'a> {
     Int(i64),
     Text(&'a str),
     Blob(&'a [u8]),
+}
+
+/// A text as it is stored: PostgreSQL keeps no zero byte, and guests may send one.
+pub(crate) fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// What a transaction offers.

@@ -108,3 +108,12 @@ pub(crate) fn version_conflicts_are_shown_until_the_next_handshake(bench: &mut B
     bench.write(12, &[opened(1)]);
     assert!(!bench.vm(1).version_conflict);
 }
+
+pub(crate) fn texts_of_guests_are_kept_as_well_as_they_can_be(bench: &mut Bench) {
+    bench.add_host(1);
+    let odd = ["a\0b", "B", "a", "ä", "\u{1f980}?1 INDEXED BY '"];
+    let writes: Vec<_> = odd.iter().map(|uuid| stranger(uuid, Discovery::CannotManage)).collect();
+    bench.write(11, &[writes.clone(), writes].concat());
+    let kept: Vec<_> = bench.attention().into_iter().map(|entry| entry.uuid).collect();
+    assert_eq!(kept, ["B", "a", "a\u{fffd}b", "ä", "\u{1f980}?1 INDEXED BY '"], "once each, by their bytes");
+}
