@@ -62,6 +62,7 @@ macro_rules! every_case {
                 both_suspensions_must_end
                 silence_before_a_suspension_ended_counts_for_nothing
                 a_started_suspended_vm_starts_anew
+                many_at_once_are_as_one_by_one
             }
             silence {
                 a_vm_is_silent_when_every_path_is

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Instant;
 
+use vmpulse_protocol::id::VmUuid;
 use vmpulse_test_postgres::Server;
 
 use super::session::PLANNER;
@@ -115,7 +116,7 @@ fn polls_follow_those_in_trouble() {
 #[test]
 #[allow(clippy::disallowed_methods)]
 fn a_thousand_silences_at_once() {
-    let Some((_server, _, mut store, _)) = store() else { return };
+    let Some((server, database, mut store, _)) = store() else { return };
     let hm = "ffffffff-0000-0000-0000-000000000002".parse().unwrap();
     let uuid = |n: u32| format!("00000000-0000-0000-0000-{n:012}").parse().unwrap();
     for round in 0..3 {
@@ -126,6 +127,22 @@ fn a_thousand_silences_at_once() {
         let before = Instant::now();
         store.host_monitor_apply(hm, &edges).unwrap();
         println!("1000 silences committed after {:?}", before.elapsed());
+    }
+    server.sql(&database, "UPDATE vmpulse.vm SET host_id = 3 WHERE id BETWEEN 5001 AND 6000").unwrap();
+    type Edge = fn(VmUuid) -> HostMonitorWrite;
+    let others: [(&str, Edge); 2] = [
+        ("beating again", |vm| HostMonitorWrite::PathDetected { vm }),
+        ("handshakes", |vm| HostMonitorWrite::PathOpened {
+            vm,
+            mac: "02:00:00:00:00:01".into(),
+            version: "2.1".into(),
+        }),
+    ];
+    for (what, write) in others {
+        let edges: Vec<_> = (5001..=6000).map(|n| write(uuid(n))).collect();
+        let before = Instant::now();
+        store.host_monitor_apply(hm, &edges).unwrap();
+        println!("1000 {what} committed after {:?}", before.elapsed());
     }
     let counted =
         store.vms().unwrap().iter().flat_map(|vm| &vm.paths).filter(|path| path.missed.is_some()).count();

@@ -2,11 +2,14 @@
 
 mod discovery;
 mod guest;
+mod many;
 mod path;
 mod quiet;
 
 use crate::sql::db::params;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+
+use many::Run;
 
 use super::rows::{first, run, typed};
 use super::{Numbered, Turn};
@@ -81,12 +84,13 @@ impl Turn<'_> {
 
     fn apply_all(self, from: i64, writes: &[Numbered<'_>], applied: &mut Applied) -> Result<(), StoreError> {
         let same = |(_, one): &Numbered<'_>, (_, other): &Numbered<'_>| {
-            matches!(one, HostMonitorWrite::PathMissing { .. })
-                && matches!(other, HostMonitorWrite::PathMissing { .. })
+            Run::of(one).is_some() && Run::of(one) == Run::of(other)
         };
         for run_of in writes.chunk_by(same) {
-            if let [_, _, ..] = run_of {
-                self.on_missing_many(from, run_of)?;
+            if let [(_, first), _, ..] = run_of
+                && let Some(what) = Run::of(first)
+            {
+                self.apply_run(from, what, run_of)?;
                 continue;
             }
             for (_, write) in run_of {

@@ -121,3 +121,67 @@ pub(crate) fn a_started_suspended_vm_starts_anew(bench: &mut Bench) {
     bench.write(11, &[opened(1)]);
     assert_eq!(bench.vm(1).state, VmState::Starting, "the old suspension is gone with all it remembered");
 }
+
+/// Host 1 hears of everything in batches, host 2 one by one.
+pub(crate) fn many_at_once_are_as_one_by_one(bench: &mut Bench) {
+    for on_host in [1, 2] {
+        bench.add_host(on_host);
+        bench.started_vm(on_host, 10 * on_host + 1);
+    }
+    for on_host in [1, 2] {
+        let first = 10 * on_host;
+        for n in 2..=8 {
+            bench.add_vm(on_host, first + n);
+        }
+        let started: Vec<_> = (2..=7).map(|n| vm(first + n)).collect();
+        bench.store.vms_start(&started).unwrap();
+        let [left, right] = [first + 1, first + 2];
+        bench.write(left, &[suspended(first + 3, SuspendReason::Os)]);
+        bench.write(left, &[suspended(first + 4, SuspendReason::Administrator)]);
+        bench.write(left, &[stranger(&vm(first + 2).to_string(), Discovery::Unmanaged)]);
+        bench.write(right, &[opened(first + 5), detected(first + 5)]);
+    }
+    let runs = |first: u32| {
+        let vms = [1, 2, 3, 4, 5, 6, 7, 8, 9, 6].map(|n| first + n);
+        // One of them is the other host's.
+        let vms = vms.map(|n| if n % 10 == 7 { 37 - n + 4 } else { n });
+        [
+            vms.map(opened).to_vec(),
+            vms.map(detected).to_vec(),
+            [missing(first + 1, 7), missing(first + 1, 5), missing(first + 2, 9), missing(first + 8, 9)]
+                .to_vec(),
+        ]
+    };
+    bench.write(11, &runs(10).concat());
+    for write in runs(20).concat() {
+        bench.write(21, &[write]);
+    }
+    for first in [10, 20] {
+        bench.write(
+            first + 2,
+            &[missing(first + 1, 4), missing(first + 2, 3), detected(first + 3), detected(first + 6)],
+        );
+    }
+    let seen = |bench: &mut Bench, first: u32| -> Vec<_> {
+        let attention = bench.store.needs_attention_of(&host(first / 10)).unwrap().hosts.remove(0).vms;
+        let mut entries: Vec<_> = attention
+            .into_iter()
+            .map(|entry| {
+                let last = entry.uuid.parse().map(|uuid| (1..40).find(|n| vm(*n) == uuid).map(|n| n % 10));
+                (last.unwrap(), entry.state, entry.missed, entry.state_changed, entry.discovery)
+            })
+            .collect();
+        entries.sort_by_key(|entry| entry.0);
+        entries
+    };
+    assert_eq!(seen(bench, 10), seen(bench, 20));
+    for n in 1..=8 {
+        let [one, other] = [10, 20].map(|first| {
+            let view = bench.vm(first + n);
+            let paths: Vec<_> =
+                view.paths.iter().map(|path| (path.missed, path.known, path.mac.len())).collect();
+            (view.state, view.suspended, view.agent_seen_at, view.missed, paths)
+        });
+        assert_eq!(one, other, "VM {n}");
+    }
+}

@@ -1,16 +1,14 @@
 //! Paths: edges from host monitors, and when a VM is STARTED.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
 
 use super::VmRow;
-use crate::sql::db::Kind;
+use crate::sql::Turn;
 use crate::sql::hosts::known;
 use crate::sql::rows::{all, first, run};
-use crate::sql::{Numbered, Turn};
 use crate::*;
 
 /// STARTING is over when a known path beats, and every host monitor of the VM's host that is up and whose paths are
@@ -97,36 +95,6 @@ impl Turn<'_> {
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 0, missing_since = excluded.missing_since,
                    common = excluded.common";
         run(self.db, sql, params![vm.id, from, since, common]).map(drop)
-    }
-
-    /// The same for many at once: two statements, however many they are. Of two about one VM the later one counts.
-    pub(super) fn on_missing_many(self, from: i64, writes: &[Numbered<'_>]) -> Result<(), StoreError> {
-        let edges: BTreeMap<String, (i64, bool)> = writes
-            .iter()
-            .filter_map(|(_, write)| {
-                let HostMonitorWrite::PathMissing { vm, age, common } = write else { return None };
-                Some((vm.to_string(), (self.now.back(*age).0, *common)))
-            })
-            .collect();
-        let row = |(vm, (since, common)): (String, (i64, bool))| serde_json::json!({"vm": vm, "since": since, "common": i64::from(common)});
-        let rows = serde_json::Value::from_iter(edges.into_iter().map(row)).to_string();
-        let edges = self.db.json_rows(&[("vm", Kind::Text), ("since", Kind::Int), ("common", Kind::Int)], 1);
-        let sql = format!(
-            "UPDATE vm SET quiet_ended_at = CASE WHEN quiet_ended_at > ?2 THEN ?2 ELSE quiet_ended_at END,
-                    silence_from = CASE WHEN silence_from > ?2 THEN ?2 ELSE silence_from END
-             WHERE uuid IN (SELECT e.vm FROM {edges} e) AND (quiet_ended_at > ?2 OR silence_from > ?2)
-                   AND state IN ('STARTING', 'STARTED', 'SUSPENDED')"
-        );
-        run(self.db, &sql, params![rows, self.now.0])?;
-        let sql = format!(
-            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, missing_since, common,
-                    heard_at)
-             SELECT v.id, ?2, '', '', 1, 0, e.since, e.common, e.since FROM {edges} e JOIN vm v ON v.uuid = e.vm
-             WHERE v.state IN ('STARTING', 'STARTED', 'SUSPENDED')
-             ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 0,
-                    missing_since = excluded.missing_since, common = excluded.common"
-        );
-        run(self.db, &sql, params![rows, from]).map(drop)
     }
 
     /// Whether it beats is not known now.
