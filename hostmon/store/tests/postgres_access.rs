@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use vmpulse_protocol::id::HostMonitorId;
-use vmpulse_store::{HostMonitorWrite, PostgresStore, Store, StoreError, SystemSettings, check_url};
+use vmpulse_store::{
+    HostKey, HostMonitorWrite, HostRegistration, PostgresStore, Store, StoreError, SystemSettings, check_url,
+};
 use vmpulse_test_postgres::Server;
 
 fn openssl(folder: &Path, line: &str) {
@@ -45,74 +47,103 @@ fn private(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+/// A server that demands TLS and a proof of who one is.
+struct Strict {
+    server: Server,
+    database: String,
+    port: u16,
+    files: tempfile::TempDir,
+}
+
+impl Strict {
+    fn start() -> Result<Self, String> {
+        let files = tempfile::tempdir().unwrap();
+        certificates(files.path());
+        let port = Server::free_port()?;
+        let settings = "listen_addresses = '127.0.0.1'\nssl = on\nssl_cert_file = 'server.pem'\n\
+                        ssl_key_file = 'server.key'\nssl_ca_file = 'ca.pem'";
+        let mut server = Server::start_with(port, settings, |data: &Path| {
+            for file in ["server.pem", "server.key", "ca.pem"] {
+                private(&data.join(file), &std::fs::read_to_string(files.path().join(file)).unwrap());
+            }
+            std::fs::write(data.join("pg_hba.conf"), HBA).map_err(|e| e.to_string())
+        })?;
+        let database = server.database();
+        PostgresStore::open(&server.url("postgres", &database)).unwrap();
+        let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/postgresql/roles.sql");
+        server.sql_file(&database, &roles)?;
+        let users = "CREATE ROLE host1 LOGIN PASSWORD 'colon:and\\slash' IN ROLE vmpulse_hostmon;
+                     CREATE ROLE host2 LOGIN IN ROLE vmpulse_hostmon;
+                     CREATE ROLE controller1 LOGIN PASSWORD 'other' IN ROLE vmpulse_controller";
+        server.sql(&database, users)?;
+        let passwords = format!(
+            "# host:port:database:user:password\nelsewhere:*:*:host1:wrong\n\
+             localhost:{port}:{database}:host1:colon\\:and\\\\slash\n*:*:*:controller1:other\n"
+        );
+        private(&files.path().join("passwords"), &passwords);
+        Ok(Self { server, database, port, files })
+    }
+
+    /// `@` is the folder of certificates.
+    fn open(&self, user: &str, host: &str, rest: &str) -> Result<PostgresStore, StoreError> {
+        let (files, port, database) = (self.files.path().display().to_string(), self.port, &self.database);
+        let rest = rest.replace('@', &files);
+        PostgresStore::open(&format!(
+            "postgresql://{user}@{host}:{port}/{database}?passfile={files}/passwords&{rest}"
+        ))
+    }
+
+    fn mode_of_passwords(&self, mode: u32) {
+        let path = self.files.path().join("passwords");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+const VERIFIED: &str = "sslmode=verify-full&sslrootcert=@/ca.pem";
+
 #[test]
 fn tls_passwords_and_roles() {
-    let folder = tempfile::tempdir().unwrap();
-    let files = folder.path();
-    certificates(files);
-    let port = Server::free_port().unwrap();
-    let settings = "listen_addresses = '127.0.0.1'\nssl = on\nssl_cert_file = 'server.pem'\n\
-                    ssl_key_file = 'server.key'\nssl_ca_file = 'ca.pem'\nshared_buffers = 16MB";
-    let prepare = |data: &Path| {
-        for file in ["server.pem", "server.key", "ca.pem"] {
-            std::fs::copy(files.join(file), data.join(file)).map_err(|e| e.to_string())?;
-        }
-        std::fs::set_permissions(data.join("server.key"), std::fs::Permissions::from_mode(0o600))
-            .map_err(|e| e.to_string())?;
-        std::fs::write(data.join("pg_hba.conf"), HBA).map_err(|e| e.to_string())
-    };
-    let mut server = match Server::start_with(port, settings, prepare) {
-        Ok(server) => server,
+    let strict = match Strict::start() {
+        Ok(strict) => strict,
         Err(reason) if reason.starts_with("SKIPPED") => return eprintln!("{reason}"),
         Err(reason) => panic!("{reason}"),
     };
-    let database = server.database();
-    PostgresStore::open(&server.url("postgres", &database)).unwrap();
-    let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/postgresql/roles.sql");
-    server.sql_file(&database, &roles).unwrap();
-    let users = "CREATE ROLE host1 LOGIN PASSWORD 'colon:and\\slash' IN ROLE vmpulse_hostmon;
-                 CREATE ROLE host2 LOGIN IN ROLE vmpulse_hostmon;
-                 CREATE ROLE controller1 LOGIN PASSWORD 'other' IN ROLE vmpulse_controller";
-    server.sql(&database, users).unwrap();
-
-    let passwords = files.join("passwords");
-    let lines = format!(
-        "# host:port:database:user:password\nelsewhere:*:*:host1:wrong\n\
-         localhost:{port}:{database}:host1:colon\\:and\\\\slash\n*:*:*:controller1:other\n"
-    );
-    private(&passwords, &lines);
-    let name = |file: &str| files.join(file).display().to_string();
-    let url = |user: &str, host: &str, rest: &str| {
-        format!("postgresql://{user}@{host}:{port}/{database}?passfile={}&{rest}", passwords.display())
-    };
-    let verified = format!("sslmode=verify-full&sslrootcert={}", name("ca.pem"));
-    let open = |url: &str| PostgresStore::open(url);
-
-    let mut host1 = open(&url("host1", "localhost", &verified)).unwrap();
+    let host1 = strict.open("host1", "localhost", VERIFIED).unwrap();
     let encrypted =
         "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'host1'";
-    assert_eq!(server.sql(&database, encrypted).unwrap(), "t");
-    let mut controller = open(&url("controller1", "localhost", &verified)).unwrap();
-    let certificate = format!("{verified}&sslcert={}&sslkey={}", name("host2.pem"), name("host2.key"));
-    open(&url("host2", "localhost", &certificate)).unwrap();
+    assert_eq!(strict.server.sql(&strict.database, encrypted).unwrap(), "t");
+    let controller = strict.open("controller1", "localhost", VERIFIED).unwrap();
+    let certificate = format!("{VERIFIED}&sslcert=@/host2.pem&sslkey=@/host2.key");
+    strict.open("host2", "localhost", &certificate).unwrap();
+    nobody_gets_in_without_proof(&strict);
+    nobody_does_what_is_not_his(host1, controller);
 
-    // Nobody gets in who does not prove who he is, and no server is believed that does not either.
-    let stranger = format!("sslrootcert={}", name("stranger.pem"));
-    for (what, url) in [
-        ("no certificate", url("host2", "localhost", &verified)),
-        ("a CA that signed nothing", url("host1", "localhost", &stranger)),
-        ("another name than the certificate's", url("host1", "127.0.0.1", &verified)),
-        ("no TLS", url("host1", "localhost", "sslmode=disable")),
-        ("nobody's password", url("nobody", "localhost", &verified)),
+    let outdated = "UPDATE vmpulse.schema_version SET version = 2";
+    strict.server.sql(&strict.database, outdated).unwrap();
+    let refused = strict.open("host1", "localhost", VERIFIED).unwrap_err();
+    assert!(matches!(refused, StoreError::Outdated { known: 3, .. }), "{refused:?}");
+}
+
+/// And no server is believed that does not prove itself either.
+fn nobody_gets_in_without_proof(strict: &Strict) {
+    for (what, user, host, rest) in [
+        ("no certificate", "host2", "localhost", VERIFIED),
+        ("a CA that signed nothing", "host1", "localhost", "sslrootcert=@/stranger.pem"),
+        ("another name than the certificate's", "host1", "127.0.0.1", VERIFIED),
+        ("no TLS", "host1", "localhost", "sslmode=disable"),
+        ("nobody's password", "nobody", "localhost", VERIFIED),
     ] {
-        let refused = open(&url).unwrap_err();
+        let refused = strict.open(user, host, rest).unwrap_err();
         assert!(matches!(refused, StoreError::Connect { .. }), "{what}: {refused:?}");
     }
-    std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let refused = open(&url("host1", "localhost", &verified)).unwrap_err();
+    strict.mode_of_passwords(0o640);
+    let refused = strict.open("host1", "localhost", VERIFIED).unwrap_err();
     assert!(refused.to_string().contains("chmod 600"), "{refused}");
+    strict.mode_of_passwords(0o600);
+}
 
-    // Roles: a host monitor sets nothing, a controller heartbeats for no host monitor, neither makes tables.
+/// A host monitor sets and registers nothing, a controller does not pose as a host monitor.
+fn nobody_does_what_is_not_his(mut host1: PostgresStore, mut controller: PostgresStore) {
     let denied = |result: Result<(), StoreError>| {
         let error = result.unwrap_err();
         let source =
@@ -121,20 +152,12 @@ fn tls_passwords_and_roles() {
     };
     denied(host1.system_settings_replace(&SystemSettings::default()));
     denied(host1.incident_close("vm-silent:1"));
-    denied(host1.hosts_add(&[vmpulse_store::HostRegistration {
-        key: vmpulse_store::HostKey { machine_type: "a".into(), model: "b".into(), serial: "c".into() },
-        host_monitors: vec![],
-    }]));
+    let key = HostKey { machine_type: "a".into(), model: "b".into(), serial: "c".into() };
+    denied(host1.hosts_add(&[HostRegistration { key, host_monitors: vec![] }]));
     let id = HostMonitorId::from_bytes([1; 16]);
     host1.host_monitor_apply(id, &[HostMonitorWrite::Heartbeat]).unwrap();
     denied(controller.host_monitor_apply(id, &[HostMonitorWrite::Heartbeat]).map(drop));
     controller.system_settings_replace(&SystemSettings::default()).unwrap();
-
-    // A version that a role may not bring up to date is said, with what to do.
-    std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o600)).unwrap();
-    server.sql(&database, "UPDATE vmpulse.schema_version SET version = 2").unwrap();
-    let refused = open(&url("host1", "localhost", &verified)).unwrap_err();
-    assert!(matches!(refused, StoreError::Outdated { known: 3, .. }), "{refused:?}");
 }
 
 #[test]

@@ -129,59 +129,60 @@ pub(crate) fn many_at_once_are_as_one_by_one(bench: &mut Bench) {
         bench.started_vm(on_host, 10 * on_host + 1);
     }
     for on_host in [1, 2] {
-        let first = 10 * on_host;
-        for n in 2..=8 {
-            bench.add_vm(on_host, first + n);
-        }
-        let started: Vec<_> = (2..=7).map(|n| vm(first + n)).collect();
-        bench.store.vms_start(&started).unwrap();
-        let [left, right] = [first + 1, first + 2];
-        bench.write(left, &[suspended(first + 3, SuspendReason::Os)]);
-        bench.write(left, &[suspended(first + 4, SuspendReason::Administrator)]);
-        bench.write(left, &[stranger(&vm(first + 2).to_string(), Discovery::Unmanaged)]);
-        bench.write(right, &[opened(first + 5), detected(first + 5)]);
+        vms_of_all_kinds(bench, on_host);
     }
-    let runs = |first: u32| {
-        let vms = [1, 2, 3, 4, 5, 6, 7, 8, 9, 6].map(|n| first + n);
-        // One of them is the other host's.
-        let vms = vms.map(|n| if n % 10 == 7 { 37 - n + 4 } else { n });
-        [
-            vms.map(opened).to_vec(),
-            vms.map(detected).to_vec(),
-            [missing(first + 1, 7), missing(first + 1, 5), missing(first + 2, 9), missing(first + 8, 9)]
-                .to_vec(),
-        ]
-    };
-    bench.write(11, &runs(10).concat());
-    for write in runs(20).concat() {
+    bench.write(11, &edges_of_all_kinds(10));
+    for write in edges_of_all_kinds(20) {
         bench.write(21, &[write]);
     }
     for first in [10, 20] {
-        bench.write(
-            first + 2,
-            &[missing(first + 1, 4), missing(first + 2, 3), detected(first + 3), detected(first + 6)],
-        );
+        let other = [missing(first + 1, 4), missing(first + 2, 3), detected(first + 3), detected(first + 6)];
+        bench.write(first + 2, &other);
     }
-    let seen = |bench: &mut Bench, first: u32| -> Vec<_> {
-        let attention = bench.store.needs_attention_of(&host(first / 10)).unwrap().hosts.remove(0).vms;
-        let mut entries: Vec<_> = attention
-            .into_iter()
-            .map(|entry| {
-                let last = entry.uuid.parse().map(|uuid| (1..40).find(|n| vm(*n) == uuid).map(|n| n % 10));
-                (last.unwrap(), entry.state, entry.missed, entry.state_changed, entry.discovery)
-            })
-            .collect();
-        entries.sort_by_key(|entry| entry.0);
-        entries
-    };
-    assert_eq!(seen(bench, 10), seen(bench, 20));
+    assert_eq!(needing_attention(bench, 1), needing_attention(bench, 2));
     for n in 1..=8 {
         let [one, other] = [10, 20].map(|first| {
             let view = bench.vm(first + n);
-            let paths: Vec<_> =
-                view.paths.iter().map(|path| (path.missed, path.known, path.mac.len())).collect();
+            let path = |path: &PathView| (path.missed, path.known, path.mac.len());
+            let paths: Vec<_> = view.paths.iter().map(path).collect();
             (view.state, view.suspended, view.agent_seen_at, view.missed, paths)
         });
         assert_eq!(one, other, "VM {n}");
     }
+}
+
+/// STARTED, STARTING, suspended twice over, known to one monitor, known as a stranger, only ADDED.
+fn vms_of_all_kinds(bench: &mut Bench, on_host: u32) {
+    let first = 10 * on_host;
+    for n in 2..=8 {
+        bench.add_vm(on_host, first + n);
+    }
+    let started: Vec<_> = (2..=7).map(|n| vm(first + n)).collect();
+    bench.store.vms_start(&started).unwrap();
+    let [left, right] = [first + 1, first + 2];
+    bench.write(left, &[suspended(first + 3, SuspendReason::Os)]);
+    bench.write(left, &[suspended(first + 4, SuspendReason::Administrator)]);
+    bench.write(left, &[stranger(&vm(first + 2).to_string(), Discovery::Unmanaged)]);
+    bench.write(right, &[opened(first + 5), detected(first + 5)]);
+}
+
+fn edges_of_all_kinds(first: u32) -> Vec<HostMonitorWrite> {
+    // The seventh of them is the other host's, the ninth nobody's, and the sixth comes twice.
+    let vms = [1, 2, 3, 4, 5, 6, 7, 8, 9, 6].map(|n| if n == 7 { 34 - first } else { first + n });
+    let silent = [missing(first + 1, 7), missing(first + 1, 5), missing(first + 2, 9), missing(first + 8, 9)];
+    [vms.map(opened).as_slice(), vms.map(detected).as_slice(), silent.as_slice()].concat()
+}
+
+/// Last digit of the VM, and what is said of it.
+type Said = (u32, VmState, Option<MissedHeartbeats>, bool, Option<Discovery>);
+
+fn needing_attention(bench: &mut Bench, on_host: u32) -> Vec<Said> {
+    let entries = bench.store.needs_attention_of(&host(on_host)).unwrap().hosts.remove(0).vms;
+    let said = |entry: VmAttention| {
+        let number = (1..40).find(|n| vm(*n).to_string() == entry.uuid).unwrap();
+        (number % 10, entry.state, entry.missed, entry.state_changed, entry.discovery)
+    };
+    let mut entries: Vec<_> = entries.into_iter().map(said).collect();
+    entries.sort_by_key(|entry| (entry.0, entry.4.is_some()));
+    entries
 }
