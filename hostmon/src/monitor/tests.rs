@@ -4,6 +4,7 @@
 mod adversity;
 mod known;
 mod quiet;
+mod shown;
 
 use std::collections::BTreeMap;
 
@@ -48,6 +49,8 @@ struct World {
     authenticated: Vec<VmUuid>,
     /// Lines in the log about what guests announced.
     announced: usize,
+    /// Other lines.
+    notes: Vec<Note>,
 }
 
 fn config() -> MonitorConfig {
@@ -93,6 +96,7 @@ impl World {
             reminders: vec![],
             authenticated: vec![],
             announced: 0,
+            notes: vec![],
         };
         world.carry();
         world
@@ -232,7 +236,7 @@ impl World {
             }
             Output::Authenticated { vm } => self.authenticated.push(vm),
             Output::Note(Note::Announced { .. }) => self.announced += 1,
-            Output::Note(_) => {}
+            Output::Note(note) => self.notes.push(note),
         }
     }
 
