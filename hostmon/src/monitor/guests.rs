@@ -11,7 +11,7 @@ use vmpulse_protocol::message::{DEFAULT_HEARTBEAT_INTERVAL_MS, Message};
 use vmpulse_protocol::path::{CloseReason, Refusal};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
-use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite};
+use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite, SuspendReason};
 
 use super::notes::{Note, Stranger};
 use super::roster::Asked;
@@ -29,6 +29,8 @@ pub(super) struct Watched {
     pub(super) telling: bool,
     /// Its present path speaks 2.0, which knows one interval. [M-4]
     pub(super) plain: bool,
+    /// As the store last said.
+    pub(super) suspended: Option<SuspendReason>,
 }
 
 impl Watched {
@@ -53,7 +55,7 @@ impl Monitor {
         match event {
             SessionEvent::Opened { vm, mac, version } => self.on_opened(now, vm, mac, version),
             SessionEvent::Closed { vm, reason, .. } => {
-                self.note(Note::Closed { vm, reason });
+                self.note_of_path(now, vm, Note::Closed { vm, reason });
                 self.on_path_changed(vm);
             }
             SessionEvent::Message { vm, receipt, payload } => self.on_message(now, vm, receipt, &payload),
@@ -91,10 +93,33 @@ impl Monitor {
         self.reconcile(now, vm);
     }
 
+    fn is_registered(&self, vm: VmUuid) -> bool {
+        self.watched.contains_key(&vm) || self.elsewhere.contains(&vm)
+    }
+
+    /// A line about a path. Of VMs that are registered each is written; of others few at once, since anybody can make them up.
+    fn note_of_path(&mut self, now: Instant, vm: VmUuid, note: Note) {
+        if !self.is_registered(vm) {
+            self.note_left_out(now);
+            if !self.stranger_lines.may_write(now) {
+                return;
+            }
+        }
+        self.note(note);
+    }
+
+    /// Says how many lines were left out, once it is over.
+    pub(super) fn note_left_out(&mut self, now: Instant) {
+        if let Some(lines) = self.stranger_lines.take_left_out(now) {
+            self.note(Note::LeftOut { lines });
+        }
+    }
+
     fn on_opened(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, version: Version) {
-        let registered = self.watched.contains_key(&vm) || self.elsewhere.contains(&vm);
+        let registered = self.is_registered(vm);
         // Before the store was read nothing is known of anybody.
-        self.note(Note::Opened { vm, mac, version, registered: registered || !self.roster_known });
+        let opened = Note::Opened { vm, mac, version, registered: registered || !self.roster_known };
+        self.note_of_path(now, vm, opened);
         if self.elsewhere.contains(&vm) {
             // Alive is alive, whichever host's monitor hears it. [S-20]
             let wanted = Some(self.config.heartbeat_interval_ms);

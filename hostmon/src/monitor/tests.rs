@@ -4,6 +4,7 @@
 mod adversity;
 mod known;
 mod quiet;
+mod shown;
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,7 @@
 mod attention;
 mod hosts;
 mod monitor;
+mod node_events;
 mod open;
 mod quiet;
 mod registration;
@@ -130,6 +131,10 @@ impl Store for SqliteStore {
 
     fn applications(&mut self) -> Result<Vec<ApplicationView>, StoreError> {
         self.read(|turn| turn.applications())
+    }
+
+    fn node_events(&mut self, wanted: &NodeEventsWanted) -> Result<Vec<NodeEventRecord>, StoreError> {
+        self.read(|turn| turn.node_events(wanted))
     }
 
     fn system_settings(&mut self) -> Result<SystemSettings, StoreError> {
