@@ -397,6 +397,11 @@ def receiving():
                  step(0, packet("ACKR", 10, "x"), "orphan"), step(1, packet("ACKR|END", 11, "x"), "orphan"),
                  step(2, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"), step(3, packet("ACKR", 43, "x"), "orphan"),
                  step(4, packet("ACKR", 42, "x"), "acknowledge"))
+    yield vector("a message that was given up takes nothing of the next", ["A-9", "N-6"], 10,
+                 step(0, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"), step(1, packet("ACKR", 12, "c"), "acknowledge"),
+                 step(2, packet("ACKR", 46, "y"), "orphan"), step(3, packet("ACKR|BEG", 45, "PMSG_RSP:2:x"), "acknowledge"),
+                 step(4, packet("ACKR", 11, "b"), "orphan"), step(5, packet("ACKR", 46, "y"), "acknowledge"),
+                 step(6, packet("ACKR|END", 47, "z"), "deliver"))
     yield vector("the two sequences know nothing of each other", ["N-1", "N-6"], 10,
                  step(0, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"),
                  step(1, packet(urgent, 10, shutdown), "deliver"), step(2, packet(urgent, 11, shutdown), "deliver"),
@@ -417,7 +422,7 @@ def receiving():
                  step(3, packet("SYN|ACKR|END", 10, HM_SYN, SYN), "flags"))
     yield vector("four messages wait for the owner", ["B-3"], 10,
                  *(step(0, whole(number), "deliver", "wait") for number in range(10, 14)),
-                 step(1, whole(14), "bound"), step(2, packet("ACKR|BEG", 14, "PMSG_RSP:1:a"), "acknowledge"),
+                 step(1, whole(14), "bound"), step(2, packet("ACKR|BEG", 14, "PMSG_RSP:1:a"), "bound"),
                  step(3, packet("ACKR|END", 15, "b"), "bound"))
 
 

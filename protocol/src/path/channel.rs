@@ -102,7 +102,8 @@ impl Channel {
             out.discard(Discard::Flags);
             return Ok(());
         }
-        if self.undecided.len() >= DELIVERIES_MAXIMUM && packet.has(Flags::END) {
+        if self.undecided.len() >= DELIVERIES_MAXIMUM {
+            // Any packet may be the one that was missing. [B-3]
             out.discard(Discard::Bound);
             return Ok(());
         }

@@ -305,6 +305,12 @@ impl Initiator {
         if let Some(open) = self.open.as_mut().filter(|open| open.is_opened_by(now, packet)) {
             return open.channel.acknowledge_syn(packet.number, out);
         }
+        if let HmSyn::Conflict { lower, upper, .. } = syn
+            && self.identity.lower.max(lower) <= self.identity.upper.min(upper)
+        {
+            // It answers somebody who used this address: there is a common version. [S-10]
+            return out.discard(Discard::Syn);
+        }
         let HmSyn::Accepted { uuid, running, answers, offer, .. } = syn else {
             // Nothing is kept of a conflict, so a repetition is simply acknowledged. [S-10]
             acknowledge_syn(packet.number, None, out);

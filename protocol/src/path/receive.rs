@@ -83,6 +83,9 @@ impl Receiver {
                 None => Receipt::Discard(Discard::Duplicate),
             };
         }
+        if packet.has(Flags::BEG) {
+            memory.forget_given_up(packet.number);
+        }
         let receipt = match (packet.has(Flags::BEG), packet.has(Flags::END)) {
             (true, true) => Receipt::Complete(packet.payload.to_vec()),
             (true, false) => memory.begin(now, packet),
@@ -164,9 +167,15 @@ impl Memory {
         Receipt::Acknowledge
     }
 
+    /// A sender that begins a message this far ahead of what is missing has given the other up, and handed it back.
+    fn forget_given_up(&mut self, number: u8) {
+        self.partials.retain(|partial| !(WINDOW..128).contains(&number.wrapping_sub(partial.next)));
+    }
+
     fn go_on(&mut self, packet: &Packet<'_>) -> Receipt {
-        let in_window = |partial: &Partial| packet.number.wrapping_sub(partial.next) < WINDOW;
-        let Some(at) = self.partials.iter().position(in_window) else {
+        let distance = |partial: &Partial| packet.number.wrapping_sub(partial.next);
+        let partials = self.partials.iter().enumerate().filter(|(_, partial)| distance(partial) < WINDOW);
+        let Some((at, _)) = partials.min_by_key(|(_, partial)| distance(partial)) else {
             return Receipt::Discard(Discard::Orphan);
         };
         let Some(partial) = self.partials.get_mut(at) else { return Receipt::Discard(Discard::Orphan) };

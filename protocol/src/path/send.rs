@@ -190,6 +190,10 @@ impl Sender {
     /// Hands everything back, oldest first.
     pub(super) fn hand_back(&mut self, out: &mut Outputs) {
         let Some(work) = self.work.take() else { return };
+        if work.flight.is_some() {
+            // Should the channel stay open, no packet of the next message may be taken for one of this. [N-6]
+            self.next = self.next.wrapping_add(WINDOW);
+        }
         let flying = work.flight.map(|flight| (flight.token, flight.payload));
         for (token, payload) in flying.into_iter().chain(work.waiting) {
             out.event(Event::HandedBack { token, payload });

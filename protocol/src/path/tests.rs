@@ -292,6 +292,20 @@ fn a_version_conflict_is_told_and_forgotten() {
     assert!(!pair.vmm.is_open() && !pair.vmm.is_connecting() && pair.hm.is_closed());
 }
 
+/// Somebody sends a SYN of another version from the VMM's address: the HM's answer to that is none to the VMM's. [S-10]
+#[test]
+fn a_conflict_over_a_version_that_the_vmm_speaks_is_not_its_own() {
+    let mut pair = Pair::new(1, PERFECT);
+    pair.connect();
+    let uuid = HostMonitorId::from_bytes([0xaa; 16]);
+    let conflict = crate::message::HmSyn::Conflict { uuid, lower: Version::V2_0, upper: Version::V2_1 };
+    let flags = Flags::SYN | Flags::ACKR | Flags::END;
+    pair.transmit(End::Vmm, Packet::plain(Version::V2_0, 9, flags, &conflict.encode()).encode());
+    pair.run(5);
+    assert!(pair.events.contains(&(End::Vmm, Event::Discarded(Discard::Syn))));
+    assert!(pair.vmm.is_open() && pair.hm.is_open());
+}
+
 /// [S-12]
 #[test]
 fn a_repeated_syn_does_not_disturb_the_open_path() {
