@@ -129,6 +129,9 @@ pub struct DaemonStatus {
     pub config: String,
     /// What is wrong with that file, if it could not be loaded.
     pub config_problem: Option<String>,
+    /// What the loaded file has and this version does not know, as sentences.
+    #[serde(default)]
+    pub config_warnings: Vec<String>,
     /// Applications that are loaded.
     pub applications: usize,
     /// Whether the administrator of this guest has suspended monitoring.

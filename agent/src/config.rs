@@ -6,7 +6,9 @@
 pub mod attribute;
 pub mod command_line;
 pub mod patch;
+mod position;
 mod read;
+pub mod unknown;
 pub mod value;
 
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub struct Configuration {
     pub vmm: Vmm,
     /// In the order of the file.
     pub applications: Vec<Application>,
+    /// What this version does not know.
+    pub unknown: unknown::Findings,
 }
 
 /// The engine's own attributes.

@@ -71,6 +71,8 @@ pub struct Daemon {
     log_level: LevelHandle,
     /// What is wrong with the configuration file, if it could not be loaded.
     config_problem: Option<String>,
+    /// What the loaded file has and this version does not know.
+    config_warnings: Vec<String>,
     /// What the administrator said last of monitoring.
     suspension: Suspension,
     /// Commands that wait for the host monitors.

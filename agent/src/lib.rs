@@ -11,6 +11,7 @@ pub mod config;
 pub mod config_file;
 pub mod driver;
 pub mod keys;
+mod nearest;
 pub mod report;
 pub mod runner;
 pub mod settings;

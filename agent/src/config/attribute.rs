@@ -18,6 +18,14 @@ pub struct Attribute {
     pub help: &'static str,
 }
 
+impl Attribute {
+    /// Whether `vmmgr` sets it.
+    #[must_use]
+    pub const fn is_settable(&self) -> bool {
+        !matches!(self.kind, Kind::ReadOnly | Kind::Uuid)
+    }
+}
+
 const fn attribute(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Attribute {
     Attribute { name, kind, default, help }
 }
@@ -80,6 +88,9 @@ pub const APPLICATION: &[Attribute] = &[
     attribute("status", Kind::ReadOnly, "", "state and colour"),
 ];
 
+/// Filled by the model of dependencies.
+pub const DEPENDENCY: &[Attribute] = &[];
+
 /// A value could not be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
@@ -111,7 +122,7 @@ impl Values {
     /// What an administrator sets: read-only attributes are refused. An empty text puts the default back.
     pub fn set(&mut self, name: &str, text: &str) -> Result<&'static Attribute, SetError> {
         let attribute = find(self.table, name).ok_or_else(|| SetError::Unknown(name.to_owned()))?;
-        if matches!(attribute.kind, Kind::ReadOnly | Kind::Uuid) {
+        if !attribute.is_settable() {
             return Err(SetError::ReadOnly(attribute.name));
         }
         let text = if text.is_empty() { attribute.default } else { text };
@@ -163,6 +174,12 @@ impl Values {
 #[must_use]
 pub fn find(table: &'static [Attribute], name: &str) -> Option<&'static Attribute> {
     table.iter().find(|attribute| attribute.name == name)
+}
+
+/// The attribute that may have been meant by a name that is not in the table.
+#[must_use]
+pub fn nearest(table: &'static [Attribute], name: &str) -> Option<&'static str> {
+    crate::nearest::of(name, table.iter().map(|attribute| attribute.name))
 }
 
 #[cfg(test)]

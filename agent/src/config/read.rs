@@ -4,6 +4,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::attribute::{APPLICATION, VMM};
 use super::{Application, ConfigError, Configuration, MAX_FILE_BYTES, MAX_NODES, Problem, Values, Vmm};
+use super::{position, unknown};
 
 pub(super) fn read(text: &str, max_apps: usize) -> Result<Configuration, ConfigError> {
     let document = parse(text)?;
@@ -11,8 +12,11 @@ pub(super) fn read(text: &str, max_apps: usize) -> Result<Configuration, ConfigE
     if !root.has_tag_name("Monitoring") {
         return Err(error_at(root, root.range().start, Problem::Root(root.tag_name().name().to_owned())));
     }
-    let mut configuration =
-        Configuration { vmm: Vmm::new(values(root, Values::new(VMM))?), applications: Vec::new() };
+    let mut configuration = Configuration {
+        vmm: Vmm::new(values(root, Values::new(VMM))?),
+        applications: Vec::new(),
+        unknown: unknown::find(root),
+    };
     for node in root.children().filter(|node| node.has_tag_name("Application")) {
         if configuration.applications.len() == max_apps {
             return Err(error_at(node, node.range().start, Problem::TooMany(max_apps)));
@@ -30,18 +34,10 @@ pub(super) fn parse(text: &str) -> Result<Document<'_>, ConfigError> {
         return Err(ConfigError { line: 1, column: 1, problem: Problem::TooLarge });
     }
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-    Document::parse_with_options(text, options).map_err(|error| ConfigError {
-        line: error.pos().row,
-        column: error.pos().col,
-        problem: Problem::Xml(without_position(&error)),
+    Document::parse_with_options(text, options).map_err(|error| {
+        let place = position::of(&error, text);
+        ConfigError { line: place.row, column: place.col, problem: Problem::Xml(position::words(&error)) }
     })
-}
-
-/// The position is said once, by [`ConfigError`].
-fn without_position(error: &roxmltree::Error) -> String {
-    let text = error.to_string();
-    let position = format!(" at {}", error.pos());
-    text.replace(&position, "").replace(&position.replace("at", "@"), "")
 }
 
 fn application(node: Node<'_, '_>) -> Result<Application, ConfigError> {
@@ -112,7 +108,7 @@ mod tests {
     fn every_mistake_has_its_line_and_column() {
         let two = one("").replace("</Monitoring>", &one("").replace("<Monitoring version=\"1.0\">", ""));
         for (text, line, column, words) in [
-            (String::new(), 1, 1, "root"),
+            (String::new(), 1, 1, "no document element"),
             ("<!DOCTYPE a [<!ENTITY x \"y\">]><a/>".to_owned(), 1, 1, "DTD"),
             ("<Config/>".to_owned(), 1, 1, "Config, not Monitoring"),
             ("<Monitoring>\n <Application\n</Monitoring>".to_owned(), 3, 1, ""),

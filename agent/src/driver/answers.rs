@@ -151,6 +151,10 @@ impl Daemon {
             Ok(configuration) => {
                 start::change_level(&self.log_level, configuration.vmm.log);
                 self.config_problem = None;
+                self.config_warnings = configuration.unknown.sentences();
+                for warning in &self.config_warnings {
+                    tracing::warn!("{}: {warning}", self.settings.config.display());
+                }
                 self.ame.handle_input(self.clock.now(), AmeInput::Configure(configuration));
                 Ok(())
             }
@@ -170,6 +174,7 @@ impl Daemon {
             vm_uuid: self.vm_uuid.clone(),
             config: self.settings.config.display().to_string(),
             config_problem: self.config_problem.clone(),
+            config_warnings: self.config_warnings.clone(),
             applications: self.ame.applications().count(),
             suspended: self.suspension.suspended,
             suspension_heard: self.suspension.heard,

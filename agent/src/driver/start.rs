@@ -114,6 +114,10 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     if let Some(problem) = &config_problem {
         tracing::error!("no application is monitored: {problem}; correct the file and run `vmmgr sync`");
     }
+    let config_warnings = loaded.as_ref().map(|loaded| loaded.unknown.sentences()).unwrap_or_default();
+    for warning in &config_warnings {
+        tracing::warn!("{}: {warning}", settings.config.display());
+    }
     let daemon = Daemon {
         clock,
         trunks,
@@ -125,6 +129,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         signals: signals()?,
         log_level: level,
         config_problem,
+        config_warnings,
         suspension,
         held: Vec::new(),
         secrets,

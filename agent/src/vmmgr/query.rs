@@ -4,20 +4,26 @@ use serde_json::{Map, Value, json};
 use vmpulse_local::command::CallError;
 use vmpulse_local::exit::Exit;
 
-use super::{Context, Fault, Format, Outcome, show};
+use super::grammar::Class;
+use super::{Context, Fault, Format, Outcome, change, show};
 use crate::command::{DaemonStatus, LiveApplication, Reply, Request};
-use crate::config::attribute::{self, Attribute, SetError, Values};
+use crate::config::attribute::{self, Values};
 use crate::config::value::Kind;
 use crate::config::{Application, Configuration};
 use crate::config_file;
 use crate::settings::identity;
 
-/// What a query shows that is no attribute of the file.
-const LIVE: [&str; 4] = ["VmUUID", "status", "suspended", "announced_silence"];
+/// What a query of vmm shows that is not in the file.
+pub(super) const LIVE: [(&str, &str); 4] = [
+    ("suspended", "whether the administrator of this guest has suspended monitoring"),
+    ("announced_silence", "how much is left of an announced silence, and why"),
+    ("VmUUID", "UUID of the virtual machine"),
+    ("status", "of the daemon: active or inoperative"),
+];
 
 /// `query app [NAME]`
 pub(super) fn applications(context: &Context<'_>) -> Result<Outcome, Fault> {
-    check_only(context, attribute::APPLICATION)?;
+    check_only(context)?;
     let configuration = load(context)?;
     let wanted = wanted(context, &configuration)?;
     let live = live_applications(context)?;
@@ -30,12 +36,12 @@ pub(super) fn applications(context: &Context<'_>) -> Result<Outcome, Fault> {
             show::json(&json!({ "applications": objects }))
         }
     };
-    Ok(Outcome::shown(text))
+    Ok(with_unknown(text, &configuration))
 }
 
 /// `query [vmm]`
 pub(super) fn vmm(context: &Context<'_>) -> Result<Outcome, Fault> {
-    check_only(context, attribute::VMM)?;
+    check_only(context)?;
     let configuration = load(context)?;
     let status = daemon_status(context)?;
     let vm_uuid = match &status {
@@ -57,7 +63,12 @@ pub(super) fn vmm(context: &Context<'_>) -> Result<Outcome, Fault> {
         Format::Text => format!("VMM\n{}", lines(context, values, &extra)),
         Format::Json => show::json(&json!({ "vmm": members(context, values, &extra) })),
     };
-    Ok(Outcome::shown(text))
+    Ok(with_unknown(text, &configuration))
+}
+
+/// What is shown, with a warning for what the file has and this version does not know.
+pub(super) fn with_unknown(text: String, configuration: &Configuration) -> Outcome {
+    Outcome { messages: change::unknown(configuration).collect(), ..Outcome::shown(text) }
 }
 
 /// `status`: exit 1 if the daemon is not running.
@@ -108,15 +119,17 @@ fn wanted<'a>(
     let Some(name) = context.line.name.as_deref() else {
         return Ok(configuration.applications.iter().collect());
     };
-    let found = configuration.application(name).ok_or_else(|| Fault::NoApplication(name.to_owned()))?;
-    Ok(vec![found])
+    Ok(vec![change::find(configuration, name)?])
 }
 
-fn check_only(context: &Context<'_>, table: &'static [Attribute]) -> Result<(), Fault> {
+/// Names behind `-a` that are no attributes are mistakes.
+pub(super) fn check_only(context: &Context<'_>) -> Result<(), Fault> {
+    let class = context.line.class.unwrap_or(Class::Vmm);
+    let table = class.attributes();
     let names = context.line.only.iter().flatten();
-    let live = |name: &str| LIVE.contains(&name);
+    let live = |name: &str| class == Class::Vmm && LIVE.iter().any(|(live, _)| *live == name);
     let mut unknown = names.filter(|name| !live(name) && attribute::find(table, name).is_none());
-    unknown.next().map_or(Ok(()), |name| Err(Fault::Attribute(SetError::Unknown(name.clone()))))
+    unknown.next().map_or(Ok(()), |name| Err(change::unknown_attribute(context, name.clone())))
 }
 
 fn is_wanted(context: &Context<'_>, name: &str) -> bool {

@@ -1,0 +1,108 @@
+//! Where the parser has stopped, for the kinds of error that it gives no place for.
+
+use roxmltree::{Error, TextPos};
+
+/// What begins a document type declaration.
+const DTD: &str = "<!DOCTYPE";
+
+/// The place of the error in `text`.
+pub(super) fn of(error: &Error, text: &str) -> TextPos {
+    match error {
+        // Cut off: it went well up to the end.
+        Error::UnexpectedEndOfStream | Error::UnclosedRootNode | Error::NoRootNode => at(text, text.len()),
+        Error::DtdDetected => at(text, dtd(text)),
+        other => other.pos(),
+    }
+}
+
+/// What is wrong, without a place: that is said once.
+pub(super) fn words(error: &Error) -> String {
+    let cut_off = "the file ends here, and is not complete";
+    match error {
+        Error::UnexpectedEndOfStream => cut_off.to_owned(),
+        Error::UnclosedRootNode => format!("{cut_off}: its document element is not closed"),
+        Error::NoRootNode => format!("{cut_off}: it has no document element"),
+        Error::DtdDetected => "a document type declaration (DTD) is not accepted; remove it".to_owned(),
+        other => {
+            let text = other.to_string();
+            let place = format!(" at {}", other.pos());
+            text.replace(&place, "")
+        }
+    }
+}
+
+/// Line and column, both from 1, of a byte.
+fn at(text: &str, offset: usize) -> TextPos {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+    let from_1 = |number: usize| u32::try_from(number + 1).unwrap_or(u32::MAX);
+    TextPos::new(from_1(line), from_1(column))
+}
+
+/// Where the declaration begins: behind comments and processing instructions, which may mention one.
+fn dtd(text: &str) -> usize {
+    let mut rest = text;
+    loop {
+        let next = [("<!--", "-->"), ("<?", "?>")].iter().find_map(|(begin, end)| {
+            let from = rest.find(begin)?;
+            let earlier = rest.find(DTD).is_none_or(|declared| from < declared);
+            let behind = rest.get(from..)?.find(end)? + from + end.len();
+            earlier.then_some(behind)
+        });
+        match next.and_then(|behind| rest.get(behind..)) {
+            Some(behind) => rest = behind,
+            None => return rest.find(DTD).map_or(0, |declared| text.len() - rest.len() + declared),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roxmltree::Document;
+
+    fn place(text: &str) -> (u32, u32, String) {
+        let error = Document::parse(text).unwrap_err();
+        let place = of(&error, text);
+        (place.row, place.col, words(&error))
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_ends_where_it_is_cut() {
+        for (text, row, column) in [
+            ("", 1, 1),
+            ("<?xml version='1.0'?>\n", 2, 1),
+            ("<Monitoring>\n", 2, 1),
+            ("<Monitoring>\n  <Application name=\"a\"/>", 2, 26),
+            ("<Monitoring>\n <Application name=\"\u{e4}\u{f6}", 2, 23),
+            ("<Monitoring>\n <Application\n   name=", 3, 9),
+            ("<Monitoring>\n <Application\n   name=\"a\" ", 3, 13),
+        ] {
+            let (found_row, found_column, words) = place(text);
+            assert_eq!((found_row, found_column), (row, column), "{text}: {words}");
+        }
+    }
+
+    #[test]
+    fn every_cut_is_reported_on_the_line_of_the_cut() {
+        let text = "<?xml version=\"1.0\"?>\n<!-- a -->\n<Monitoring log=\"2\"\n  period=\"1\">\n <Application name=\"a\" \
+            uuid=\"1\"/>\n <!-- b -->\n <x>text &amp; more</x>\n</Monitoring>";
+        for cut in 1..text.len() {
+            let cut = &text[..cut];
+            let (row, _, words) = place(cut);
+            let last = u32::try_from(cut.matches('\n').count() + 1).unwrap();
+            assert_eq!(row, last, "{words}:\n{cut}");
+        }
+    }
+
+    #[test]
+    fn a_declaration_is_found_behind_what_only_mentions_one() {
+        let (row, column, words) =
+            place("<?xml version='1.0'?>\n<!-- no <!DOCTYPE x> -->\n <!DOCTYPE a>\n<a/>");
+        assert_eq!((row, column), (3, 2), "{words}");
+        assert!(words.contains("DTD"), "{words}");
+        assert_eq!(place("<!DOCTYPE a [<!ENTITY b '<!-- c -->'>]><a/>").0, 1);
+        assert_eq!(place("<!-- <? -->\n<!-- ?> -->\n<!DOCTYPE a><a/>").0, 3);
+    }
+}

@@ -1,0 +1,255 @@
+//! The configuration file under real `vmmgr` processes: killed at every system call, killed at any moment while others
+//! write, and twenty at once.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test that cannot be set up has failed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::ptrace;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use vmpulse_agent::config::Configuration;
+
+/// Of writers at the same time.
+const WRITERS: usize = 20;
+
+/// Rounds in which writers are killed while others write.
+const ROUNDS: usize = 12;
+
+struct Guest {
+    directory: TempDir,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let guest = Self { directory: tempfile::tempdir().unwrap() };
+        let settings = format!(
+            "config = \"{0}/etc/HA.xml\"\nrun_dir = \"{0}\"\nstate_dir = \"{0}\"\nquery_group = \"\"\n\
+             key_file = \"{0}/agent.key\"\nmax_apps = 64\n",
+            guest.directory.path().display()
+        );
+        fs::write(guest.path("agent.toml"), settings).unwrap();
+        fs::write(guest.path("script"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(guest.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+        guest
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn words(&self, words: &str) -> Vec<String> {
+        let script = self.path("script").display().to_string();
+        words.split(' ').map(|word| word.replace('@', &script)).collect()
+    }
+
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmmgr"));
+        command.args(self.words(words)).env("VMPULSE_AGENT_SETTINGS", self.path("agent.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, words: &str) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn done(&self, words: &str) {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.path("etc").join(name)).ok()
+    }
+
+    /// The file as it must always be: there, and valid.
+    fn file(&self) -> (String, Configuration) {
+        let text = self.text("HA.xml").expect("there is a file");
+        let configuration = Configuration::read(&text, 64).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+        (text, configuration)
+    }
+}
+
+fn add(name: &str) -> String {
+    format!("add app {name} monitor_script=@ start_script=@ stop_script=@")
+}
+
+/// Starts the command so that it can be traced from its first system call: a shell waits for a line before it becomes
+/// the command.
+fn held(guest: &Guest, words: &str) -> Child {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "read go; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_vmmgr")]).args(guest.words(words));
+    command.env("VMPULSE_AGENT_SETTINGS", guest.path("agent.toml"));
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// How a traced command ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Killed,
+    /// Before it came so far.
+    Exited(i32),
+}
+
+/// Runs a command and kills it at its system call number `at`, counted from when it is the command.
+fn killed_at(guest: &Guest, words: &str, at: usize) -> End {
+    let mut child = held(guest, words);
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACEEXEC | ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut calls = 0;
+    let mut is_command = false;
+    let end = loop {
+        match waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap() {
+            WaitStatus::Exited(_, code) => break End::Exited(code),
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) => break End::Killed,
+            WaitStatus::PtraceEvent(..) => is_command = true,
+            WaitStatus::PtraceSyscall(_) if is_command => calls += 1,
+            _ => {}
+        }
+        if is_command && calls >= at {
+            // The call it is about to make is never made, or has just been made.
+            nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
+            let _ = ptrace::cont(pid, None);
+        } else if is_command {
+            ptrace::syscall(pid, None).unwrap();
+        } else {
+            ptrace::cont(pid, None).unwrap();
+        }
+    };
+    // Already waited for.
+    let _ = child.wait();
+    end
+}
+
+#[test]
+fn killed_at_every_system_call_the_file_is_the_old_or_the_new_one() {
+    let guest = Guest::new();
+    guest.done(&add("kept"));
+    guest.done("modify app kept desc=0");
+    let mut outcomes = BTreeSet::new();
+    for at in 0.. {
+        let (before, _) = guest.file();
+        let previous = guest.text("HA.xml.prev").unwrap();
+        let end = killed_at(&guest, &format!("modify app kept desc={}", at + 1), at);
+        let (after, configuration) = guest.file();
+        let desc = configuration.application("kept").unwrap().values.text("desc").to_owned();
+        let kept = guest.text("HA.xml.prev").unwrap();
+        if desc == (at + 1).to_string() {
+            assert_eq!(kept, before, "at {at}: the previous file is kept");
+            outcomes.insert("new");
+        } else {
+            assert_eq!(after, before, "at {at}: the old file is untouched");
+            assert!(kept == previous || kept == before, "at {at}: {kept}");
+            outcomes.insert("old");
+        }
+        if end != End::Killed {
+            assert_eq!((end, desc), (End::Exited(0), (at + 1).to_string()));
+            println!("killed at each of {at} stops");
+            break;
+        }
+    }
+    assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), ["new", "old"]);
+    // Nothing that a killed one left behind is in the way.
+    guest.done("delete app kept");
+}
+
+#[test]
+fn of_twenty_writers_at_once_none_is_lost() {
+    let guest = Guest::new();
+    // Also the directory is made by whoever comes first.
+    let children: Vec<Child> =
+        (0..WRITERS).map(|number| guest.command(&add(&format!("app{number}"))).spawn().unwrap()).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let (_, configuration) = guest.file();
+    assert_eq!(configuration.applications.len(), WRITERS);
+    let uuids: BTreeSet<&str> = configuration.applications.iter().map(|app| app.uuid.as_str()).collect();
+    assert_eq!(uuids.len(), WRITERS);
+    let previous = Configuration::read(&guest.text("HA.xml.prev").unwrap(), 64).unwrap();
+    assert_eq!(previous.applications.len(), WRITERS - 1);
+}
+
+#[test]
+fn of_twenty_writers_some_of_them_killed_what_was_confirmed_is_there() {
+    let guest = Guest::new();
+    for number in 0..WRITERS {
+        guest.done(&add(&format!("app{number}")));
+    }
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0;
+            while !over.load(Ordering::SeqCst) {
+                assert_eq!(guest.file().1.applications.len(), WRITERS);
+                let previous = guest.text("HA.xml.prev").expect("the previous file is always there");
+                assert_eq!(
+                    Configuration::read(&previous, 64).unwrap().applications.len() + 1 >= WRITERS,
+                    true
+                );
+                reads += 1;
+            }
+            reads
+        });
+        let mut random = fastrand::Rng::with_seed(4);
+        let (mut killed, mut confirmed) = (0, 0);
+        let mut expected = vec![vec![String::new()]; WRITERS];
+        for round in 0..ROUNDS {
+            let mut writers: Vec<Child> = (0..WRITERS)
+                .map(|number| {
+                    guest.command(&format!("modify app app{number} desc=r{round}")).spawn().unwrap()
+                })
+                .collect();
+            // Spinning for a random while, not sleeping: the moment is to be any.
+            for _ in 0..random.u32(0..3_000_000) {
+                std::hint::spin_loop();
+            }
+            for number in 0..WRITERS {
+                if random.bool() {
+                    writers[number].kill().unwrap();
+                }
+            }
+            for (number, writer) in writers.into_iter().enumerate() {
+                let status = writer.wait_with_output().unwrap().status;
+                let new = format!("r{round}");
+                if status.success() {
+                    expected[number] = vec![new];
+                    confirmed += 1;
+                } else {
+                    // It may have come so far or not.
+                    expected[number].push(new);
+                    killed += 1;
+                }
+            }
+            let (_, configuration) = guest.file();
+            for (number, allowed) in expected.iter_mut().enumerate() {
+                let found = configuration
+                    .application(&format!("app{number}"))
+                    .unwrap()
+                    .values
+                    .text("desc")
+                    .to_owned();
+                assert!(
+                    allowed.contains(&found),
+                    "round {round}: app{number} has {found}, not one of {allowed:?}"
+                );
+                *allowed = vec![found];
+            }
+        }
+        over.store(true, Ordering::SeqCst);
+        let reads = reader.join().unwrap();
+        println!("{confirmed} confirmed, {killed} killed, {reads} reads in between");
+        assert!(killed > 0 && confirmed > 0 && reads > 0);
+    });
+}
