@@ -87,6 +87,11 @@ impl Daemon {
                 }
                 Err(problem) => Reply::NotLoaded { problem },
             },
+            Request::StartApplication { .. }
+            | Request::StopApplication { .. }
+            | Request::ResumeApplication { .. } => {
+                Reply::NotDone { problem: "this agent cannot do that yet".to_owned() }
+            }
             Request::Quiet { ms, reason } => return self.announce_quiet(now, ms, reason),
             Request::Suspension { suspend } => return self.suspend(now, suspend),
             Request::Told { quiet } => {
@@ -234,5 +239,7 @@ fn live(now: Instant, application: ApplicationStatus) -> LiveApplication {
         nooftimes_restarted: application.restarts,
         last_result: application.last_result.to_string(),
         last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
+        stopped: application.stopped,
+        waits_for: application.waits_for,
     }
 }

@@ -98,6 +98,7 @@ fn load_in_daemon(context: &Context<'_>) -> Result<usize, Fault> {
         Reply::Status(_)
         | Reply::Applications { .. }
         | Reply::KeysLoaded { .. }
+        | Reply::Ordered { .. }
         | Reply::Told { .. }
         | Reply::NotDone { .. } => Err(Fault::OtherReply),
     }
@@ -177,6 +178,7 @@ fn check_application(context: &Context<'_>, name: &str, values: Values) -> Resul
             | Kind::OneOf(_)
             | Kind::Number { .. }
             | Kind::Seconds { .. }
+            | Kind::Names
             | Kind::Text => {}
         }
     }

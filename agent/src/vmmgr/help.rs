@@ -61,6 +61,7 @@ fn line(attribute: &Attribute) -> String {
         Kind::Seconds { min, max } => format!("{min}-{max} s"),
         Kind::Script => "path [arguments]".to_owned(),
         Kind::User => "user".to_owned(),
+        Kind::Names => "name,name,...".to_owned(),
         Kind::Text => "text".to_owned(),
     };
     let default = if attribute.default.is_empty() { "-" } else { attribute.default };

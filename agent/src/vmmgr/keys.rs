@@ -87,6 +87,7 @@ pub(super) fn load_in_daemon(context: &Context<'_>) -> Result<(u16, String), Fau
             | Reply::Applications { .. }
             | Reply::Synced { .. }
             | Reply::Told { .. }
+            | Reply::Ordered { .. }
             | Reply::NotDone { .. },
         ) => Err(Fault::OtherReply),
         Err(CallError::NotRunning { .. }) => {

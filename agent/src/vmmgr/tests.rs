@@ -129,6 +129,8 @@ fn query_shows_the_daemon_s_view() {
             nooftimes_restarted: 2,
             last_result: "NORMAL".to_owned(),
             last_change_ms: 10,
+            stopped: false,
+            waits_for: Vec::new(),
         };
         Reply::Applications { applications: vec![live] }
     }));
