@@ -108,6 +108,10 @@ pub struct ApplicationStatus {
     pub last_result: RunResult,
     /// When the status became what it is.
     pub changed_at: Instant,
+    /// Stopped by hand, or being so.
+    pub stopped: bool,
+    /// Names of the applications that its start or stop waits for.
+    pub waits_for: Vec<String>,
 }
 
 /// What a step of an application leaves behind.

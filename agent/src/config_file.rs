@@ -60,7 +60,7 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
     },
-    /// It has no such application.
+    /// It has no such application or dependency.
     #[error("{}", .0)]
     NoApplication(PatchError),
 }
@@ -155,7 +155,7 @@ impl LockedFile {
     pub fn patch_error(&self, error: PatchError) -> FileError {
         match error {
             PatchError::Config(source) => FileError::Invalid { path: self.path.clone(), source },
-            PatchError::NoApplication(_) => FileError::NoApplication(error),
+            PatchError::NoApplication(_) | PatchError::NoDependency(_) => FileError::NoApplication(error),
         }
     }
 

@@ -73,7 +73,7 @@ impl Guest {
 
     /// The file as it must always be: there, and valid.
     fn file(&self) -> (String, Configuration) {
-        let text = self.text("HA.xml").expect("there is a file");
+        let text = self.text("HA.xml").unwrap_or_else(|| panic!("there is no file"));
         let configuration = Configuration::read(&text, 64).unwrap_or_else(|error| panic!("{error}:\n{text}"));
         (text, configuration)
     }
@@ -109,13 +109,16 @@ fn killed_at(guest: &Guest, words: &str, at: usize) -> End {
     let mut calls = 0;
     let mut is_command = false;
     let end = loop {
-        match waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap() {
-            WaitStatus::Exited(_, code) => break End::Exited(code),
-            WaitStatus::Signaled(_, Signal::SIGKILL, _) => break End::Killed,
-            WaitStatus::PtraceEvent(..) => is_command = true,
-            WaitStatus::PtraceSyscall(_) if is_command => calls += 1,
-            _ => {}
+        let stop = waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
+        if let WaitStatus::Exited(_, code) = stop {
+            break End::Exited(code);
         }
+        if matches!(stop, WaitStatus::Signaled(_, Signal::SIGKILL, _)) {
+            break End::Killed;
+        }
+        // It becomes the command.
+        is_command |= matches!(stop, WaitStatus::PtraceEvent(..));
+        calls += usize::from(is_command && matches!(stop, WaitStatus::PtraceSyscall(_)));
         if is_command && calls >= at {
             // The call it is about to make is never made, or has just been made.
             nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
@@ -189,61 +192,28 @@ fn of_twenty_writers_some_of_them_killed_what_was_confirmed_is_there() {
     }
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let mut reads = 0;
-            while !over.load(Ordering::SeqCst) {
-                assert_eq!(guest.file().1.applications.len(), WRITERS);
-                let previous = guest.text("HA.xml.prev").expect("the previous file is always there");
-                assert_eq!(
-                    Configuration::read(&previous, 64).unwrap().applications.len() + 1 >= WRITERS,
-                    true
-                );
-                reads += 1;
-            }
-            reads
-        });
+        let reader = scope.spawn(|| read_until(&guest, &over));
         let mut random = fastrand::Rng::with_seed(4);
+        let mut allowed = vec![vec![String::new()]; WRITERS];
         let (mut killed, mut confirmed) = (0, 0);
-        let mut expected = vec![vec![String::new()]; WRITERS];
         for round in 0..ROUNDS {
-            let mut writers: Vec<Child> = (0..WRITERS)
-                .map(|number| {
-                    guest.command(&format!("modify app app{number} desc=r{round}")).spawn().unwrap()
-                })
-                .collect();
-            // Spinning for a random while, not sleeping: the moment is to be any.
-            for _ in 0..random.u32(0..3_000_000) {
-                std::hint::spin_loop();
-            }
-            for number in 0..WRITERS {
-                if random.bool() {
-                    writers[number].kill().unwrap();
-                }
-            }
-            for (number, writer) in writers.into_iter().enumerate() {
-                let status = writer.wait_with_output().unwrap().status;
-                let new = format!("r{round}");
-                if status.success() {
-                    expected[number] = vec![new];
+            let new = format!("r{round}");
+            let ended = write_and_kill(&guest, &new, &mut random);
+            for (allowed, done) in allowed.iter_mut().zip(ended) {
+                if done {
+                    *allowed = vec![new.clone()];
                     confirmed += 1;
                 } else {
                     // It may have come so far or not.
-                    expected[number].push(new);
+                    allowed.push(new.clone());
                     killed += 1;
                 }
             }
             let (_, configuration) = guest.file();
-            for (number, allowed) in expected.iter_mut().enumerate() {
-                let found = configuration
-                    .application(&format!("app{number}"))
-                    .unwrap()
-                    .values
-                    .text("desc")
-                    .to_owned();
-                assert!(
-                    allowed.contains(&found),
-                    "round {round}: app{number} has {found}, not one of {allowed:?}"
-                );
+            for (number, allowed) in allowed.iter_mut().enumerate() {
+                let application = configuration.application(&format!("app{number}")).unwrap();
+                let found = application.values.text("desc").to_owned();
+                assert!(allowed.contains(&found), "{new}: app{number} has {found}, not one of {allowed:?}");
                 *allowed = vec![found];
             }
         }
@@ -252,4 +222,32 @@ fn of_twenty_writers_some_of_them_killed_what_was_confirmed_is_there() {
         println!("{confirmed} confirmed, {killed} killed, {reads} reads in between");
         assert!(killed > 0 && confirmed > 0 && reads > 0);
     });
+}
+
+/// Reads file and previous file over and over: both are always whole. Returns how often.
+fn read_until(guest: &Guest, over: &AtomicBool) -> usize {
+    let mut reads = 0;
+    while !over.load(Ordering::SeqCst) {
+        assert_eq!(guest.file().1.applications.len(), WRITERS);
+        let previous = guest.text("HA.xml.prev").unwrap_or_else(|| panic!("the previous file is not there"));
+        assert!(Configuration::read(&previous, 64).unwrap().applications.len() >= WRITERS - 1);
+        reads += 1;
+    }
+    reads
+}
+
+/// Every writer describes its application as `desc`; half of them are killed after a random while. Whether each was done.
+fn write_and_kill(guest: &Guest, desc: &str, random: &mut fastrand::Rng) -> Vec<bool> {
+    let start = |number| guest.command(&format!("modify app app{number} desc={desc}")).spawn().unwrap();
+    let mut writers: Vec<Child> = (0..WRITERS).map(start).collect();
+    // Spinning, not sleeping: the moment is to be any.
+    for _ in 0..random.u32(0..3_000_000) {
+        std::hint::spin_loop();
+    }
+    for writer in &mut writers {
+        if random.bool() {
+            writer.kill().unwrap();
+        }
+    }
+    writers.into_iter().map(|writer| writer.wait_with_output().unwrap().status.success()).collect()
 }

@@ -111,6 +111,8 @@ impl Machine {
             version: self.spec.values.text("version").to_owned(),
             last_result: self.last_result,
             changed_at: self.changed_at,
+            stopped: false,
+            waits_for: Vec::new(),
         }
     }
 

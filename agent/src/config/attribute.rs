@@ -50,7 +50,7 @@ pub const VMM: &[Attribute] = &[
         "rebootappstarttype",
         Kind::OneOf(&["VMM", "OS"]),
         "VMM",
-        "who starts the applications after a boot (recorded; not acted upon yet)",
+        "after a boot VMM: the agent starts the applications; OS: only those that are not up in time",
     ),
     attribute("comment", Kind::ReadOnly, "", "when vmmgr last changed the file"),
 ];
@@ -88,8 +88,23 @@ pub const APPLICATION: &[Attribute] = &[
     attribute("status", Kind::ReadOnly, "", "state and colour"),
 ];
 
-/// Filled by the model of dependencies.
-pub const DEPENDENCY: &[Attribute] = &[];
+/// Attributes of `Dependency`, in the order they are shown.
+pub const DEPENDENCY: &[Attribute] = &[
+    attribute("depuuid", Kind::Uuid, "", "given when the dependency is added"),
+    attribute(
+        "dependency_type",
+        Kind::OneOf(&["start_sequence", "stop_sequence", "parent_child"]),
+        "",
+        "must be given",
+    ),
+    attribute("dependency_list", Kind::Names, "", "names of applications in their order, parted by commas"),
+    attribute(
+        "strict",
+        Kind::OneOf(&["YES", "NO"]),
+        "YES",
+        "NO: the next begins when the previous has begun; YES: when it is NORMAL, or stopped",
+    ),
+];
 
 /// A value could not be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,9 +155,10 @@ impl Values {
         Ok(())
     }
 
-    /// Gives a new application its uuid.
+    /// Gives a new application its uuid, or a new dependency its depuuid.
     pub fn set_uuid(&mut self, uuid: &str) -> Result<(), InvalidValue> {
-        self.read("uuid", uuid)
+        let attribute = self.table.iter().find(|attribute| attribute.kind == Kind::Uuid);
+        attribute.map_or(Ok(()), |attribute| self.read(attribute.name, uuid))
     }
 
     /// The text of an attribute, or its default; empty for a name that is not in the table.
@@ -188,7 +204,7 @@ mod tests {
 
     #[test]
     fn every_default_is_allowed_or_means_not_given() {
-        for attribute in VMM.iter().chain(APPLICATION) {
+        for attribute in VMM.iter().chain(APPLICATION).chain(DEPENDENCY) {
             assert!(
                 attribute.kind.allows(attribute.default) || attribute.default.is_empty(),
                 "{}",

@@ -7,28 +7,35 @@ const DTD: &str = "<!DOCTYPE";
 
 /// The place of the error in `text`.
 pub(super) fn of(error: &Error, text: &str) -> TextPos {
-    match error {
-        // Cut off: it went well up to the end.
-        Error::UnexpectedEndOfStream | Error::UnclosedRootNode | Error::NoRootNode => at(text, text.len()),
-        Error::DtdDetected => at(text, dtd(text)),
-        other => other.pos(),
+    if *error == Error::DtdDetected {
+        at(text, dtd(text))
+    } else if cut_off(error).is_some() {
+        // It went well up to the end.
+        at(text, text.len())
+    } else {
+        error.pos()
     }
 }
 
 /// What is wrong, without a place: that is said once.
 pub(super) fn words(error: &Error) -> String {
-    let cut_off = "the file ends here, and is not complete";
-    match error {
-        Error::UnexpectedEndOfStream => cut_off.to_owned(),
-        Error::UnclosedRootNode => format!("{cut_off}: its document element is not closed"),
-        Error::NoRootNode => format!("{cut_off}: it has no document element"),
-        Error::DtdDetected => "a document type declaration (DTD) is not accepted; remove it".to_owned(),
-        other => {
-            let text = other.to_string();
-            let place = format!(" at {}", other.pos());
-            text.replace(&place, "")
-        }
+    if *error == Error::DtdDetected {
+        return "a document type declaration (DTD) is not accepted; remove it".to_owned();
     }
+    if let Some(missing) = cut_off(error) {
+        return format!("the file ends here, and is not complete{missing}");
+    }
+    error.to_string().replace(&format!(" at {}", error.pos()), "")
+}
+
+/// What is missing, of a file that is cut off.
+fn cut_off(error: &Error) -> Option<&'static str> {
+    let kinds = [
+        (Error::UnexpectedEndOfStream, ""),
+        (Error::UnclosedRootNode, ": its document element is not closed"),
+        (Error::NoRootNode, ": it has no document element"),
+    ];
+    kinds.into_iter().find(|(kind, _)| kind == error).map(|(_, missing)| missing)
 }
 
 /// Line and column, both from 1, of a byte.

@@ -92,7 +92,10 @@ pub(super) fn find(root: Node<'_, '_>) -> Findings {
                 let of = format!("application {}", node.attribute("name").unwrap_or_default());
                 findings.attributes(node, &of, &["name"], attribute::APPLICATION);
             }
-            "Dependency" => {}
+            "Dependency" => {
+                let of = format!("dependency {}", node.attribute("depuuid").unwrap_or_default());
+                findings.attributes(node, &of, &[], attribute::DEPENDENCY);
+            }
             other => findings.push(node, node.range().start, format!("element <{other}>"), None),
         }
     }

@@ -73,7 +73,7 @@ impl Daemon {
         }
         let now = self.clock.now();
         Answer::now(match request {
-            Request::Status => Reply::Status(self.status(now)),
+            Request::Status => Reply::Status(Box::new(self.status(now))),
             Request::Applications => Reply::Applications {
                 applications: self.ame.applications().map(|app| live(now, app)).collect(),
             },
@@ -87,6 +87,11 @@ impl Daemon {
                 }
                 Err(problem) => Reply::NotLoaded { problem },
             },
+            Request::StartApplication { .. }
+            | Request::StopApplication { .. }
+            | Request::ResumeApplication { .. } => {
+                Reply::NotDone { problem: "this agent cannot do that yet".to_owned() }
+            }
             Request::Quiet { ms, reason } => return self.announce_quiet(now, ms, reason),
             Request::Suspension { suspend } => return self.suspend(now, suspend),
             Request::Told { quiet } => {
@@ -239,5 +244,7 @@ fn live(now: Instant, application: ApplicationStatus) -> LiveApplication {
         nooftimes_restarted: application.restarts,
         last_result: application.last_result.to_string(),
         last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
+        stopped: application.stopped,
+        waits_for: application.waits_for,
     }
 }

@@ -74,6 +74,7 @@ fn tell(context: &Context<'_>, request: Request, quiet: bool) -> Result<Vec<Live
             | Reply::Applications { .. }
             | Reply::Synced { .. }
             | Reply::KeysLoaded { .. }
+            | Reply::Ordered { .. }
             | Reply::NotLoaded { .. } => return Err(Fault::OtherReply),
         }
         let waiting = told.iter().filter(|path| is_open(path)).count();

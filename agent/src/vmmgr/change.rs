@@ -72,6 +72,9 @@ pub(super) fn delete(context: &Context<'_>) -> Result<Outcome, Fault> {
     let name = name(context)?;
     let (file, configuration) = open(context)?;
     find(&configuration, name)?;
+    if let Some(dependency) = configuration.dependency_of(name) {
+        return Err(Fault::InDependency { name: name.to_owned(), uuid: dependency.uuid.clone() });
+    }
     let text = patch::delete_application(file.text(), name);
     save(context, file, text)?;
     applied(context, &configuration, format!("Application \"{name}\" deleted."))
@@ -105,6 +108,7 @@ pub(super) fn load_in_daemon(context: &Context<'_>) -> Result<usize, Fault> {
         Reply::Status(_)
         | Reply::Applications { .. }
         | Reply::KeysLoaded { .. }
+        | Reply::Ordered { .. }
         | Reply::Told { .. }
         | Reply::NotDone { .. } => Err(Fault::OtherReply),
     }
@@ -165,7 +169,7 @@ pub(super) fn file_fault(error: FileError) -> Fault {
 }
 
 /// Sets what the command line says, and returns it as it goes into the file.
-fn set_all(context: &Context<'_>, values: &mut Values) -> Result<Vec<(String, String)>, Fault> {
+pub(super) fn set_all(context: &Context<'_>, values: &mut Values) -> Result<Vec<(String, String)>, Fault> {
     let mut pairs = Vec::new();
     for (name, text) in &context.line.attributes {
         let attribute = values.set(name, text).map_err(|error| refused(context, error))?;
@@ -205,6 +209,7 @@ fn check_application(context: &Context<'_>, name: &str, values: Values) -> Resul
             | Kind::OneOf(_)
             | Kind::Number { .. }
             | Kind::Seconds { .. }
+            | Kind::Names
             | Kind::Text => {}
         }
     }
@@ -238,7 +243,7 @@ fn check_user(user: &str) -> Result<(), Fault> {
 }
 
 /// Nanoseconds of the clock, moved on until the file does not have them.
-fn unique_uuid(realtime: Duration, text: &str) -> String {
+pub(super) fn unique_uuid(realtime: Duration, text: &str) -> String {
     let mut nanoseconds = realtime.as_nanos();
     loop {
         let uuid = format!("{nanoseconds:019}");

@@ -123,7 +123,11 @@ impl Names for File<'_> {
                 .iter()
                 .map(|application| (application.name.clone(), application.values.text("desc").to_owned()))
                 .collect(),
-            Class::Dependency => Vec::new(),
+            Class::Dependency => configuration
+                .dependencies
+                .iter()
+                .map(|dependency| (dependency.uuid.clone(), super::dependency::in_words(dependency)))
+                .collect(),
             // Root only, which the file sees to.
             Class::Key => crate::keys::read(&settings.key_file)
                 .map(|ring| ring.ids().map(|id| (id.to_string(), String::new())).collect())

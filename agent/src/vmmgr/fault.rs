@@ -9,8 +9,8 @@ use super::grammar::action::{action_words, either};
 use super::grammar::{ACTIONS, Action, Class, FLAGS};
 use super::keys::KeyFault;
 use super::service::ServiceFault;
-use crate::config::Unfit;
 use crate::config::attribute::SetError;
+use crate::config::{Unfit, UnfitDependency};
 use crate::config_file::FileError;
 use crate::nearest;
 use crate::settings::SettingsError;
@@ -34,7 +34,7 @@ pub enum Fault {
         class: String,
     },
     /// 004.
-    #[error("{} is missing: `vmmgr {} {} {}`", if *.1 == Class::Key { "the id of a key" } else { "a name" }, .0.name(), .1.name(), if *.1 == Class::Key { "ID" } else { "NAME" })]
+    #[error("{} is missing: `vmmgr {} {} {}`", .1.name_word(), .0.name(), .1.name(), .1.name_word())]
     Name(Action, Class),
     /// 005.
     #[error(
@@ -80,6 +80,27 @@ pub enum Fault {
         /// What may have been meant.
         near: Option<String>,
     },
+    /// 032.
+    #[error("there is no dependency {uuid}{}; `vmmgr query dependency` lists them", meant(.near.as_deref()))]
+    NoDependency {
+        /// As given.
+        uuid: String,
+        /// What may have been meant.
+        near: Option<String>,
+    },
+    /// 033.
+    #[error(
+        "application \"{name}\" is part of dependency {uuid}; `vmmgr delete dependency {uuid}`, or take it off its list, first"
+    )]
+    InDependency {
+        /// The application.
+        name: String,
+        /// depuuid.
+        uuid: String,
+    },
+    /// 015, 017, 034.
+    #[error("{0}; nothing was changed")]
+    Dependency(#[source] UnfitDependency),
     /// 013.
     #[error("application \"{0}\" exists already; use modify, or another name")]
     Exists(String),
@@ -161,6 +182,9 @@ impl Fault {
             Self::Flag(_) => Code::Flag,
             Self::FlagValue(_) | Self::Format(_) | Self::Shell(_) => Code::FlagValue,
             Self::NoApplication { .. } => Code::NoApplication,
+            Self::NoDependency { .. } => Code::NoDependency,
+            Self::InDependency { .. } => Code::InDependency,
+            Self::Dependency(unfit) => dependency_code(unfit),
             Self::Exists(_) => Code::Exists,
             Self::Script { .. } => Code::Script,
             Self::TooMany(_) => Code::TooMany,
@@ -194,6 +218,20 @@ fn unfit_code(unfit: &Unfit) -> Code {
         Unfit::Missing(_) => Code::Missing,
         Unfit::Type(_) => Code::Type,
         Unfit::PeriodNotGreater { .. } => Code::Period,
+    }
+}
+
+fn dependency_code(unfit: &UnfitDependency) -> Code {
+    match unfit {
+        UnfitDependency::Missing(_) => Code::Missing,
+        UnfitDependency::TooMany => Code::TooMany,
+        UnfitDependency::One(_)
+        | UnfitDependency::NotTwo(_)
+        | UnfitDependency::Twice(_)
+        | UnfitDependency::Unknown(_)
+        | UnfitDependency::Exists(_)
+        | UnfitDependency::SecondLevel { .. }
+        | UnfitDependency::Cycle { .. } => Code::Dependency,
     }
 }
 

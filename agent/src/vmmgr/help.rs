@@ -135,6 +135,7 @@ pub(super) fn range(attribute: &Attribute) -> String {
         Kind::Seconds { min, max } => format!("{min}-{max} s"),
         Kind::Script => "path [arguments]".to_owned(),
         Kind::User => "user".to_owned(),
+        Kind::Names => "name,name,...".to_owned(),
         Kind::Text => "text".to_owned(),
     }
 }

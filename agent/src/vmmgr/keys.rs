@@ -86,6 +86,7 @@ pub(super) fn load_in_daemon(context: &Context<'_>) -> Result<(Code, String), Fa
             | Reply::Applications { .. }
             | Reply::Synced { .. }
             | Reply::Told { .. }
+            | Reply::Ordered { .. }
             | Reply::NotDone { .. },
         ) => Err(Fault::OtherReply),
         Err(CallError::NotRunning { .. }) => {

@@ -95,7 +95,7 @@ fn ask(context: &Context<'_>, request: Request) -> Result<Option<Reply>, Fault> 
 pub(super) fn daemon_status(context: &Context<'_>) -> Result<Option<DaemonStatus>, Fault> {
     match ask(context, Request::Status)? {
         None => Ok(None),
-        Some(Reply::Status(status)) => Ok(Some(status)),
+        Some(Reply::Status(status)) => Ok(Some(*status)),
         Some(_) => Err(Fault::OtherReply),
     }
 }
@@ -108,7 +108,7 @@ fn live_applications(context: &Context<'_>) -> Result<Option<Vec<LiveApplication
     }
 }
 
-fn load(context: &Context<'_>) -> Result<Configuration, Fault> {
+pub(super) fn load(context: &Context<'_>) -> Result<Configuration, Fault> {
     config_file::load(&context.settings.config, context.settings.max_apps).map_err(Fault::File)
 }
 
@@ -139,56 +139,60 @@ fn is_wanted(context: &Context<'_>, name: &str) -> bool {
 /// An application of the file, with what the daemon says of it.
 struct Shown<'a> {
     application: &'a Application,
-    status: String,
-    colour: String,
-    /// Why the daemon says nothing.
-    remark: &'static str,
-    restarts: u32,
+    live: Option<&'a LiveApplication>,
+    /// What is to be known besides the state.
+    remark: String,
 }
 
 impl<'a> Shown<'a> {
-    fn new(application: &'a Application, live: Option<&[LiveApplication]>) -> Self {
+    /// `live` is `None` if the daemon does not run.
+    fn new(application: &'a Application, live: Option<&'a [LiveApplication]>) -> Self {
         let found = live.and_then(|live| live.iter().find(|live| live.uuid == application.uuid));
-        match found {
-            Some(live) => Self {
-                application,
-                status: live.status.clone(),
-                colour: live.colour.clone(),
-                remark: "",
-                restarts: live.nooftimes_restarted,
-            },
-            None => Self {
-                application,
-                status: "NOT_MONITORED".to_owned(),
-                colour: "GRAY".to_owned(),
-                remark: if live.is_some() {
-                    "not loaded, run `vmmgr sync`"
-                } else {
-                    "vmpulse-agentd is not running"
-                },
-                restarts: 0,
-            },
-        }
+        let remark = match (found, live) {
+            (Some(found), _) => remark(found),
+            (None, Some(_)) => "not loaded, run `vmmgr sync`".to_owned(),
+            (None, None) => "vmpulse-agentd is not running".to_owned(),
+        };
+        Self { application, live: found, remark }
     }
+
+    fn status(&self) -> &str {
+        self.live.map_or("NOT_MONITORED", |live| &live.status)
+    }
+
+    fn colour(&self) -> &str {
+        self.live.map_or("GRAY", |live| &live.colour)
+    }
+
+    fn restarts(&self) -> String {
+        self.live.map_or(0, |live| live.nooftimes_restarted).to_string()
+    }
+}
+
+fn remark(live: &LiveApplication) -> String {
+    let stopped = live.stopped.then(|| "stopped by hand".to_owned());
+    let waits = (!live.waits_for.is_empty()).then(|| format!("waits for {}", live.waits_for.join(", ")));
+    stopped.into_iter().chain(waits).collect::<Vec<_>>().join(", ")
 }
 
 fn block(context: &Context<'_>, shown: &Shown<'_>) -> String {
     let remark = if shown.remark.is_empty() { String::new() } else { format!(", {}", shown.remark) };
-    let status = format!("{} ({}){remark}", shown.status, shown.colour);
-    let restarts = shown.restarts.to_string();
+    let status = format!("{} ({}){remark}", shown.status(), shown.colour());
+    let restarts = shown.restarts();
     let extra = [("nooftimes_restarted", restarts.as_str()), ("status", status.as_str())];
     let values = &shown.application.values;
     format!("Application name={}\n{}", shown.application.name, lines(context, values, &extra))
 }
 
 fn object(context: &Context<'_>, shown: &Shown<'_>) -> Value {
-    let restarts = shown.restarts.to_string();
-    let extra = [("nooftimes_restarted", restarts.as_str()), ("status", shown.status.as_str())];
+    let restarts = shown.restarts();
+    let extra = [("nooftimes_restarted", restarts.as_str()), ("status", shown.status())];
     let mut members = members(context, &shown.application.values, &extra);
     members.insert("name".to_owned(), json!(shown.application.name));
     if is_wanted(context, "status") {
-        members.insert("colour".to_owned(), json!(shown.colour));
-        members.insert("loaded".to_owned(), json!(shown.remark.is_empty()));
+        members.insert("colour".to_owned(), json!(shown.colour()));
+        members.insert("loaded".to_owned(), json!(shown.live.is_some()));
+        members.insert("live".to_owned(), json!(shown.live));
     }
     Value::Object(members)
 }
@@ -210,11 +214,15 @@ fn pairs<'a>(
     own.chain(others).filter(|(name, ..)| is_wanted(context, name))
 }
 
-fn lines(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> String {
+pub(super) fn lines(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> String {
     pairs(context, values, extra).map(|(name, _, text)| format!(" {name}={text}\n")).collect()
 }
 
-fn members(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> Map<String, Value> {
+pub(super) fn members(
+    context: &Context<'_>,
+    values: &Values,
+    extra: &[(&'static str, &str)],
+) -> Map<String, Value> {
     pairs(context, values, extra)
         .map(|(name, kind, text)| {
             let is_number =

@@ -6,12 +6,17 @@ use super::grammar::{ACTIONS, Action, CLASSES, Class, FLAGS};
 use super::help::range;
 use super::query::LIVE;
 use crate::config::attribute::Attribute;
+use crate::config::value::Kind;
 
 /// What precedes the tables.
 const BEGINNING: &str = include_str!("reference/beginning.md");
 
 /// What follows them.
 const END: &str = include_str!("reference/end.md");
+
+/// What the name of an application may be.
+const NAME: &str = " NAME is 1 to 64 of letters, digits and `_.-`. monitor_period must be greater than monitor_timeout. \
+                    Scripts must be there and executable, the user must exist.";
 
 pub(super) fn markdown() -> String {
     let classes: String = CLASSES.iter().map(|(class, _)| attributes(*class)).collect();
@@ -57,14 +62,20 @@ fn attributes(class: Class) -> String {
             .for_each(|(name, about)| rows.push_str(&format!("| `{name}` | read-only | | {about} |\n")));
     }
     format!(
-        "## Attributes of {}\nSet by {add}; read-only ones are shown by query.\n\n\
+        "## Attributes of {}\nSet by {add}; read-only ones are shown by query.{}\n\n\
          | attribute | takes | default | |\n|---|---|---|---|\n{rows}\n",
-        class.name()
+        class.name(),
+        if class == Class::App { NAME } else { "" }
     )
 }
 
 fn row(attribute: &Attribute) -> String {
-    let takes = cell(&range(attribute));
+    let takes = match attribute.kind {
+        Kind::Script | Kind::Names | Kind::User | Kind::Text => attribute.kind.expected(),
+        Kind::ReadOnly | Kind::Uuid | Kind::OneOf(_) | Kind::Number { .. } | Kind::Seconds { .. } => {
+            cell(&range(attribute))
+        }
+    };
     let default =
         if attribute.default.is_empty() { String::new() } else { format!("`{}`", attribute.default) };
     format!("| `{}` | {takes} | {default} | {} |\n", attribute.name, cell(attribute.help))

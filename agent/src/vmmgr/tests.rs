@@ -1,4 +1,6 @@
 mod announce;
+mod dependency;
+mod order;
 
 use std::cell::RefCell;
 use std::fs;
@@ -17,12 +19,17 @@ mod keys;
 struct FakeDaemon {
     answers: Option<Rc<dyn Fn(Request) -> Reply>>,
     asked: Rc<RefCell<Vec<Request>>>,
+    /// Whether it runs by now; it does if this is nothing.
+    late: Option<Rc<dyn Fn() -> bool>>,
 }
 
 impl Daemon for FakeDaemon {
     fn ask(&self, request: Request) -> Result<Reply, CallError> {
         self.asked.borrow_mut().push(request.clone());
         let not_running = || CallError::NotRunning { path: PathBuf::from("/run/agent.sock") };
+        if self.late.as_ref().is_some_and(|late| !late()) {
+            return Err(not_running());
+        }
         self.answers.as_ref().map(|answer| answer(request)).ok_or_else(not_running)
     }
 }
@@ -132,6 +139,8 @@ fn query_shows_the_daemon_s_view() {
             nooftimes_restarted: 2,
             last_result: "NORMAL".to_owned(),
             last_change_ms: 10,
+            stopped: false,
+            waits_for: Vec::new(),
         };
         Reply::Applications { applications: vec![live] }
     }));
@@ -250,7 +259,7 @@ fn status_shows_daemon_and_paths() {
     let (exit, stdout, _) = guest.run("status");
     assert_eq!(exit, Exit::Failed);
     assert_eq!(stdout, "Subsystem       Group    PID  Status\nvmpulse-agentd  vmpulse       inoperative\n");
-    guest.daemon.answers = Some(Rc::new(|_| Reply::Status(running())));
+    guest.daemon.answers = Some(Rc::new(|_| Reply::Status(Box::new(running()))));
     let (exit, stdout, _) = guest.run("status");
     assert_eq!(exit, Exit::Done);
     assert_eq!(

@@ -22,9 +22,6 @@ pub(super) enum Candidates {
     Files,
 }
 
-/// Attribute whose value is a list of applications.
-const LIST: &str = "dependency_list";
-
 /// Behind `before`, for a word that begins with `current`.
 pub(super) fn find(before: &[String], current: &str, names: &dyn Names) -> Candidates {
     let (mut words, open_flag) = plain_words(before);
@@ -137,20 +134,12 @@ fn of_attributes(
     let Some((name, value)) = current.split_once('=') else {
         return Candidates::Words(attributes(class, given));
     };
-    if name == LIST {
-        let prefix = value.rfind(',').map_or("", |comma| value.get(..=comma).unwrap_or_default());
-        let words = names.of(Class::App);
-        let listed = |word: &str| value.split(',').any(|taken| taken == word);
-        let words = words.into_iter().filter(|(word, _)| !listed(word));
-        return Candidates::Words(
-            words.map(|(word, about)| (format!("{name}={prefix}{word}"), about)).collect(),
-        );
-    }
     let Some(attribute) = class.attributes().iter().find(|attribute| attribute.name == name) else {
         return Candidates::Words(Vec::new());
     };
     match attribute.kind {
         Kind::Script => Candidates::Files,
+        Kind::Names => Candidates::Words(listed(name, value, names.of(Class::App))),
         Kind::OneOf(words) => {
             let words = words.iter().filter(|word| !word.is_empty());
             Candidates::Words(words.map(|word| (format!("{name}={word}"), String::new())).collect())
@@ -167,6 +156,14 @@ fn of_attributes(
             )
         }
     }
+}
+
+/// One more name behind those of the list.
+fn listed(name: &str, list: &str, all: Vec<(String, String)>) -> Vec<(String, String)> {
+    let before = list.rfind(',').map_or("", |comma| list.get(..=comma).unwrap_or_default());
+    let free = |word: &str| !list.split(',').any(|taken| taken == word);
+    let free = all.into_iter().filter(|(word, _)| free(word));
+    free.map(|(word, about)| (format!("{name}={before}{word}"), about)).collect()
 }
 
 /// Those that may be set and are not yet.

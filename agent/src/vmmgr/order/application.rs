@@ -8,22 +8,21 @@ use vmpulse_local::command::CallError;
 use crate::command::{Reply, Request};
 use crate::config::patch::{self, Target};
 use crate::vmmgr::codes::Code;
-use crate::vmmgr::{Context, Fault, Outcome, change};
+use crate::vmmgr::{Context, Fault, Outcome, change, query};
 
 /// `start app NAME`
 pub(super) fn start(context: &Context<'_>) -> Result<Outcome, Fault> {
     let name = known(context)?;
-    Err(Fault::NotDone(name))
+    change::check_scripts(change::find(&query::load(context)?, &name)?)?;
+    let waits_for = order(context, Request::StartApplication { name: name.clone() })?;
+    Ok(Outcome::note(Code::Done, format!("Application \"{name}\" is being started{}", waiting(&waits_for))))
 }
 
 /// `stop app NAME`
 pub(super) fn stop(context: &Context<'_>) -> Result<Outcome, Fault> {
     let name = known(context)?;
-    Err(Fault::NotDone(name))
-}
-
-fn known(context: &Context<'_>) -> Result<String, Fault> {
-    Ok(change::name(context)?.to_owned())
+    let waits_for = order(context, Request::StopApplication { name: name.clone() })?;
+    Ok(Outcome::note(Code::Done, format!("Application \"{name}\" is being stopped{}", waiting(&waits_for))))
 }
 
 /// `suspend app NAME`
@@ -34,6 +33,36 @@ pub(super) fn suspend(context: &Context<'_>) -> Result<Outcome, Fault> {
 /// `resume app NAME`
 pub(super) fn resume(context: &Context<'_>) -> Result<Outcome, Fault> {
     set_monitored(context, true)
+}
+
+/// Whatever the daemon has loaded: a name that is not in the file is mistyped.
+fn known(context: &Context<'_>) -> Result<String, Fault> {
+    let name = change::name(context)?;
+    change::find(&query::load(context)?, name)?;
+    Ok(name.to_owned())
+}
+
+/// Names of those that it waits for.
+fn order(context: &Context<'_>, request: Request) -> Result<Vec<String>, Fault> {
+    match context.daemon.ask(request).map_err(Fault::Daemon)? {
+        Reply::Ordered { waits_for } => Ok(waits_for),
+        Reply::NotDone { problem } => Err(Fault::NotDone(problem)),
+        Reply::NotAllowed => Err(Fault::NotAllowed),
+        Reply::Status(_)
+        | Reply::Applications { .. }
+        | Reply::Synced { .. }
+        | Reply::KeysLoaded { .. }
+        | Reply::Told { .. }
+        | Reply::NotLoaded { .. } => Err(Fault::OtherReply),
+    }
+}
+
+fn waiting(waits_for: &[String]) -> String {
+    let look = "`vmmgr -a status query app` shows how far it is.";
+    if waits_for.is_empty() {
+        return format!("; {look}");
+    }
+    format!(", when {} let it; {look}", waits_for.join(", "))
 }
 
 fn set_monitored(context: &Context<'_>, monitored: bool) -> Result<Outcome, Fault> {
@@ -51,13 +80,22 @@ fn set_monitored(context: &Context<'_>, monitored: bool) -> Result<Outcome, Faul
     let word = if monitored { "resumed" } else { "suspended" };
     let mut outcome = Outcome::note(Code::Done, format!("Application \"{name}\" {word}."));
     outcome.messages.extend(change::unknown(&configuration));
-    match change::load_in_daemon(context) {
-        Ok(_) => {}
+    match tell(context, name, monitored) {
+        Ok(()) => Ok(outcome),
         Err(Fault::Daemon(CallError::NotRunning { .. })) => {
             let text = "vmpulse-agentd is not running; it finds this in the file when it starts.";
             outcome.messages.push((Code::NotSynced, text.to_owned()));
+            Ok(outcome)
         }
-        Err(fault) => return Err(Fault::NotApplied(Box::new(fault))),
+        Err(fault) => Err(Fault::NotApplied(Box::new(fault))),
     }
-    Ok(outcome)
+}
+
+/// The daemon loads the file; a final state ends although nothing in the file may have changed.
+fn tell(context: &Context<'_>, name: &str, monitored: bool) -> Result<(), Fault> {
+    change::load_in_daemon(context)?;
+    if monitored {
+        order(context, Request::ResumeApplication { name: name.to_owned() })?;
+    }
+    Ok(())
 }

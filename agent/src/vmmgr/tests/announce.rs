@@ -117,7 +117,7 @@ fn status_and_query_show_both() {
             paths,
         };
         let suspended = DaemonStatus { suspended: true, suspension_heard: false, ..running() };
-        Reply::Status(DaemonStatus { quiet: Some(Box::new(quiet)), ..suspended })
+        Reply::Status(Box::new(DaemonStatus { quiet: Some(Box::new(quiet)), ..suspended }))
     }));
     let (_, stdout, _) = guest.run("status");
     for part in [

@@ -127,7 +127,7 @@ fn listed_with_the_paths_that_use_them() {
     guest.done("import key 1 @a");
     guest.done("import key 2 @b");
     assert_eq!(guest.run("key list").1, "Key id=1\n used=no\n paths=\n\nKey id=2\n used=yes\n paths=\n");
-    guest.daemon.answers = Some(Rc::new(|_| Reply::Status(running())));
+    guest.daemon.answers = Some(Rc::new(|_| Reply::Status(Box::new(running()))));
     assert_eq!(guest.run("q key").1, "Key id=1\n used=no\n paths=\n\nKey id=2\n used=yes\n paths=eth1\n");
     let (_, stdout, _) = guest.run("-o json q key");
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
@@ -151,10 +151,12 @@ fn in_mode_off_sync_and_status_agree() {
         ..running()
     };
     let answer = |status: DaemonStatus| -> Rc<dyn Fn(Request) -> Reply> {
-        Rc::new(move |request| match request {
-            Request::Status => Reply::Status(status.clone()),
-            Request::LoadKeys => Reply::KeysLoaded { mode: "off".to_owned(), ids: vec![] },
-            _ => Reply::Synced { applications: 1 },
+        Rc::new(move |request| {
+            let keys = Reply::KeysLoaded { mode: "off".to_owned(), ids: vec![] };
+            let status = Reply::Status(Box::new(status.clone()));
+            let loaded = Reply::Synced { applications: 1 };
+            let answers = [(Request::Status, status), (Request::LoadKeys, keys), (Request::Sync, loaded)];
+            answers.into_iter().find(|(asked, _)| *asked == request).unwrap().1
         })
     };
     for (paths, sentence) in [
