@@ -76,11 +76,26 @@ pub fn read_text(path: &Path) -> Result<Option<String>, FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", path)(error)),
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     // One byte more than allowed: the parser then says that it is too large.
     let limit = MAX_FILE_BYTES as u64 + 1;
-    file.take(limit).read_to_string(&mut text).map_err(io_error("read", path))?;
-    Ok(Some(text))
+    file.take(limit).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    // Where it would be cut off in the middle of a character it is too large anyway.
+    let whole = bytes.len() <= MAX_FILE_BYTES;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if whole => {
+            Err(FileError::Invalid { path: path.to_owned(), source: ConfigError::not_utf8(&error) })
+        }
+        Err(error) => Ok(Some(String::from_utf8_lossy(error.as_bytes()).into_owned())),
+    }
+}
+
+/// The file before the last change, if there is one.
+#[must_use]
+pub fn previous(path: &Path) -> Option<PathBuf> {
+    let previous = beside(&fs::canonicalize(path).ok()?, "prev");
+    previous.exists().then_some(previous)
 }
 
 /// What the file says; a file that is not there says nothing.
@@ -268,6 +283,18 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), patch::EMPTY_FILE);
         fs::write(&path, "<Monitoring").unwrap();
         assert!(matches!(LockedFile::open(&path, 16, &|_| ()), Err(FileError::Invalid { .. })));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_have_their_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("HAMonitoring.xml");
+        fs::write(&path, b"<Monitoring>\n \xc3\xa4\xff</Monitoring>").unwrap();
+        let FileError::Invalid { source, .. } = load(&path, 16).unwrap_err() else { panic!("valid") };
+        assert_eq!((source.line, source.column), (2, 3), "{source}");
+        fs::write(&path, [&[b' '; MAX_FILE_BYTES - 1][..], "ää".as_bytes()].concat()).unwrap();
+        let FileError::Invalid { source, .. } = load(&path, 16).unwrap_err() else { panic!("valid") };
+        assert_eq!(source.problem, crate::config::Problem::TooLarge);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod keys;
 mod order;
 mod query;
 mod reference;
+mod scripts;
 pub mod service;
 mod show;
 

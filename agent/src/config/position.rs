@@ -1,6 +1,10 @@
 //! Where the parser has stopped, for the kinds of error that it gives no place for.
 
+use std::string::FromUtf8Error;
+
 use roxmltree::{Error, TextPos};
+
+use super::{ConfigError, Problem};
 
 /// What begins a document type declaration.
 const DTD: &str = "<!DOCTYPE";
@@ -26,6 +30,17 @@ pub(super) fn words(error: &Error) -> String {
         return format!("the file ends here, and is not complete{missing}");
     }
     error.to_string().replace(&format!(" at {}", error.pos()), "")
+}
+
+impl ConfigError {
+    /// Of bytes that are no UTF-8.
+    pub(crate) fn not_utf8(error: &FromUtf8Error) -> Self {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let good = String::from_utf8_lossy(good);
+        let place = at(&good, good.len());
+        let problem = Problem::Xml("what follows is not UTF-8; save the file in that encoding".to_owned());
+        Self { line: place.row, column: place.col, problem }
+    }
 }
 
 /// What is missing, of a file that is cut off.

@@ -1,21 +1,16 @@
 //! Actions that change something: the file, or what the daemon has loaded.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::codes::Code;
 use super::grammar::Class;
-use super::{Context, Fault, Outcome, keys};
+use super::{Context, Fault, Outcome, keys, scripts};
 use crate::command::{Reply, Request};
 use crate::config::attribute::{self, SetError, Values};
-use crate::config::command_line;
 use crate::config::patch::{self, Target};
-use crate::config::value::Kind;
 use crate::config::{Application, Configuration};
 use crate::config_file::{self, FileError, LockedFile};
 use crate::nearest;
-use crate::runner::script::{self, Missing};
-use crate::runner::users::Users;
 use crate::settings::Settings;
 
 /// `add app NAME ATTRIBUTE=VALUE ...`
@@ -199,47 +194,7 @@ pub(super) fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
 /// Whether the attributes fit together, and what was set now exists on this system.
 fn check_application(context: &Context<'_>, name: &str, values: Values) -> Result<(), Fault> {
     let application = Application::new(name, values).map_err(Fault::Unfit)?;
-    for (name, text) in &context.line.attributes {
-        let Some(attribute) = attribute::find(attribute::APPLICATION, name) else { continue };
-        match attribute.kind {
-            Kind::Script => check_script(attribute.name, text)?,
-            Kind::User => check_user(&application.user)?,
-            Kind::ReadOnly
-            | Kind::Uuid
-            | Kind::OneOf(_)
-            | Kind::Number { .. }
-            | Kind::Seconds { .. }
-            | Kind::Names
-            | Kind::Text => {}
-        }
-    }
-    Ok(())
-}
-
-/// Whether the scripts are there that an application has.
-pub(super) fn check_scripts(application: &Application) -> Result<(), Fault> {
-    let scripts = application.values.iter().filter(|(attribute, _)| attribute.kind == Kind::Script);
-    scripts
-        .filter(|(_, text)| !text.is_empty())
-        .try_for_each(|(attribute, text)| check_script(attribute.name, text))
-}
-
-fn check_script(attribute: &'static str, command: &str) -> Result<(), Fault> {
-    let words = command_line::split(command).unwrap_or_default();
-    let path = words.into_iter().next().unwrap_or_default();
-    script::check(Path::new(&path)).map_err(|missing| {
-        let problem = match missing {
-            Missing::NotThere => "does not exist",
-            Missing::NoFile => "is not a file",
-            Missing::NotExecutable => "is not executable (chmod +x)",
-        };
-        Fault::Script { attribute, path, problem: problem.to_owned() }
-    })
-}
-
-fn check_user(user: &str) -> Result<(), Fault> {
-    let known = Users::system().lookup(user).is_some();
-    if known { Ok(()) } else { Err(Fault::User(user.to_owned())) }
+    scripts::check_given(&application, &context.line.attributes)
 }
 
 /// Nanoseconds of the clock, moved on until the file does not have them.

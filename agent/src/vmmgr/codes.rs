@@ -75,13 +75,13 @@ codes! {
     FlagValue = 11, Error, Usage, "the value of a flag is missing or unknown";
     NoApplication = 12, Error, Failed, "no such application; names the nearest one";
     Exists = 13, Error, Failed, "an application of that name exists already";
-    Script = 14, Error, Failed, "a script does not exist, is no file or is not executable";
+    Script = 14, Error, Failed, "a script does not exist, is no file, or cannot be executed by its user";
     TooMany = 15, Error, Failed, "the maximum count of applications or dependencies is reached";
     BadName = 16, Error, Failed, "no name for an application";
     Missing = 17, Error, Failed, "an attribute that must be given is not";
     Type = 18, Error, Failed, "the type of application, or what it needs, is not there";
     User = 19, Error, Failed, "no such user on this system";
-    FileInvalid = 20, Error, Failed, "the configuration file is not valid; gives line and column";
+    FileInvalid = 20, Error, Failed, "the configuration file is not valid; gives line and column, and the file before the last change";
     File = 21, Error, Failed, "the configuration file cannot be read or written";
     Settings = 22, Error, Failed, "the settings file agent.toml cannot be read or is not valid";
     NotAllowed = 23, Error, Failed, "not permitted: only root may change anything";

@@ -11,7 +11,7 @@ use super::keys::KeyFault;
 use super::service::ServiceFault;
 use crate::config::attribute::SetError;
 use crate::config::{Unfit, UnfitDependency};
-use crate::config_file::FileError;
+use crate::config_file::{self, FileError};
 use crate::nearest;
 use crate::settings::SettingsError;
 use vmpulse_local::errors::chain as error_chain;
@@ -20,7 +20,7 @@ use vmpulse_local::errors::chain as error_chain;
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// 001.
-    #[error("vmpulse-agentd does not answer: {}", error_chain(.0))]
+    #[error("{}", daemon_problem(.0))]
     Daemon(#[source] CallError),
     /// 002.
     #[error("{}. The actions are: {}. `vmmgr help` explains them", action_problem(.0.as_deref()), actions())]
@@ -126,7 +126,7 @@ pub enum Fault {
     #[error("user=\"{0}\" is no user of this system (/etc/passwd); nothing was changed")]
     User(String),
     /// 020, 021.
-    #[error("{}", error_chain(.0))]
+    #[error("{}", file_problem(.0))]
     File(#[source] FileError),
     /// 022.
     #[error("{}", error_chain(.0))]
@@ -264,6 +264,33 @@ fn shell_problem(word: Option<&str>) -> String {
 /// ", did you mean X?" in the middle of a sentence.
 fn meant(near: Option<&str>) -> String {
     near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"))
+}
+
+fn daemon_problem(error: &CallError) -> String {
+    if let CallError::NotRunning { path } = error {
+        let socket = path.display();
+        return format!(
+            "vmpulse-agentd is not running (nobody listens on {socket}); `vmmgr start vmm` starts it"
+        );
+    }
+    format!("vmpulse-agentd does not answer: {}", error_chain(error))
+}
+
+fn file_problem(error: &FileError) -> String {
+    let text = error_chain(error);
+    match error {
+        FileError::Invalid { path, .. } => match config_file::previous(path) {
+            Some(previous) => {
+                format!("{text}. Correct it, or take {}, the file before the last change", previous.display())
+            }
+            None => format!("{text}. Correct it"),
+        },
+        FileError::Io { .. }
+        | FileError::Gone { .. }
+        | FileError::Locked { .. }
+        | FileError::Changed { .. }
+        | FileError::NoApplication(_) => text,
+    }
 }
 
 fn action_problem(word: Option<&str>) -> String {

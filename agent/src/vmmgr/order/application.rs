@@ -8,12 +8,12 @@ use vmpulse_local::command::CallError;
 use crate::command::{Reply, Request};
 use crate::config::patch::{self, Target};
 use crate::vmmgr::codes::Code;
-use crate::vmmgr::{Context, Fault, Outcome, change, query};
+use crate::vmmgr::{Context, Fault, Outcome, change, query, scripts};
 
 /// `start app NAME`
 pub(super) fn start(context: &Context<'_>) -> Result<Outcome, Fault> {
     let name = known(context)?;
-    change::check_scripts(change::find(&query::load(context)?, &name)?)?;
+    scripts::check_all(change::find(&query::load(context)?, &name)?)?;
     let waits_for = order(context, Request::StartApplication { name: name.clone() })?;
     Ok(Outcome::note(Code::Done, format!("Application \"{name}\" is being started{}", waiting(&waits_for))))
 }
@@ -70,7 +70,7 @@ fn set_monitored(context: &Context<'_>, monitored: bool) -> Result<Outcome, Faul
     let (file, configuration) = change::open(context)?;
     let application = change::find(&configuration, name)?;
     if monitored {
-        change::check_scripts(application)?;
+        scripts::check_all(application)?;
     }
     if application.monitored != monitored {
         let pairs = [("monitored", if monitored { "1" } else { "0" })];
