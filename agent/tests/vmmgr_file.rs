@@ -88,8 +88,22 @@ fn add(name: &str) -> String {
 fn held(guest: &Guest, words: &str) -> Child {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "read go; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_vmmgr")]).args(guest.words(words));
-    command.env("VMPULSE_AGENT_SETTINGS", guest.path("agent.toml"));
+    // Nothing else of the environment: where libraries are looked for would be most of the calls.
+    command.env_clear().env("VMPULSE_AGENT_SETTINGS", guest.path("agent.toml"));
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Whether the process has stopped at the call that locks the file. Calls are counted from there: what precedes it only
+/// reads, and the loader does not always make the same calls.
+#[cfg(target_arch = "x86_64")]
+fn locks(pid: Pid) -> bool {
+    ptrace::getregs(pid).unwrap().orig_rax == u64::try_from(nix::libc::SYS_flock).unwrap()
+}
+
+/// Here calls are counted from the first one on, and one may be missed.
+#[cfg(not(target_arch = "x86_64"))]
+const fn locks(_: Pid) -> bool {
+    true
 }
 
 /// How a traced command ended.
@@ -100,7 +114,7 @@ enum End {
     Exited(i32),
 }
 
-/// Runs a command and kills it at its system call number `at`, counted from when it is the command.
+/// Runs a command and kills it at the beginning or the end of a system call: the one numbered `at` from the lock on.
 fn killed_at(guest: &Guest, words: &str, at: usize) -> End {
     let mut child = held(guest, words);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
@@ -118,7 +132,9 @@ fn killed_at(guest: &Guest, words: &str, at: usize) -> End {
         }
         // It becomes the command.
         is_command |= matches!(stop, WaitStatus::PtraceEvent(..));
-        calls += usize::from(is_command && matches!(stop, WaitStatus::PtraceSyscall(_)));
+        if is_command && matches!(stop, WaitStatus::PtraceSyscall(_)) && (calls > 0 || locks(pid)) {
+            calls += 1;
+        }
         if is_command && calls >= at {
             // The call it is about to make is never made, or has just been made.
             nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
@@ -140,7 +156,7 @@ fn killed_at_every_system_call_the_file_is_the_old_or_the_new_one() {
     guest.done(&add("kept"));
     guest.done("modify app kept desc=0");
     let mut outcomes = BTreeSet::new();
-    for at in 0.. {
+    for at in 1.. {
         let (before, _) = guest.file();
         let previous = guest.text("HA.xml.prev").unwrap();
         let end = killed_at(&guest, &format!("modify app kept desc={}", at + 1), at);
@@ -157,7 +173,7 @@ fn killed_at_every_system_call_the_file_is_the_old_or_the_new_one() {
         }
         if end != End::Killed {
             assert_eq!((end, desc), (End::Exited(0), (at + 1).to_string()));
-            println!("killed at each of {at} stops");
+            println!("killed at each of {at} beginnings and ends of calls");
             break;
         }
     }
