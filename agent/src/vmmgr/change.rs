@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::unistd::geteuid;
+
 use super::codes::Code;
 use super::grammar::Class;
 use super::{Context, Fault, Outcome, keys, scripts};
@@ -151,7 +153,10 @@ pub(super) fn save(
 
 pub(super) fn file_fault(error: FileError) -> Fault {
     match error {
-        FileError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+        // Whoever is root and is refused is refused for another reason: an immutable file.
+        FileError::Io { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied && !geteuid().is_root() =>
+        {
             Fault::NotAllowed
         }
         FileError::Io { .. }

@@ -4,7 +4,7 @@ mod application;
 
 use super::codes::Code;
 use super::grammar::Class;
-use super::service::{self, ServiceFault, Verb};
+use super::service::{ServiceFault, Verb};
 use super::{Context, Fault, Outcome, announce, query};
 
 /// `start [vmm]`, `start app NAME`
@@ -52,10 +52,9 @@ fn start_daemon(context: &Context<'_>) -> Result<Outcome, Fault> {
         return Err(Fault::Service(ServiceFault::NoSystemd(how.to_owned())));
     }
     systemd.control(Verb::Start, context.progress).map_err(Fault::Service)?;
-    // Until it answers: a daemon that ends at once was not started.
-    if !service::until(|| process(context).is_ok_and(|pid| pid.is_some())) {
-        return Err(Fault::Service(ServiceFault::Silent));
-    }
+    // A daemon that ends at once was not started.
+    let answers = || process(context).is_ok_and(|pid| pid.is_some());
+    systemd.wait_for(answers, context.progress).map_err(Fault::Service)?;
     Ok(Outcome::note(Code::Done, "vmpulse-agentd is started.".to_owned()))
 }
 
@@ -66,9 +65,7 @@ fn stop_daemon(context: &Context<'_>) -> Result<Outcome, Fault> {
         systemd.control(Verb::Stop, context.progress).map_err(Fault::Service)?;
         return match process(context)? {
             None => Ok(Outcome::note(Code::Done, "vmpulse-agentd is stopped.".to_owned())),
-            Some(pid) => Err(Fault::NotDone(format!(
-                "it was not started by systemd, and goes on as process {pid}; `kill {pid}` stops it"
-            ))),
+            Some(pid) => Err(Fault::Service(ServiceFault::NotItsOwn(pid))),
         };
     }
     match pid {

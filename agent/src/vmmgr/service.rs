@@ -21,6 +21,9 @@ const STEP: Duration = Duration::from_millis(50);
 /// Looks before whoever waits is told: after two seconds.
 const PATIENCE: u32 = 40;
 
+/// Looks before it is given up that a started daemon answers: after ten seconds. It does in less than one.
+const LOOKS: u32 = 200;
+
 /// Most of what `systemctl` says that is passed on, in bytes.
 const SAID_BYTES: u64 = 2000;
 
@@ -66,6 +69,11 @@ pub enum ServiceFault {
     /// 036.
     #[error("systemd has started {UNIT}, but the daemon does not answer; `journalctl -u {UNIT}` says why")]
     Silent,
+    /// 036.
+    #[error(
+        "systemd has stopped {UNIT}, but process {0}, which it had not started, goes on; `kill {0}` stops it"
+    )]
+    NotItsOwn(u32),
 }
 
 impl ServiceFault {
@@ -74,7 +82,7 @@ impl ServiceFault {
     pub const fn code(&self) -> Code {
         match self {
             Self::NoSystemd(_) => Code::NoSystemd,
-            Self::Run(_) | Self::Failed { .. } | Self::Silent => Code::Systemctl,
+            Self::Run(_) | Self::Failed { .. } | Self::Silent | Self::NotItsOwn(_) => Code::Systemctl,
         }
     }
 }
@@ -113,6 +121,35 @@ impl Systemd {
         }
         Err(ServiceFault::Failed { verb, status, said: said(child) })
     }
+
+    /// Waits until the daemon that was started answers, or until systemd says that it has failed.
+    pub(super) fn wait_for(
+        &self,
+        answers: impl Fn() -> bool,
+        progress: &dyn Fn(&str),
+    ) -> Result<(), ServiceFault> {
+        for look in 0..LOOKS {
+            if answers() {
+                return Ok(());
+            }
+            if look == PATIENCE {
+                progress("waiting for vmpulse-agentd to answer ...");
+            }
+            // Less often: each time is a process.
+            if look % 10 == 9 && self.has_failed() {
+                break;
+            }
+            thread::sleep(STEP);
+        }
+        Err(ServiceFault::Silent)
+    }
+
+    fn has_failed(&self) -> bool {
+        let mut command = Command::new(&self.program);
+        command.args(["is-failed", "--quiet", UNIT]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
 }
 
 /// systemd bounds this itself: a unit that does not start or stop in its time is given up.
@@ -141,15 +178,4 @@ fn said(child: Child) -> String {
     let lines: Vec<&str> =
         text.lines().map(|line| line.trim().trim_end_matches('.')).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() { "it says nothing".to_owned() } else { lines.join("; ") }
-}
-
-/// Looks until `condition` holds, for ten seconds at most.
-pub(super) fn until(condition: impl Fn() -> bool) -> bool {
-    (0..200).any(|_| {
-        let holds = condition();
-        if !holds {
-            thread::sleep(STEP);
-        }
-        holds
-    })
 }

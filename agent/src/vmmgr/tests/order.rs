@@ -58,14 +58,26 @@ fn what_systemd_refuses_is_passed_on() {
 }
 
 #[test]
+fn a_daemon_that_ends_at_once_was_not_started() {
+    // systemd has started it, and says that it has failed.
+    let guest = with_systemd("exit 0");
+    guest.refused(
+        "start vmm",
+        Exit::Failed,
+        "VMMGR-036(ERROR): systemd has started vmpulse-agentd.service, but",
+    );
+    assert!(asked(&guest).ends_with("is-failed --quiet vmpulse-agentd.service\n"), "{}", asked(&guest));
+}
+
+#[test]
 fn systemd_stops_the_daemon_unless_it_is_not_its_own() {
     let mut guest = with_systemd("exit 0");
     let (exit, _, said) = guest.run("stop vmm");
     assert_eq!((exit, said.as_str()), (Exit::Done, "VMMGR-100(INFO): vmpulse-agentd is stopped.\n"));
     assert_eq!(asked(&guest), "--no-ask-password stop vmpulse-agentd.service\n");
     guest.daemon.answers = Some(Rc::new(|_| Reply::Status(Box::new(running()))));
-    let said = guest.refused("off vmm", Exit::Failed, "VMMGR-030");
-    assert!(said.contains("goes on as process 77; `kill 77` stops it"), "{said}");
+    let said = guest.refused("off vmm", Exit::Failed, "VMMGR-036");
+    assert!(said.contains("process 77, which it had not started, goes on; `kill 77` stops it"), "{said}");
 }
 
 #[test]
