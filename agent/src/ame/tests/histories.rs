@@ -201,8 +201,10 @@ impl History {
         let beside = self.watch.alive.values().find(|(app, _)| *app == order.app);
         assert!(beside.is_none(), "{} beside {beside:?} of {}", order.kind, order.app);
         self.watch.alive.insert(order.run, (order.app.clone(), order.kind));
-        if order.kind == ScriptKind::Start {
-            self.check_predecessors(&order.app);
+        match order.kind {
+            ScriptKind::Start => self.check_predecessors(&order.app),
+            ScriptKind::Stop => self.check_successors(&order.app),
+            ScriptKind::Monitor => {}
         }
         if self.watch.owed.get(&order.app).is_some_and(|owed| owed.kind == order.kind) {
             self.watch.owed.remove(&order.app);
@@ -220,6 +222,15 @@ impl History {
         let nearest = before.iter().find(|name| self.considered(name));
         if let Some(nearest) = nearest {
             assert_eq!(self.world.status_of(nearest), Status::Normal, "{app} starts before {nearest}");
+        }
+    }
+
+    /// A parent is not stopped before its children are.
+    fn check_successors(&self, app: &str) {
+        for child in ["d", "e"].into_iter().filter(|child| app == "b" && self.considered(child)) {
+            let status = self.world.status_of(child);
+            let up = matches!(status, Status::Unset | Status::Normal | Status::Failing | Status::ToStop);
+            assert!(!up, "{app} is being stopped while {child} is {status}");
         }
     }
 
