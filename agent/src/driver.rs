@@ -5,6 +5,7 @@ mod adapters;
 mod answers;
 mod carry;
 mod links;
+mod orders;
 mod secrets;
 mod start;
 mod stopping;
@@ -23,6 +24,7 @@ use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
 
 use crate::ame::{Ame, AmeInput};
+use crate::boot::BootFile;
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
@@ -75,6 +77,8 @@ pub struct Daemon {
     config_warnings: Vec<String>,
     /// What the administrator said last of monitoring.
     suspension: Suspension,
+    /// Which applications were stopped by hand since the guest has booted.
+    boot: BootFile,
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
     secrets: Secrets,

@@ -148,7 +148,7 @@ mod tests {
         let large = ApplicationStatus { name: "n".repeat(64), version: "\"".repeat(256), ..application() };
         let report = reporter.build(Instant::ZERO, std::iter::repeat_n(large, 256));
         assert!(report.len() <= 256 * 1024, "{}", report.len());
-        let ame = Ame::new(Configuration::default(), Instant::ZERO);
+        let ame = Ame::new(Configuration::default(), &crate::ame::Past::default(), Instant::ZERO);
         assert!(!reporter.build(Instant::ZERO, ame.applications()).is_empty());
     }
 }

@@ -1,6 +1,11 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::config::Configuration;
 
+mod dependencies;
+mod histories;
+mod orders;
 mod traces;
 
 /// How a script behaves when it is started.
@@ -23,6 +28,8 @@ struct World {
     monitor: Play,
     stop: Play,
     start: Play,
+    /// Those of one application that behave otherwise.
+    plays: BTreeMap<(String, ScriptKind), Play>,
     /// Run, when it ends, how.
     alive: Vec<(RunId, Option<u64>, Outcome, u64)>,
     /// What happened when.
@@ -51,12 +58,17 @@ fn configuration(vmm: &str, app: &str) -> Configuration {
 
 impl World {
     fn new(vmm: &str, app: &str) -> Self {
+        Self::with(configuration(vmm, app), &Past::default())
+    }
+
+    fn with(configuration: Configuration, past: &Past) -> Self {
         Self {
-            ame: Ame::new(configuration(vmm, app), Instant::ZERO),
+            ame: Ame::new(configuration, past, Instant::ZERO),
             now_ms: 0,
             monitor: OK,
             stop: OK,
             start: OK,
+            plays: BTreeMap::new(),
             alive: Vec::new(),
             trace: Vec::new(),
             doorbell: Doorbell::default(),
@@ -95,36 +107,71 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while let Some(output) = self.ame.poll_output() {
-            match output {
-                AmeOutput::StartScript(order) => {
-                    self.note(&order.kind.to_string());
-                    let play = match order.kind {
-                        ScriptKind::Monitor => self.monitor,
-                        ScriptKind::Stop => self.stop,
-                        ScriptKind::Start => self.start,
-                    };
-                    self.alive.push(match play {
-                        Play::Ends(after, outcome) => (order.run, Some(self.now_ms + after), outcome, 0),
-                        Play::Hangs(after) => (order.run, None, Outcome::Timeout, after),
-                    });
-                }
-                AmeOutput::KillScript { run } => {
-                    self.note("kill");
-                    for (_, end, outcome, after) in self.alive.iter_mut().filter(|(id, ..)| *id == run) {
-                        *end = Some(self.now_ms + *after);
-                        *outcome = Outcome::Timeout;
-                    }
-                }
-                AmeOutput::StatusChanged { to, .. } => self.note(to.name()),
-                AmeOutput::Changed(bits) => self.doorbell = self.doorbell.with(bits),
-                AmeOutput::Table(text) => self.trace.push(text),
+        while self.drain_one() {}
+    }
+
+    fn drain_one(&mut self) -> bool {
+        let Some(output) = self.ame.poll_output() else { return false };
+        self.follow(output);
+        true
+    }
+
+    fn follow(&mut self, output: AmeOutput) {
+        match output {
+            AmeOutput::StartScript(order) => {
+                self.note(&order.app, &order.kind.to_string());
+                let usual = match order.kind {
+                    ScriptKind::Monitor => self.monitor,
+                    ScriptKind::Stop => self.stop,
+                    ScriptKind::Start => self.start,
+                };
+                let play = self.plays.get(&(order.app, order.kind)).copied().unwrap_or(usual);
+                self.alive.push(match play {
+                    Play::Ends(after, outcome) => (order.run, Some(self.now_ms + after), outcome, 0),
+                    Play::Hangs(after) => (order.run, None, Outcome::Timeout, after),
+                });
             }
+            AmeOutput::KillScript { run } => {
+                self.note("", "kill");
+                for (_, end, outcome, after) in self.alive.iter_mut().filter(|(id, ..)| *id == run) {
+                    *end = Some(self.now_ms + *after);
+                    *outcome = Outcome::Timeout;
+                }
+            }
+            AmeOutput::StatusChanged { app, to, .. } => self.note(&app, to.name()),
+            AmeOutput::Waits { app, waits_for, .. } => {
+                self.note(&app, &format!("waits for {}", waits_for.join(" and ")));
+            }
+            AmeOutput::Changed(bits) => self.doorbell = self.doorbell.with(bits),
+            AmeOutput::Table(text) => self.trace.push(text),
         }
     }
 
-    fn note(&mut self, what: &str) {
-        self.trace.push(format!("{:.1} {what}", self.now_ms as f64 / 1000.0));
+    /// The only application needs no name.
+    fn note(&mut self, app: &str, what: &str) {
+        let app =
+            if self.ame.machines.len() > 1 && !app.is_empty() { format!("{app}:") } else { String::new() };
+        self.trace.push(format!("{:.1} {app}{what}", self.now_ms as f64 / 1000.0));
+    }
+
+    /// From now on a script of one application does this.
+    fn play(&mut self, app: &str, kind: ScriptKind, play: Play) {
+        self.plays.insert((app.to_owned(), kind), play);
+    }
+
+    fn order(&mut self, order: Order, app: &str) -> Result<String, Refused> {
+        let waits_for = self.ame.handle_order(self.now(), order, app);
+        self.drain();
+        waits_for.map(|waits_for| waits_for.join(" and "))
+    }
+
+    fn suspend(&mut self, suspended: bool) {
+        self.ame.handle_input(self.now(), AmeInput::Suspend(suspended));
+        self.drain();
+    }
+
+    fn status_of(&self, app: &str) -> Status {
+        self.ame.applications().find(|found| found.name == app).unwrap().status
     }
 
     fn configure(&mut self, vmm: &str, app: &str) {
@@ -182,7 +229,7 @@ fn spurious_timeouts_and_unknown_runs_change_nothing() {
 
 #[test]
 fn an_engine_without_applications_sleeps() {
-    let ame = Ame::new(Configuration::default(), Instant::ZERO);
+    let ame = Ame::new(Configuration::default(), &crate::ame::Past::default(), Instant::ZERO);
     assert_eq!(ame.poll_timeout(), None);
 }
 
@@ -231,7 +278,8 @@ fn a_script_that_runs_while_its_application_is_removed_keeps_its_time_limit() {
     world.run(2500);
     assert!(world.trace().contains("monitor   0   1"), "the table shows what is left of it");
     world.run(10_000);
-    assert_eq!(world.trace(), "3.0 kill");
+    let trace = world.trace();
+    assert!(trace.contains("3.0 kill") && trace.matches("UUID").count() == 1, "{trace}");
     assert_eq!(world.ame.poll_timeout(), None);
     assert_eq!(world.doorbell.with(Doorbell::CONFIGURATION), world.doorbell);
 }
@@ -241,7 +289,7 @@ fn applications_do_not_wait_for_each_other() {
     let text = "<Monitoring><Application name=\"a\" uuid=\"1567267349133928000\" monitor_script=\"/hang\" \
         stop_script=\"/t\" start_script=\"/s\"/><Application name=\"b\" uuid=\"1567267349133928001\" \
         monitor_script=\"/m\" stop_script=\"/t\" start_script=\"/s\"/></Monitoring>";
-    let mut ame = Ame::new(Configuration::read(text, 16).unwrap(), Instant::ZERO);
+    let mut ame = Ame::new(Configuration::read(text, 16).unwrap(), &Past::default(), Instant::ZERO);
     ame.handle_timeout(Instant::ZERO);
     let orders: Vec<StartScript> = std::iter::from_fn(|| ame.poll_output())
         .filter_map(|output| if let AmeOutput::StartScript(order) = output { Some(order) } else { None })
@@ -249,7 +297,7 @@ fn applications_do_not_wait_for_each_other() {
     assert_eq!(orders.len(), 2);
     let now = Instant::from_millis(1000);
     ame.handle_input(now, AmeInput::ScriptEnded { run: orders[1].run, outcome: Outcome::Exit(0) });
-    ame.handle_timeout(now);
+    ame.handle_timeout(Instant::from_millis(2000));
     let statuses: Vec<Status> = ame.applications().map(|application| application.status).collect();
     assert_eq!(statuses, [Status::Unset, Status::Normal]);
 }
@@ -269,7 +317,7 @@ fn a_stall_is_not_made_up_for() {
 #[test]
 fn the_table_of_level_3() {
     let mut world = World::new("log=\"3\"", "");
-    world.run(1000);
+    world.run(2000);
     let table = world.trace.last().unwrap().clone();
     assert_eq!(
         table,

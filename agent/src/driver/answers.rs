@@ -8,7 +8,7 @@ use vmpulse_protocol::message::is_quiet_reason;
 use vmpulse_protocol::time::Instant;
 
 use super::{Daemon, start};
-use crate::ame::{AmeInput, ApplicationStatus};
+use crate::ame::{AmeInput, ApplicationStatus, Order};
 use crate::command::{DaemonStatus, LiveApplication, LivePath, LiveQuiet, LiveTold, Reply, Request};
 use crate::config_file;
 use crate::suspension::{self, Suspension};
@@ -87,11 +87,9 @@ impl Daemon {
                 }
                 Err(problem) => Reply::NotLoaded { problem },
             },
-            Request::StartApplication { .. }
-            | Request::StopApplication { .. }
-            | Request::ResumeApplication { .. } => {
-                Reply::NotDone { problem: "this agent cannot do that yet".to_owned() }
-            }
+            Request::StartApplication { name } => self.order(now, Order::Start, &name),
+            Request::StopApplication { name } => self.order(now, Order::Stop, &name),
+            Request::ResumeApplication { name } => self.order(now, Order::Resume, &name),
             Request::Quiet { ms, reason } => return self.announce_quiet(now, ms, reason),
             Request::Suspension { suspend } => return self.suspend(now, suspend),
             Request::Told { quiet } => {
@@ -123,6 +121,7 @@ impl Daemon {
         }
         self.suspension = suspension;
         tracing::info!("monitoring is {}", if suspend { "suspended" } else { "resumed" });
+        self.suspend_applications(now, suspend);
         self.trunks.handle_input(now, if suspend { TrunkInput::Suspend } else { TrunkInput::Resume });
         Answer::When(Announced::Suspension)
     }

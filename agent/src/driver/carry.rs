@@ -31,6 +31,9 @@ impl Daemon {
                 tracing::warn!(app, %from, %to, "application is RED");
             }
             AmeOutput::StatusChanged { app, from, to } => tracing::info!(app, %from, %to, "application"),
+            AmeOutput::Waits { app, status, waits_for } => {
+                tracing::info!(app, %status, waits_for = waits_for.join(","), "application waits");
+            }
             AmeOutput::Changed(bits) => self.trunks.handle_input(now, TrunkInput::Ring(bits)),
             AmeOutput::Table(table) => tracing::debug!("round\n{table}"),
         }
