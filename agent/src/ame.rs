@@ -183,7 +183,7 @@ impl Ame {
     /// An engine that has its first round at once.
     #[must_use]
     pub fn new(configuration: Configuration, past: &Past, now: Instant) -> Self {
-        let Configuration { vmm, applications, dependencies } = configuration;
+        let Configuration { vmm, applications, dependencies, unknown: _ } = configuration;
         let mut machines: Vec<Machine> =
             applications.into_iter().map(|spec| Machine::new(spec, past.suspended, now)).collect();
         for machine in &mut machines {
@@ -393,7 +393,7 @@ impl Ame {
 
     fn on_configure(&mut self, now: Instant, configuration: Configuration) {
         self.ring_for(&configuration);
-        let Configuration { vmm, applications, dependencies } = configuration;
+        let Configuration { vmm, applications, dependencies, unknown: _ } = configuration;
         self.rounds.change(now, vmm.period, applications.len());
         self.vmm = vmm;
         let mut old = std::mem::take(&mut self.machines);

@@ -205,6 +205,35 @@ async fn a_suspended_application_stays_so_and_what_is_not_known_is_told() {
     assert_eq!(daemon.stop().await, 0);
 }
 
+#[tokio::test]
+async fn an_application_is_stopped_started_and_resumed_by_hand() {
+    let guest = Guest::new();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.add(&["max_restart=0"]);
+    guest.until("NORMAL", || guest.status() == "NORMAL GREEN").await;
+    guest.done(&["stop", "app", "app1"]);
+    let stopped = || guest.json(&["query", "app", "app1"])["applications"][0]["live"]["stopped"] == true;
+    guest.until("stopped", || stopped() && guest.status() == "NOT_MONITORED GRAY").await;
+    assert!(guest.done(&["-a", "status", "q", "app"]).contains("NOT_MONITORED (GRAY), stopped by hand"));
+    guest.done(&["start", "app", "app1"]);
+    guest.until("NORMAL again", || guest.status() == "NORMAL GREEN").await;
+    let actions = fs::read_to_string(guest.path("actions")).unwrap();
+    let by_hand: Vec<&str> = actions.lines().filter(|action| *action != "monitor").collect();
+    assert_eq!(by_hand, ["stop", "start"]);
+
+    fs::remove_file(guest.path("works")).unwrap();
+    guest.until("a final state", || guest.status() == "FAILURE RED").await;
+    fs::write(guest.path("works"), "").unwrap();
+    guest.done(&["resume", "app", "app1"]);
+    guest.until("NORMAL after resume", || guest.status() == "NORMAL GREEN").await;
+    guest.done(&["suspend", "app", "app1"]);
+    assert_eq!(guest.status(), "NOT_MONITORED GRAY");
+    guest.done(&["resume", "app", "app1"]);
+    guest.until("NORMAL after suspend", || guest.status() == "NORMAL GREEN").await;
+    assert_eq!(daemon.stop().await, 0);
+}
+
 /// `vmmgr import key` with the key on standard input.
 fn import(guest: &Guest, id: &str, secret: &str) -> Output {
     let mut command = guest.command(env!("CARGO_BIN_EXE_vmmgr"));

@@ -80,22 +80,18 @@ fn set_monitored(context: &Context<'_>, monitored: bool) -> Result<Outcome, Faul
     let word = if monitored { "resumed" } else { "suspended" };
     let mut outcome = Outcome::note(Code::Done, format!("Application \"{name}\" {word}."));
     outcome.messages.extend(change::unknown(&configuration));
-    match tell(context, name, monitored) {
-        Ok(()) => Ok(outcome),
+    match change::load_in_daemon(context) {
+        Ok(_) => {}
         Err(Fault::Daemon(CallError::NotRunning { .. })) => {
             let text = "vmpulse-agentd is not running; it finds this in the file when it starts.";
             outcome.messages.push((Code::NotSynced, text.to_owned()));
-            Ok(outcome)
+            return Ok(outcome);
         }
-        Err(fault) => Err(Fault::NotApplied(Box::new(fault))),
+        Err(fault) => return Err(Fault::NotApplied(Box::new(fault))),
     }
-}
-
-/// The daemon loads the file; a final state ends although nothing in the file may have changed.
-fn tell(context: &Context<'_>, name: &str, monitored: bool) -> Result<(), Fault> {
-    change::load_in_daemon(context)?;
     if monitored {
+        // A final state ends although nothing in the file may have changed.
         order(context, Request::ResumeApplication { name: name.to_owned() })?;
     }
-    Ok(())
+    Ok(outcome)
 }
