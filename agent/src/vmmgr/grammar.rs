@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::completion::Shell;
 use super::fault::Fault;
+use crate::config::attribute::{self, Attribute};
 pub use action::{ACTIONS, Action, CLASSES, Class};
 pub use quiet::QuietWords;
 
@@ -59,6 +60,8 @@ pub struct Topic {
     pub action: Option<Action>,
     /// Of this class.
     pub class: Option<Class>,
+    /// Of this attribute.
+    pub attribute: Option<&'static Attribute>,
     /// As the page of the documentation.
     pub markdown: bool,
 }
@@ -117,26 +120,38 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, Fault> {
     Ok(line)
 }
 
-/// With `-h`: whatever of an action and a class is among the words, names and attributes notwithstanding.
+/// With `-h`: whatever of an action, a class and an attribute is among the words, other words notwithstanding.
 fn topic_before(words: &[&str]) -> Topic {
     let action = words.first().and_then(|word| Action::named(word)).filter(|action| *action != Action::Help);
     let class = words.iter().take(2).find_map(|word| Class::named(word));
-    Topic { action, class, markdown: false }
+    let topic = Topic { action, class, ..Topic::default() };
+    let last = words.get(1..).and_then(<[&str]>::last);
+    Topic { attribute: last.and_then(|word| attribute(word, topic)), ..topic }
 }
 
-/// Behind `help`: an action, a class, or both.
+/// Behind `help`: an action, a class, an attribute, or several of them.
 fn topic(words: &[&str]) -> Result<Topic, Fault> {
     let mut topic = Topic::default();
     for word in words {
-        match (Action::named(word), Class::named(word)) {
-            (Some(action), _) if topic.action.is_none() => topic.action = Some(action),
-            (None, Some(class)) if topic.class.is_none() => topic.class = Some(class),
-            (None, None) if *word == "markdown" && words.len() == 1 => topic.markdown = true,
-            (None, None) => return Err(Fault::Action(Some((*word).to_owned()))),
-            (Some(_), _) | (None, Some(_)) => return Err(Fault::Surplus((*word).to_owned())),
+        let unfit = Err(Fault::Surplus((*word).to_owned()));
+        match (Action::named(word), Class::named(word), attribute(word, topic)) {
+            (Some(action), ..) if topic.action.is_none() => topic.action = Some(action),
+            (None, Some(class), _) if topic.class.is_none() => topic.class = Some(class),
+            (None, None, Some(found)) if topic.attribute.is_none() => topic.attribute = Some(found),
+            (None, None, None) if *word == "markdown" && words.len() == 1 => topic.markdown = true,
+            (None, None, None) => return Err(Fault::Action(Some((*word).to_owned()))),
+            (Some(_), ..) | (None, Some(_), _) | (None, None, Some(_)) => return unfit,
         }
     }
     Ok(topic)
+}
+
+/// `NAME` or `NAME=VALUE`: of the class of the topic, or of the first class that has one of that name.
+fn attribute(word: &str, topic: Topic) -> Option<&'static Attribute> {
+    let name = word.split('=').next().unwrap_or_default();
+    let classes = CLASSES.iter().map(|(class, _)| *class);
+    let mut wanted = classes.filter(|class| topic.class.is_none_or(|named| named == *class));
+    wanted.find_map(|class| attribute::find(class.attributes(), name))
 }
 
 fn shell(words: &[&str]) -> Result<Shell, Fault> {

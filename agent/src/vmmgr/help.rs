@@ -16,6 +16,9 @@ pub(super) fn text(topic: Topic, prefix: &str) -> String {
     if topic.markdown {
         return reference::markdown();
     }
+    if let Some(attribute) = topic.attribute {
+        return of_attribute(attribute);
+    }
     match (topic.action, topic.class) {
         (None, None) => everything(&program),
         (Some(action), None) => {
@@ -109,6 +112,13 @@ fn of_class(class: Class) -> String {
         LIVE.iter().for_each(|(name, about)| rows.push_str(&columns(name, "read-only", "-", about)));
     }
     format!("{title}{rows}")
+}
+
+fn of_attribute(attribute: &Attribute) -> String {
+    let rows = [("takes", attribute.kind.expected()), ("default", attribute.default.to_owned())];
+    let rows = rows.iter().filter(|(_, text)| !text.is_empty());
+    let rows: String = rows.map(|(title, text)| format!("  {title:<9}{text}\n")).collect();
+    format!("{}: {}\n{rows}", attribute.name, attribute.help)
 }
 
 fn aliases(action: Action) -> String {

@@ -346,7 +346,7 @@ fn help_has_every_action_and_attribute() {
         assert!(stdout.contains(attribute.name), "{}", attribute.name);
     }
     assert_eq!(guest.run("-h").1, stdout);
-    let (exit, text, _) = guest.run("add app x critical=yes -h");
+    let (exit, text, _) = guest.run("add app x -h");
     assert_eq!(exit, Exit::Done);
     assert_eq!(text, guest.run("help add app").1);
     assert!(text.contains("vmmgr add app NAME") && text.contains("monitor_timeout"), "{text}");
@@ -354,6 +354,10 @@ fn help_has_every_action_and_attribute() {
     let (_, text, _) = guest.run("help key");
     assert!(text.contains("vmmgr import key ID [FILE]") && !text.contains("add app"), "{text}");
     assert!(guest.run("help quiet").1.contains("quiet TIME REASON"));
+    assert_eq!(
+        guest.run("modify app x monitor_period=5 -h").1,
+        "monitor_period: from start to start of the monitor script\n  takes    whole seconds from 2 to 86400\n  default  30\n"
+    );
     guest.refused("help frobnicate", Exit::Usage, "VMMGR-002");
     guest.refused("help add app x", Exit::Usage, "VMMGR-002");
     guest.refused("help add add", Exit::Usage, "VMMGR-005");

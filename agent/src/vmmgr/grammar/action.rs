@@ -185,7 +185,7 @@ pub const USAGE: &[(Action, &str, &str)] = &[
         "take in a key from FILE or standard input: 64 hexadecimal digits",
     ),
     (Action::Export, "export key ID", "print a key, to be carried to the host monitors"),
-    (Action::Help, "help [ACTION] [CLASS]", "everything, or what is named; also -h behind it"),
+    (Action::Help, "help [ACTION] [CLASS] [ATTRIBUTE]", "everything, or what is named; also -h behind it"),
     (
         Action::Completion,
         "completion bash|zsh|fish",

@@ -152,7 +152,7 @@ fn help_is_about_what_precedes_it() {
         ("-h", None, None),
         ("help", None, None),
         ("add -h", Some(Action::Add), None),
-        ("add app a x=1 -h", Some(Action::Add), Some(Class::App)),
+        ("add app a no_such=1 -h", Some(Action::Add), Some(Class::App)),
         ("key import -h", Some(Action::Import), Some(Class::Key)),
         ("help app", None, Some(Class::App)),
         ("help rm dep", Some(Action::Delete), Some(Class::Dependency)),
@@ -166,4 +166,14 @@ fn help_is_about_what_precedes_it() {
         );
     }
     assert!(good("help markdown").topic.markdown);
+    for (text, attribute, default) in [
+        ("modify app a monitor_period=5 -h", "monitor_period", "30"),
+        ("help monitor_timeout", "monitor_timeout", "10"),
+        ("help modify vmm version", "version", "1.0"),
+        ("modify log -h", "log", "2"),
+        ("help add app version", "version", ""),
+    ] {
+        let found = good(text).topic.attribute.unwrap();
+        assert_eq!((found.name, found.default), (attribute, default), "{text}");
+    }
 }
