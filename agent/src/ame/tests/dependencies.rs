@@ -212,6 +212,34 @@ fn a_parent_whose_monitor_is_missing_takes_nobody_along() {
 }
 
 #[test]
+fn a_child_that_is_resumed_while_its_parent_is_down_does_not_stay_up() {
+    for start in [FAILS, MISSING] {
+        let mut world = normal("pc", &["parent_child:p,c"]);
+        world.play("p", ScriptKind::Monitor, FAILS);
+        world.play("p", ScriptKind::Start, start);
+        world.play("c", ScriptKind::Stop, FAILS);
+        world.run(4500);
+        world.order(Order::Stop, "c").unwrap();
+        world.run(50_000);
+        assert_eq!(world.status_of("c"), Status::NotStoppable);
+        world.play("c", ScriptKind::Stop, OK);
+        world.order(Order::Resume, "c").unwrap();
+        world.order(Order::Resume, "p").unwrap();
+        world.run(100_000);
+        assert_eq!(world.status_of("p").colour(), Colour::Red);
+        assert_eq!(world.status_of("c"), Status::ToStart);
+        world.trace();
+        world.order(Order::Stop, "c").unwrap();
+        world.run(110_000);
+        world.order(Order::Resume, "c").unwrap();
+        assert_eq!(
+            world.trace(),
+            "100.0 c:TO_STOP, 101.0 c:stop, 102.0 c:NOT_MONITORED, 110.0 c:UNSET, 110.0 c:TO_STOP"
+        );
+    }
+}
+
+#[test]
 fn a_child_that_is_being_started_is_stopped_before_its_parent() {
     let mut world = booting("pc", "monitor_failure_threshold=\"1\"", &["parent_child:p,c"]);
     world.play("c", ScriptKind::Start, Play::Ends(9000, Outcome::Exit(0)));
