@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::Configuration;
 
+mod circles;
 mod dependencies;
 mod histories;
 mod orders;
