@@ -10,9 +10,9 @@ use crate::ame::ApplicationStatus;
 /// Version of the format.
 const VERSION: &str = "1.0";
 
-/// Longest version in a report, in bytes as it is written. With it an application takes at most 1 KiB, and 256 of them fit
+/// Longest version in a report, in bytes as it is written. With it an application takes at most 900 bytes, and 256 of them fit
 /// the largest message. Only a version full of `<`, `&` and quotes, which are written longer, is ever cut.
-const VERSION_BYTES: usize = 640;
+const VERSION_BYTES: usize = 576;
 
 /// Builds the reports of one life of the agent.
 #[derive(Debug)]

@@ -5,11 +5,13 @@ use super::*;
 
 /// Applications of these names (one letter each) with these attributes, and dependencies, each `type:list[:NO]`.
 pub(super) fn several(vmm: &str, names: &str, app: &str, dependencies: &[&str]) -> Configuration {
+    let times =
+        if app.contains("monitor_period") { "" } else { " monitor_period=\"5\" monitor_timeout=\"3\"" };
     let mut text = format!("<Monitoring {vmm}>");
     for (index, name) in names.chars().enumerate() {
         text.push_str(&format!(
             "<Application name=\"{name}\" uuid=\"{:019}\" monitor_script=\"/m\" stop_script=\"/t\" \
-             start_script=\"/s\" monitor_period=\"5\" monitor_timeout=\"3\" {app}/>",
+             start_script=\"/s\" {app}{times}/>",
             1_567_267_349_133_928_000 + index
         ));
     }
