@@ -5,16 +5,20 @@
 
 pub mod attribute;
 pub mod command_line;
+pub mod dependency;
 pub mod patch;
+mod position;
 mod read;
+pub mod unknown;
 pub mod value;
 
 use std::time::Duration;
 
 pub use attribute::Values;
+pub use dependency::{Dependency, DependencyKind, UnfitDependency};
 
-/// Largest configuration file, in bytes: 128 applications with every attribute at its longest are half of it.
-pub const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// Largest configuration file, in bytes: 256 applications with every attribute at its longest are two thirds of it.
+pub const MAX_FILE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Most XML nodes read: far more than any configuration has, little enough memory for a small guest.
 const MAX_NODES: u32 = 20_000;
@@ -26,6 +30,10 @@ pub struct Configuration {
     pub vmm: Vmm,
     /// In the order of the file.
     pub applications: Vec<Application>,
+    /// In the order of the file; every name in them is an application's.
+    pub dependencies: Vec<Dependency>,
+    /// What this version does not know.
+    pub unknown: unknown::Findings,
 }
 
 /// The engine's own attributes.
@@ -35,8 +43,20 @@ pub struct Vmm {
     pub log: u32,
     /// Time between two rounds; zero: a round whenever something is due.
     pub period: Duration,
+    /// Who starts the applications after a boot.
+    pub boot_start: BootStart,
     /// Every attribute as text.
     pub values: Values,
+}
+
+/// Who starts the applications after a boot of the guest: `rebootappstarttype`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootStart {
+    /// The agent (`VMM`).
+    #[default]
+    Agent,
+    /// The system (`OS`); the agent starts what is not up when its `start_stabilization_time` is over.
+    System,
 }
 
 /// One application.
@@ -90,7 +110,9 @@ impl Vmm {
     /// From checked texts.
     #[must_use]
     pub fn new(values: Values) -> Self {
-        Self { log: values.number("log"), period: values.seconds("period"), values }
+        let boot_start =
+            if values.text("rebootappstarttype") == "OS" { BootStart::System } else { BootStart::Agent };
+        Self { log: values.number("log"), period: values.seconds("period"), boot_start, values }
     }
 }
 
@@ -208,10 +230,18 @@ pub enum Problem {
         /// Why.
         unfit: Unfit,
     },
-    /// A second application with a name or uuid.
-    #[error("another application has {attribute}=\"{text}\" already")]
+    /// A dependency that is none.
+    #[error("dependency {uuid}: {unfit}")]
+    UnfitDependency {
+        /// Its depuuid.
+        uuid: String,
+        /// Why.
+        unfit: UnfitDependency,
+    },
+    /// A name or uuid for the second time.
+    #[error("another element has {attribute}=\"{text}\" already")]
     Duplicate {
-        /// `name` or `uuid`.
+        /// `name`, `uuid` or `depuuid`.
         attribute: &'static str,
         /// What both have.
         text: String,

@@ -5,6 +5,7 @@ mod adapters;
 mod answers;
 mod carry;
 mod links;
+mod orders;
 mod secrets;
 mod start;
 mod stopping;
@@ -23,6 +24,7 @@ use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
 
 use crate::ame::{Ame, AmeInput};
+use crate::boot::BootFile;
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
@@ -71,8 +73,12 @@ pub struct Daemon {
     log_level: LevelHandle,
     /// What is wrong with the configuration file, if it could not be loaded.
     config_problem: Option<String>,
+    /// What the loaded file has and this version does not know.
+    config_warnings: Vec<String>,
     /// What the administrator said last of monitoring.
     suspension: Suspension,
+    /// Which applications were stopped by hand since the guest has booted.
+    boot: BootFile,
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
     secrets: Secrets,

@@ -2,18 +2,21 @@
 //!
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
 //! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
-//! [`runner`] (scripts).
+//! [`boot`], [`runner`] (scripts).
 //! [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
+pub mod boot;
 pub mod command;
 pub mod config;
 pub mod config_file;
 pub mod driver;
 pub mod keys;
+mod nearest;
 pub mod report;
 pub mod runner;
 pub mod settings;
+pub mod state_file;
 pub mod suspension;
 pub mod trunks;
 pub mod vmmgr;

@@ -10,6 +10,10 @@ use crate::ame::ApplicationStatus;
 /// Version of the format.
 const VERSION: &str = "1.0";
 
+/// Longest version in a report, in bytes as it is written. With it an application takes at most 900 bytes, and 256 of them fit
+/// the largest message. Only a version full of `<`, `&` and quotes, which are written longer, is ever cut.
+const VERSION_BYTES: usize = 576;
+
 /// Builds the reports of one life of the agent.
 #[derive(Debug)]
 pub struct Reporter {
@@ -57,10 +61,24 @@ fn element(xml: &mut String, now: Instant, application: &ApplicationStatus) {
         u8::from(application.monitored),
         application.max_restart,
         application.restarts,
-        escape(&application.version),
+        written_within(&application.version, VERSION_BYTES),
         application.last_result,
         now.since(application.changed_at).as_secs(),
     );
+}
+
+/// As much of `text` as is at most `bytes` long when it is written as an attribute.
+fn written_within(text: &str, bytes: usize) -> String {
+    let mut written = String::new();
+    for character in text.chars() {
+        let mut buffer = [0; 4];
+        let piece = escape(&*character.encode_utf8(&mut buffer));
+        if written.len() + piece.len() > bytes {
+            break;
+        }
+        written.push_str(&piece);
+    }
+    written
 }
 
 #[cfg(test)]
@@ -81,6 +99,8 @@ mod tests {
             version: "12 \"b\" <x> & 'y'".to_owned(),
             last_result: RunResult::TimedOut,
             changed_at: Instant::from_millis(1000),
+            stopped: false,
+            waits_for: Vec::new(),
         }
     }
 
@@ -126,9 +146,9 @@ mod tests {
     fn the_largest_configuration_fits_one_message() {
         let mut reporter = Reporter::new(String::new(), 1);
         let large = ApplicationStatus { name: "n".repeat(64), version: "\"".repeat(256), ..application() };
-        let report = reporter.build(Instant::ZERO, std::iter::repeat_n(large, 128));
+        let report = reporter.build(Instant::ZERO, std::iter::repeat_n(large, 256));
         assert!(report.len() <= 256 * 1024, "{}", report.len());
-        let ame = Ame::new(Configuration::default(), Instant::ZERO);
+        let ame = Ame::new(Configuration::default(), &crate::ame::Past::default(), Instant::ZERO);
         assert!(!reporter.build(Instant::ZERO, ame.applications()).is_empty());
     }
 }

@@ -16,8 +16,8 @@ pub const DEFAULT_SETTINGS: &str = "/etc/vmpulse/agent.toml";
 /// Environment variable that names the settings file, for the daemon and for `vmmgr`.
 pub const SETTINGS_VARIABLE: &str = "VMPULSE_AGENT_SETTINGS";
 
-/// Most applications that `max_apps` may allow: their report must fit one message of 256 KiB.
-const MAX_APPS_LIMIT: usize = 128;
+/// Most applications that `max_apps` may allow: their report must fit one message of 256 KiB, 1 KiB for each.
+const MAX_APPS_LIMIT: usize = 256;
 
 /// Smallest EtherType; lower values are lengths of IEEE 802.3 frames.
 const MIN_ETHERTYPE: u16 = 0x0600;
@@ -214,7 +214,7 @@ mod tests {
             ("ethertype = 5", "ethertype"),
             ("vlan = 4095", "vlan"),
             ("max_apps = 0", "max_apps"),
-            ("max_apps = 129", "max_apps"),
+            ("max_apps = 257", "max_apps"),
             ("config = \"relative.xml\"", "config"),
             ("state_dir = \"lib\"", "state_dir"),
             ("adapters = [\"\"]", "adapters"),
@@ -226,6 +226,11 @@ mod tests {
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             assert!(format!("{error} {source}").contains(word), "{text}: {error} {source}");
         }
+    }
+
+    #[test]
+    fn as_many_applications_as_a_report_takes() {
+        assert_eq!(parse("max_apps = 256").unwrap().max_apps, 256);
     }
 
     #[test]

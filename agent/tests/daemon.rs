@@ -177,6 +177,63 @@ async fn a_broken_file_stops_nothing_and_is_shown() {
     assert_eq!(daemon.stop().await, 0);
 }
 
+#[tokio::test]
+async fn a_suspended_application_stays_so_and_what_is_not_known_is_told() {
+    let guest = Guest::new();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.add(&[]);
+    guest.until("NORMAL", || guest.status() == "NORMAL GREEN").await;
+    // At once, without -s.
+    guest.done(&["suspend", "app", "app1"]);
+    assert_eq!(guest.status(), "NOT_MONITORED GRAY");
+    assert_eq!(daemon.stop().await, 0);
+    let text = fs::read_to_string(guest.path("HAMonitoring.xml")).unwrap();
+    fs::write(guest.path("HAMonitoring.xml"), text.replace("<Application", "<Application colour=\"red\""))
+        .unwrap();
+    let daemon = guest.daemon().await;
+    assert_eq!(guest.status(), "NOT_MONITORED GRAY");
+    let warning = "attribute colour of application app1 is not known; it is kept and not used";
+    let told =
+        guest.json(&["status"])["daemon"]["config_warnings"][0].as_str().unwrap_or_default().to_owned();
+    assert!(told.ends_with(warning), "{told}");
+    assert!(guest.done(&["status"]).contains(warning));
+    let output = guest.vmmgr(&["modify", "app", "app1", "desc=x"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("VMMGR-103(WARNING): line "), "{said}");
+    assert!(fs::read_to_string(guest.path("HAMonitoring.xml")).unwrap().contains("colour=\"red\""));
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[tokio::test]
+async fn an_application_is_stopped_started_and_resumed_by_hand() {
+    let guest = Guest::new();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.add(&["max_restart=0"]);
+    guest.until("NORMAL", || guest.status() == "NORMAL GREEN").await;
+    guest.done(&["stop", "app", "app1"]);
+    let stopped = || guest.json(&["query", "app", "app1"])["applications"][0]["live"]["stopped"] == true;
+    guest.until("stopped", || stopped() && guest.status() == "NOT_MONITORED GRAY").await;
+    assert!(guest.done(&["-a", "status", "q", "app"]).contains("NOT_MONITORED (GRAY), stopped by hand"));
+    guest.done(&["start", "app", "app1"]);
+    guest.until("NORMAL again", || guest.status() == "NORMAL GREEN").await;
+    let actions = fs::read_to_string(guest.path("actions")).unwrap();
+    let by_hand: Vec<&str> = actions.lines().filter(|action| *action != "monitor").collect();
+    assert_eq!(by_hand, ["stop", "start"]);
+
+    fs::remove_file(guest.path("works")).unwrap();
+    guest.until("a final state", || guest.status() == "FAILURE RED").await;
+    fs::write(guest.path("works"), "").unwrap();
+    guest.done(&["resume", "app", "app1"]);
+    guest.until("NORMAL after resume", || guest.status() == "NORMAL GREEN").await;
+    guest.done(&["suspend", "app", "app1"]);
+    assert_eq!(guest.status(), "NOT_MONITORED GRAY");
+    guest.done(&["resume", "app", "app1"]);
+    guest.until("NORMAL after suspend", || guest.status() == "NORMAL GREEN").await;
+    assert_eq!(daemon.stop().await, 0);
+}
+
 /// `vmmgr import key` with the key on standard input.
 fn import(guest: &Guest, id: &str, secret: &str) -> Output {
     let mut command = guest.command(env!("CARGO_BIN_EXE_vmmgr"));

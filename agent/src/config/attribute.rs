@@ -18,6 +18,14 @@ pub struct Attribute {
     pub help: &'static str,
 }
 
+impl Attribute {
+    /// Whether `vmmgr` sets it.
+    #[must_use]
+    pub const fn is_settable(&self) -> bool {
+        !matches!(self.kind, Kind::ReadOnly | Kind::Uuid)
+    }
+}
+
 const fn attribute(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Attribute {
     Attribute { name, kind, default, help }
 }
@@ -42,7 +50,7 @@ pub const VMM: &[Attribute] = &[
         "rebootappstarttype",
         Kind::OneOf(&["VMM", "OS"]),
         "VMM",
-        "who starts the applications after a boot (recorded; not acted upon yet)",
+        "after a boot VMM: the agent starts the applications; OS: only those that are not up in time",
     ),
     attribute("comment", Kind::ReadOnly, "", "when vmmgr last changed the file"),
 ];
@@ -80,6 +88,24 @@ pub const APPLICATION: &[Attribute] = &[
     attribute("status", Kind::ReadOnly, "", "state and colour"),
 ];
 
+/// Attributes of `Dependency`, in the order they are shown.
+pub const DEPENDENCY: &[Attribute] = &[
+    attribute("depuuid", Kind::Uuid, "", "given when the dependency is added"),
+    attribute(
+        "dependency_type",
+        Kind::OneOf(&["start_sequence", "stop_sequence", "parent_child"]),
+        "",
+        "must be given",
+    ),
+    attribute("dependency_list", Kind::Names, "", "names of applications in their order, parted by commas"),
+    attribute(
+        "strict",
+        Kind::OneOf(&["YES", "NO"]),
+        "YES",
+        "NO: the next begins when the previous has begun; YES: when it is NORMAL, or stopped",
+    ),
+];
+
 /// A value could not be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetError {
@@ -111,7 +137,7 @@ impl Values {
     /// What an administrator sets: read-only attributes are refused. An empty text puts the default back.
     pub fn set(&mut self, name: &str, text: &str) -> Result<&'static Attribute, SetError> {
         let attribute = find(self.table, name).ok_or_else(|| SetError::Unknown(name.to_owned()))?;
-        if matches!(attribute.kind, Kind::ReadOnly | Kind::Uuid) {
+        if !attribute.is_settable() {
             return Err(SetError::ReadOnly(attribute.name));
         }
         let text = if text.is_empty() { attribute.default } else { text };
@@ -129,9 +155,10 @@ impl Values {
         Ok(())
     }
 
-    /// Gives a new application its uuid.
+    /// Gives a new application its uuid, or a new dependency its depuuid.
     pub fn set_uuid(&mut self, uuid: &str) -> Result<(), InvalidValue> {
-        self.read("uuid", uuid)
+        let attribute = self.table.iter().find(|attribute| attribute.kind == Kind::Uuid);
+        attribute.map_or(Ok(()), |attribute| self.read(attribute.name, uuid))
     }
 
     /// The text of an attribute, or its default; empty for a name that is not in the table.
@@ -165,13 +192,19 @@ pub fn find(table: &'static [Attribute], name: &str) -> Option<&'static Attribut
     table.iter().find(|attribute| attribute.name == name)
 }
 
+/// The attribute that may have been meant by a name that is not in the table.
+#[must_use]
+pub fn nearest(table: &'static [Attribute], name: &str) -> Option<&'static str> {
+    crate::nearest::of(name, table.iter().map(|attribute| attribute.name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_default_is_allowed_or_means_not_given() {
-        for attribute in VMM.iter().chain(APPLICATION) {
+        for attribute in VMM.iter().chain(APPLICATION).chain(DEPENDENCY) {
             assert!(
                 attribute.kind.allows(attribute.default) || attribute.default.is_empty(),
                 "{}",

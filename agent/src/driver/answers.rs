@@ -8,7 +8,7 @@ use vmpulse_protocol::message::is_quiet_reason;
 use vmpulse_protocol::time::Instant;
 
 use super::{Daemon, start};
-use crate::ame::{AmeInput, ApplicationStatus};
+use crate::ame::{AmeInput, ApplicationStatus, Order};
 use crate::command::{DaemonStatus, LiveApplication, LivePath, LiveQuiet, LiveTold, Reply, Request};
 use crate::config_file;
 use crate::suspension::{self, Suspension};
@@ -87,6 +87,9 @@ impl Daemon {
                 }
                 Err(problem) => Reply::NotLoaded { problem },
             },
+            Request::StartApplication { name } => self.order(now, Order::Start, &name),
+            Request::StopApplication { name } => self.order(now, Order::Stop, &name),
+            Request::ResumeApplication { name } => self.order(now, Order::Resume, &name),
             Request::Quiet { ms, reason } => return self.announce_quiet(now, ms, reason),
             Request::Suspension { suspend } => return self.suspend(now, suspend),
             Request::Told { quiet } => {
@@ -118,6 +121,7 @@ impl Daemon {
         }
         self.suspension = suspension;
         tracing::info!("monitoring is {}", if suspend { "suspended" } else { "resumed" });
+        self.suspend_applications(now, suspend);
         self.trunks.handle_input(now, if suspend { TrunkInput::Suspend } else { TrunkInput::Resume });
         Answer::When(Announced::Suspension)
     }
@@ -151,6 +155,10 @@ impl Daemon {
             Ok(configuration) => {
                 start::change_level(&self.log_level, configuration.vmm.log);
                 self.config_problem = None;
+                self.config_warnings = configuration.unknown.sentences();
+                for warning in &self.config_warnings {
+                    tracing::warn!("{}: {warning}", self.settings.config.display());
+                }
                 self.ame.handle_input(self.clock.now(), AmeInput::Configure(configuration));
                 Ok(())
             }
@@ -170,6 +178,7 @@ impl Daemon {
             vm_uuid: self.vm_uuid.clone(),
             config: self.settings.config.display().to_string(),
             config_problem: self.config_problem.clone(),
+            config_warnings: self.config_warnings.clone(),
             applications: self.ame.applications().count(),
             suspended: self.suspension.suspended,
             suspension_heard: self.suspension.heard,
@@ -235,5 +244,7 @@ fn live(now: Instant, application: ApplicationStatus) -> LiveApplication {
         nooftimes_restarted: application.restarts,
         last_result: application.last_result.to_string(),
         last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
+        stopped: application.stopped,
+        waits_for: application.waits_for,
     }
 }

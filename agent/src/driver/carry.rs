@@ -25,12 +25,17 @@ impl Daemon {
 
     fn carry_engine(&mut self, now: Instant, output: AmeOutput) {
         match output {
+            // News may reach the engine while the daemon ends; nobody would wait for what it began now.
+            AmeOutput::StartScript(_) if self.stop_at.is_some() => {}
             AmeOutput::StartScript(order) => self.runner.start(order),
             AmeOutput::KillScript { run } => self.runner.kill(run),
             AmeOutput::StatusChanged { app, from, to } if to.colour() == Colour::Red => {
                 tracing::warn!(app, %from, %to, "application is RED");
             }
             AmeOutput::StatusChanged { app, from, to } => tracing::info!(app, %from, %to, "application"),
+            AmeOutput::Waits { app, status, waits_for } => {
+                tracing::info!(app, %status, waits_for = waits_for.join(","), "application waits");
+            }
             AmeOutput::Changed(bits) => self.trunks.handle_input(now, TrunkInput::Ring(bits)),
             AmeOutput::Table(table) => tracing::debug!("round\n{table}"),
         }

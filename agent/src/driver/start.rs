@@ -18,7 +18,8 @@ use vmpulse_protocol::id::VmUuid;
 use super::links::Links;
 use super::secrets::Secrets;
 use super::{Daemon, Signals};
-use crate::ame::Ame;
+use crate::ame::{Ame, Past};
+use crate::boot::BootFile;
 use crate::config::Configuration;
 use crate::config_file;
 use crate::report::Reporter;
@@ -99,6 +100,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     let vm_uuid = identity::vm_uuid(&settings.vm_uuid);
     warn_about_uuid(&vm_uuid);
     let suspension = last_suspension(&settings.state_dir);
+    let boot = last_boot(&settings.state_dir);
     let trunks_config = TrunksConfig {
         vm: vm_uuid.clone(),
         incarnation_seed: incarnation,
@@ -114,10 +116,14 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     if let Some(problem) = &config_problem {
         tracing::error!("no application is monitored: {problem}; correct the file and run `vmmgr sync`");
     }
+    let config_warnings = loaded.as_ref().map(|loaded| loaded.unknown.sentences()).unwrap_or_default();
+    for warning in &config_warnings {
+        tracing::warn!("{}: {warning}", settings.config.display());
+    }
     let daemon = Daemon {
         clock,
         trunks,
-        ame: Ame::new(loaded.unwrap_or_default(), now),
+        ame: Ame::new(loaded.unwrap_or_default(), &past(suspension, &boot), now),
         reporter: Reporter::new(vm_uuid.clone(), incarnation),
         links,
         runner: Runner::new(settings.run_dir.clone(), Grace::default()),
@@ -125,7 +131,9 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         signals: signals()?,
         log_level: level,
         config_problem,
+        config_warnings,
         suspension,
+        boot,
         held: Vec::new(),
         secrets,
         stop_at: None,
@@ -156,6 +164,20 @@ fn last_suspension(state_dir: &Path) -> Suspension {
             Suspension { suspended: false, heard: true }
         }
     }
+}
+
+/// Nothing known is as if nothing had happened since the agent last ran.
+fn last_boot(state_dir: &Path) -> BootFile {
+    let (boot, noted) = BootFile::open(state_dir);
+    if let Err(err) = noted {
+        tracing::warn!(%err, path = %boot.path().display(), "cannot tell whether the guest has booted, nor keep it: after a \
+                       boot the applications are monitored, and started only when that fails");
+    }
+    boot
+}
+
+fn past(suspension: Suspension, boot: &BootFile) -> Past {
+    Past { booted: boot.booted(), suspended: suspension.suspended, stopped: boot.stopped().to_vec() }
 }
 
 /// The filter of a `log` attribute.

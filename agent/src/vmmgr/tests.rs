@@ -1,4 +1,6 @@
 mod announce;
+mod dependency;
+mod order;
 
 use std::cell::RefCell;
 use std::fs;
@@ -17,12 +19,17 @@ mod keys;
 struct FakeDaemon {
     answers: Option<Rc<dyn Fn(Request) -> Reply>>,
     asked: Rc<RefCell<Vec<Request>>>,
+    /// Whether it runs by now; it does if this is nothing.
+    late: Option<Rc<dyn Fn() -> bool>>,
 }
 
 impl Daemon for FakeDaemon {
     fn ask(&self, request: Request) -> Result<Reply, CallError> {
         self.asked.borrow_mut().push(request.clone());
         let not_running = || CallError::NotRunning { path: PathBuf::from("/run/agent.sock") };
+        if self.late.as_ref().is_some_and(|late| !late()) {
+            return Err(not_running());
+        }
         self.answers.as_ref().map(|answer| answer(request)).ok_or_else(not_running)
     }
 }
@@ -32,6 +39,7 @@ struct Guest {
     directory: TempDir,
     daemon: FakeDaemon,
     program: &'static str,
+    systemd: Systemd,
 }
 
 impl Guest {
@@ -47,7 +55,8 @@ impl Guest {
             fs::write(root.join(script), "#!/bin/sh\n").unwrap();
             fs::set_permissions(root.join(script), fs::Permissions::from_mode(0o755)).unwrap();
         }
-        Self { directory, daemon: FakeDaemon::default(), program: "/usr/bin/vmmgr" }
+        let systemd = Systemd { booted: root.join("systemd"), program: root.join("systemctl") };
+        Self { directory, daemon: FakeDaemon::default(), program: "/usr/bin/vmmgr", systemd }
     }
 
     fn path(&self, name: &str) -> String {
@@ -63,6 +72,7 @@ impl Guest {
             settings_variable: Some(PathBuf::from(self.path("agent.toml"))),
             realtime: Duration::from_nanos(1_567_267_349_133_928_000),
             local_time: "2026-11-21 03:00:00".to_owned(),
+            systemd: self.systemd.clone(),
         };
         let connect = |_: &Settings| -> Box<dyn Daemon> { Box::new(self.daemon.clone()) };
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -129,6 +139,8 @@ fn query_shows_the_daemon_s_view() {
             nooftimes_restarted: 2,
             last_result: "NORMAL".to_owned(),
             last_change_ms: 10,
+            stopped: false,
+            waits_for: Vec::new(),
         };
         Reply::Applications { applications: vec![live] }
     }));
@@ -175,10 +187,10 @@ fn refusals_have_their_codes_and_change_nothing() {
         ("add app".to_owned(), Exit::Usage, "VMMGR-004"),
         ("modify app app1".to_owned(), Exit::Usage, "VMMGR-005"),
         ("modify app app1 colour=red".to_owned(), Exit::Usage, "VMMGR-006"),
-        ("modify app app1 status=NORMAL".to_owned(), Exit::Usage, "VMMGR-007"),
-        ("modify app app1 uuid=1".to_owned(), Exit::Usage, "VMMGR-007"),
-        ("modify app app1 max_restart=x".to_owned(), Exit::Usage, "VMMGR-008"),
-        ("modify log=4".to_owned(), Exit::Usage, "VMMGR-008"),
+        ("modify app app1 status=NORMAL".to_owned(), Exit::Failed, "VMMGR-007"),
+        ("modify app app1 uuid=1".to_owned(), Exit::Failed, "VMMGR-007"),
+        ("modify app app1 max_restart=x".to_owned(), Exit::Failed, "VMMGR-008"),
+        ("modify log=4".to_owned(), Exit::Failed, "VMMGR-008"),
         ("modify app other desc=x".to_owned(), Exit::Failed, "VMMGR-012"),
         ("delete app other".to_owned(), Exit::Failed, "VMMGR-012"),
         ("query app other".to_owned(), Exit::Failed, "VMMGR-012"),
@@ -186,16 +198,18 @@ fn refusals_have_their_codes_and_change_nothing() {
         ("modify app app1 monitor_script=@missing".to_owned(), Exit::Failed, "VMMGR-014"),
         ("modify app app1 monitor_script=@plain".to_owned(), Exit::Failed, "VMMGR-014"),
         ("modify app app1 stop_script=/tmp".to_owned(), Exit::Failed, "VMMGR-014"),
-        (format!("add app a/b {scripts}"), Exit::Usage, "VMMGR-016"),
-        ("add app app2 monitor_script=@mon".to_owned(), Exit::Usage, "VMMGR-017"),
-        ("modify app app1 start_script=".to_owned(), Exit::Usage, "VMMGR-017"),
+        (format!("add app a/b {scripts}"), Exit::Failed, "VMMGR-016"),
+        ("add app app2 monitor_script=@mon".to_owned(), Exit::Failed, "VMMGR-017"),
+        ("modify app app1 start_script=".to_owned(), Exit::Failed, "VMMGR-017"),
         ("modify app app1 type=OCF".to_owned(), Exit::Failed, "VMMGR-018"),
         ("modify app app1 user=nobody-of-that-name".to_owned(), Exit::Failed, "VMMGR-019"),
         ("modify app app1 monitor_period=10".to_owned(), Exit::Failed, "VMMGR-057"),
         ("modify app app1 monitor_timeout=31".to_owned(), Exit::Failed, "VMMGR-057"),
-        ("suspend app app1".to_owned(), Exit::Failed, "VMMGR-025"),
-        ("start vmm".to_owned(), Exit::Failed, "VMMGR-025"),
-        ("add dependency".to_owned(), Exit::Failed, "VMMGR-025"),
+        ("start app".to_owned(), Exit::Usage, "VMMGR-004"),
+        ("stop app app1 app2".to_owned(), Exit::Usage, "VMMGR-005"),
+        ("suspend app other".to_owned(), Exit::Failed, "VMMGR-012"),
+        ("resume app other".to_owned(), Exit::Failed, "VMMGR-012"),
+        ("start vmm".to_owned(), Exit::Failed, "VMMGR-035"),
         ("sync".to_owned(), Exit::Failed, "VMMGR-001"),
         ("-a colour q app".to_owned(), Exit::Usage, "VMMGR-006"),
         ("--settings /no/such.toml q app".to_owned(), Exit::Failed, "VMMGR-022"),
@@ -254,6 +268,7 @@ fn status_shows_daemon_and_paths() {
          Adapter  HM    State  Last_hello  Heartbeats  Authenticated\n\
          eth1     5ac3  OPEN   12 s        345         key 2 in+out\n\
          eth2     -     QUIET  -           0           -\n\n\
+         Keys: vmpulse-agentd uses key 2; authentication is optional.\n\n\
          Configuration not loaded, the last good one is used: line 1, column 1: x\n\n\
          Keys not loaded, those read before are used: no such key\n"
     );
@@ -298,6 +313,7 @@ fn running() -> DaemonStatus {
         vm_uuid: "61be".to_owned(),
         config: "/x".to_owned(),
         config_problem: Some("line 1, column 1: x".to_owned()),
+        config_warnings: Vec::new(),
         applications: 0,
         suspended: false,
         suspension_heard: true,
@@ -330,5 +346,20 @@ fn help_has_every_action_and_attribute() {
     for attribute in crate::config::attribute::APPLICATION {
         assert!(stdout.contains(attribute.name), "{}", attribute.name);
     }
-    assert_eq!(guest.run("add app -h").1, stdout);
+    assert_eq!(guest.run("-h").1, stdout);
+    let (exit, text, _) = guest.run("add app x -h");
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(text, guest.run("help add app").1);
+    assert!(text.contains("vmmgr add app NAME") && text.contains("monitor_timeout"), "{text}");
+    assert!(!text.contains("vmmgr query") && !text.contains("Attributes of vmm"), "{text}");
+    let (_, text, _) = guest.run("help key");
+    assert!(text.contains("vmmgr import key ID [FILE]") && !text.contains("add app"), "{text}");
+    assert!(guest.run("help quiet").1.contains("quiet TIME REASON"));
+    assert_eq!(
+        guest.run("modify app x monitor_period=5 -h").1,
+        "monitor_period: from start to start of the monitor script\n  takes    whole seconds from 2 to 86400\n  default  30\n"
+    );
+    guest.refused("help frobnicate", Exit::Usage, "VMMGR-002");
+    guest.refused("help add app x", Exit::Usage, "VMMGR-002");
+    guest.refused("help add add", Exit::Usage, "VMMGR-005");
 }
