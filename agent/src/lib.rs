@@ -1,7 +1,7 @@
 //! The guest agent: heartbeats to the host monitors, application monitoring, and its command `vmmgr`.
 //!
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
-//! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
+//! adapters), [`report`], [`types`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
 //! [`runner`] (scripts).
 //! [`driver`] is the daemon: it carries values between them.
 
@@ -16,4 +16,5 @@ pub mod runner;
 pub mod settings;
 pub mod suspension;
 pub mod trunks;
+pub mod types;
 pub mod vmmgr;

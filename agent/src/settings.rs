@@ -52,6 +52,8 @@ pub struct Settings {
     pub log_file: PathBuf,
     /// Most applications.
     pub max_apps: usize,
+    /// Where OCF resource agents are installed.
+    pub ocf_root: PathBuf,
     /// What is offered to and demanded of the host monitors.
     #[serde(deserialize_with = "deserialize_mode")]
     pub authentication: Mode,
@@ -72,6 +74,7 @@ impl Default for Settings {
             query_group: "vmpulse".to_owned(),
             log_file: PathBuf::new(),
             max_apps: 16,
+            ocf_root: PathBuf::from("/usr/lib/ocf"),
             authentication: Mode::Optional,
             key_file: PathBuf::from("/etc/vmpulse/agent.key"),
         }
@@ -115,6 +118,7 @@ impl Settings {
             ("state_dir", &self.state_dir),
             ("log_file", &self.log_file),
             ("key_file", &self.key_file),
+            ("ocf_root", &self.ocf_root),
         ] {
             let unused = key == "log_file" && path.as_os_str().is_empty();
             if !unused && !path.is_absolute() {
@@ -197,6 +201,7 @@ mod tests {
             "query_group",
             "log_file",
             "max_apps",
+            "ocf_root",
             "authentication",
             "key_file",
         ];

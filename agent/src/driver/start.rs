@@ -120,7 +120,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         ame: Ame::new(loaded.unwrap_or_default(), now),
         reporter: Reporter::new(vm_uuid.clone(), incarnation),
         links,
-        runner: Runner::new(settings.run_dir.clone(), Grace::default()),
+        runner: Runner::new(settings.run_dir.clone(), settings.ocf_root.clone(), Grace::default()),
         commands: listen(&settings)?,
         signals: signals()?,
         log_level: level,

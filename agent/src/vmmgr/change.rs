@@ -33,7 +33,7 @@ pub(super) fn add(context: &Context<'_>) -> Result<Outcome, Fault> {
     let uuid = unique_uuid(context.environment.realtime, file.text());
     let mut values = Values::new(attribute::APPLICATION);
     values.set_uuid(&uuid).map_err(|invalid| Fault::Attribute(SetError::Invalid(invalid)))?;
-    let mut pairs = vec![("name", name.to_owned()), ("uuid", uuid)];
+    let mut pairs = vec![("name".to_owned(), name.to_owned()), ("uuid".to_owned(), uuid)];
     pairs.extend(set_all(context, &mut values)?);
     check_application(context, name, values)?;
     let text = patch::add_application(file.text(), &borrowed(&pairs));
@@ -151,17 +151,20 @@ fn file_fault(error: FileError) -> Fault {
 }
 
 /// Sets what the command line says, and returns it as it goes into the file.
-fn set_all(context: &Context<'_>, values: &mut Values) -> Result<Vec<(&'static str, String)>, Fault> {
+fn set_all(context: &Context<'_>, values: &mut Values) -> Result<Vec<(String, String)>, Fault> {
     let mut pairs = Vec::new();
     for (name, text) in &context.line.attributes {
         let attribute = values.set(name, text).map_err(Fault::Attribute)?;
-        pairs.push((attribute.name, values.text(attribute.name).to_owned()));
+        // A parameter is in no table; what is given empty is removed by being empty in the file.
+        let known = *attribute != attribute::PARAMETER;
+        let text = if known { values.text(attribute.name) } else { text.as_str() };
+        pairs.push((name.clone(), text.to_owned()));
     }
     Ok(pairs)
 }
 
-fn borrowed<'a>(pairs: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
-    pairs.iter().map(|(name, text)| (*name, text.as_str())).collect()
+fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect()
 }
 
 /// Whether the attributes fit together, and what was set now exists on this system.

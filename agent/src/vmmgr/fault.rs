@@ -126,7 +126,7 @@ impl Fault {
             Self::Surplus(_) | Self::NoAttributes => 5,
             Self::Attribute(SetError::Unknown(_)) => 6,
             Self::Attribute(SetError::ReadOnly(_)) => 7,
-            Self::Attribute(SetError::Invalid(_)) => 8,
+            Self::Attribute(SetError::Invalid(_) | SetError::Parameter { .. }) => 8,
             Self::Twice(_) => 9,
             Self::Flag(_) => 10,
             Self::FlagValue(_) | Self::Format(_) => 11,
