@@ -193,4 +193,18 @@ pub struct LiveApplication {
     pub last_result: String,
     /// Age of the state.
     pub last_change_ms: u64,
+    /// The script that ended last; none before the first has.
+    #[serde(default)]
+    pub last_script: Option<LiveScript>,
+}
+
+/// A script that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveScript {
+    /// `monitor`, `stop` or `start`.
+    pub action: String,
+    /// How it ended, for people.
+    pub end: String,
+    /// Its last lines, parted by ` | `; at most 5 lines and 2 KiB.
+    pub output: String,
 }

@@ -9,6 +9,7 @@ mod secrets;
 mod start;
 mod stopping;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
 
 use crate::ame::{Ame, AmeInput};
+use crate::command::LiveScript;
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
@@ -73,6 +75,8 @@ pub struct Daemon {
     config_problem: Option<String>,
     /// What the administrator said last of monitoring.
     suspension: Suspension,
+    /// The script of each application that ended last, by the application's name.
+    last_scripts: HashMap<String, LiveScript>,
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
     secrets: Secrets,
@@ -158,6 +162,8 @@ impl Daemon {
 
     fn on_script_ended(&mut self, ended: Ended) {
         carry::log_script(&ended);
+        let Ended { app, kind, how, output, .. } = ended.clone();
+        self.last_scripts.insert(app, LiveScript { action: kind.to_string(), end: how, output });
         let input = AmeInput::ScriptEnded { run: ended.run, outcome: ended.outcome };
         self.ame.handle_input(self.clock.now(), input);
     }

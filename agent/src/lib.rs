@@ -2,7 +2,7 @@
 //!
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
 //! adapters), [`report`], [`types`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
-//! [`runner`] (scripts).
+//! [`runner`] (scripts), [`type_check`].
 //! [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
@@ -16,5 +16,6 @@ pub mod runner;
 pub mod settings;
 pub mod suspension;
 pub mod trunks;
+pub mod type_check;
 pub mod types;
 pub mod vmmgr;

@@ -10,6 +10,7 @@ mod help;
 mod keys;
 mod query;
 mod show;
+mod typed;
 
 use std::cell::RefCell;
 use std::io::Write;

@@ -42,7 +42,9 @@ impl Daemon {
                 self.links.send(adapter, destination, vlan, &payload);
             }
             TrunkOutput::ReportWanted { tag } => {
-                let xml = self.reporter.build(now, self.ame.applications());
+                let xml = self.reporter.build(now, self.ame.applications(), |name| {
+                    self.last_scripts.get(name).map_or("", |script| script.output.as_str())
+                });
                 self.trunks.handle_input(now, TrunkInput::Report { tag, xml });
             }
             TrunkOutput::ReportTaken { tag } => tracing::debug!(tag, "the controller has the report"),
@@ -56,10 +58,10 @@ impl Daemon {
 
 /// What failed, with its last words; what succeeded at the detailed level only.
 pub(super) fn log_script(ended: &Ended) {
-    let Ended { app, kind, outcome, output, .. } = ended;
+    let Ended { app, kind, outcome, how, output, .. } = ended;
     if *outcome == Outcome::Exit(0) {
         tracing::debug!(app, %kind, output, "script succeeded");
     } else {
-        tracing::info!(app, %kind, ?outcome, output, "script failed");
+        tracing::info!(app, %kind, how, output, "script failed");
     }
 }

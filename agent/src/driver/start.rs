@@ -1,5 +1,6 @@
 //! Everything before the first turn of the loop, and what can go wrong there.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -126,6 +127,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         log_level: level,
         config_problem,
         suspension,
+        last_scripts: HashMap::new(),
         held: Vec::new(),
         secrets,
         stop_at: None,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::grammar::Class;
-use super::{Context, Fault, Outcome, keys};
+use super::{Context, Fault, Outcome, keys, typed};
 use crate::command::{Reply, Request};
 use crate::config::attribute::{self, SetError, Values};
 use crate::config::command_line;
@@ -35,6 +35,7 @@ pub(super) fn add(context: &Context<'_>) -> Result<Outcome, Fault> {
     values.set_uuid(&uuid).map_err(|invalid| Fault::Attribute(SetError::Invalid(invalid)))?;
     let mut pairs = vec![("name".to_owned(), name.to_owned()), ("uuid".to_owned(), uuid)];
     pairs.extend(set_all(context, &mut values)?);
+    pairs.extend(typed::prepare(context, name, &mut values)?);
     check_application(context, name, values)?;
     let text = patch::add_application(file.text(), &borrowed(&pairs));
     save(context, file, text)?;
@@ -50,6 +51,7 @@ pub(super) fn modify(context: &Context<'_>) -> Result<Outcome, Fault> {
     if pairs.is_empty() {
         return Err(Fault::NoAttributes);
     }
+    typed::check_changed(context, name, &values)?;
     check_application(context, name, values)?;
     let text = patch::set_attributes(file.text(), Target::Application(name), &borrowed(&pairs));
     save(context, file, text)?;

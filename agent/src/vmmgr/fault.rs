@@ -9,6 +9,7 @@ use crate::config::Unfit;
 use crate::config::attribute::SetError;
 use crate::config_file::FileError;
 use crate::settings::SettingsError;
+use crate::type_check::TypeCheckError;
 use vmpulse_local::errors::chain as error_chain;
 
 /// Why a command was not done. The codes never change their meaning.
@@ -52,6 +53,9 @@ pub enum Fault {
     /// 011.
     #[error("there is no output format \"{0}\"; use text or json")]
     Format(String),
+    /// 018.
+    #[error(transparent)]
+    TypeCheck(TypeCheckError),
     /// 012.
     #[error("there is no application \"{0}\"; `vmmgr query app` lists them")]
     NoApplication(String),
@@ -136,7 +140,7 @@ impl Fault {
             Self::TooMany(_) => 15,
             Self::Unfit(Unfit::Name { .. }) => 16,
             Self::Unfit(Unfit::Missing(_)) => 17,
-            Self::Unfit(Unfit::Type(_)) => 18,
+            Self::Unfit(Unfit::Type(_)) | Self::TypeCheck(_) => 18,
             Self::Unfit(Unfit::PeriodNotGreater { .. }) => 57,
             Self::User(_) => 19,
             Self::File(FileError::Invalid { .. }) => 20,

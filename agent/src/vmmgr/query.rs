@@ -5,15 +5,15 @@ use vmpulse_local::command::CallError;
 use vmpulse_local::exit::Exit;
 
 use super::{Context, Fault, Format, Outcome, show};
-use crate::command::{DaemonStatus, LiveApplication, Reply, Request};
-use crate::config::attribute::{self, Attribute, SetError, Values};
+use crate::command::{DaemonStatus, LiveApplication, LiveScript, Reply, Request};
+use crate::config::attribute::{self, Attribute, PARAMETER_PREFIX, SetError, Values};
 use crate::config::value::Kind;
 use crate::config::{Application, Configuration};
 use crate::config_file;
 use crate::settings::identity;
 
 /// What a query shows that is no attribute of the file.
-const LIVE: [&str; 4] = ["VmUUID", "status", "suspended", "announced_silence"];
+const LIVE: [&str; 5] = ["VmUUID", "status", "suspended", "announced_silence", "last_script"];
 
 /// `query app [NAME]`
 pub(super) fn applications(context: &Context<'_>) -> Result<Outcome, Fault> {
@@ -114,7 +114,7 @@ fn wanted<'a>(
 
 fn check_only(context: &Context<'_>, table: &'static [Attribute]) -> Result<(), Fault> {
     let names = context.line.only.iter().flatten();
-    let live = |name: &str| LIVE.contains(&name);
+    let live = |name: &str| LIVE.contains(&name) || name.starts_with(PARAMETER_PREFIX);
     let mut unknown = names.filter(|name| !live(name) && attribute::find(table, name).is_none());
     unknown.next().map_or(Ok(()), |name| Err(Fault::Attribute(SetError::Unknown(name.clone()))))
 }
@@ -131,10 +131,11 @@ struct Shown<'a> {
     /// Why the daemon says nothing.
     remark: &'static str,
     restarts: u32,
+    last_script: Option<&'a LiveScript>,
 }
 
 impl<'a> Shown<'a> {
-    fn new(application: &'a Application, live: Option<&[LiveApplication]>) -> Self {
+    fn new(application: &'a Application, live: Option<&'a [LiveApplication]>) -> Self {
         let found = live.and_then(|live| live.iter().find(|live| live.uuid == application.uuid));
         match found {
             Some(live) => Self {
@@ -143,6 +144,7 @@ impl<'a> Shown<'a> {
                 colour: live.colour.clone(),
                 remark: "",
                 restarts: live.nooftimes_restarted,
+                last_script: live.last_script.as_ref(),
             },
             None => Self {
                 application,
@@ -154,6 +156,7 @@ impl<'a> Shown<'a> {
                     "vmpulse-agentd is not running"
                 },
                 restarts: 0,
+                last_script: None,
             },
         }
     }
@@ -177,6 +180,9 @@ fn object(context: &Context<'_>, shown: &Shown<'_>) -> Value {
         members.insert("colour".to_owned(), json!(shown.colour));
         members.insert("loaded".to_owned(), json!(shown.remark.is_empty()));
     }
+    if is_wanted(context, "last_script") {
+        members.insert("last_script".to_owned(), json!(shown.last_script));
+    }
     Value::Object(members)
 }
 
@@ -198,7 +204,8 @@ fn pairs<'a>(
 }
 
 fn lines(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> String {
-    pairs(context, values, extra).map(|(name, _, text)| format!(" {name}={text}\n")).collect()
+    let attributes = pairs(context, values, extra).map(|(name, _, text)| format!(" {name}={text}\n"));
+    attributes.chain(parameters(context, values).map(|(name, text)| format!(" {name}={text}\n"))).collect()
 }
 
 fn members(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> Map<String, Value> {
@@ -209,5 +216,12 @@ fn members(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)
             let number = text.parse::<u32>().ok().filter(|_| is_number);
             (name.to_owned(), number.map_or_else(|| json!(text), |number| json!(number)))
         })
+        .chain(parameters(context, values).map(|(name, text)| (name, json!(text))))
         .collect()
+}
+
+/// Of a typed application's agent, with their prefix.
+fn parameters<'a>(context: &'a Context<'_>, values: &'a Values) -> impl Iterator<Item = (String, &'a str)> {
+    let named = values.parameters().map(|(name, text)| (format!("{PARAMETER_PREFIX}{name}"), text));
+    named.filter(|(name, _)| is_wanted(context, name))
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::command::{DaemonStatus, LiveApplication, LivePath};
 
 mod keys;
+mod typed;
 
 /// A daemon that answers what it was given, or is not running.
 #[derive(Clone, Default)]
@@ -129,6 +130,11 @@ fn query_shows_the_daemon_s_view() {
             nooftimes_restarted: 2,
             last_result: "NORMAL".to_owned(),
             last_change_ms: 10,
+            last_script: Some(crate::command::LiveScript {
+                action: "monitor".to_owned(),
+                end: "exit code 3".to_owned(),
+                output: "no answer".to_owned(),
+            }),
         };
         Reply::Applications { applications: vec![live] }
     }));
@@ -143,6 +149,12 @@ fn query_shows_the_daemon_s_view() {
     let app = &json["applications"][0];
     assert_eq!((&app["status"], &app["colour"]), (&"NORMAL".into(), &"GREEN".into()));
     assert_eq!((&app["max_restart"], &app["nooftimes_restarted"]), (&3.into(), &2.into()));
+    assert_eq!(
+        app["last_script"],
+        serde_json::json!({ "action": "monitor", "end": "exit code 3", "output": "no answer" })
+    );
+    let (_, stdout, _) = guest.run("-o json q app app2");
+    assert!(stdout.contains("\"last_script\": null"), "{stdout}");
 }
 
 #[test]
