@@ -193,6 +193,12 @@ pub struct LiveApplication {
     pub last_result: String,
     /// Age of the state.
     pub last_change_ms: u64,
+    /// Whether a load balancer would be told that it is healthy.
+    #[serde(default)]
+    pub healthy: bool,
+    /// Not suspended.
+    #[serde(default)]
+    pub monitored: bool,
     /// The script that ended last; none before the first has.
     #[serde(default)]
     pub last_script: Option<LiveScript>,

@@ -11,10 +11,11 @@ mod stopping;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::CommandListener;
 use vmpulse_local::exit::Exit;
@@ -25,6 +26,7 @@ use vmpulse_protocol::time::Instant;
 
 use crate::ame::{Ame, AmeInput};
 use crate::command::LiveScript;
+use crate::health::Health;
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
@@ -77,6 +79,8 @@ pub struct Daemon {
     suspension: Suspension,
     /// The script of each application that ended last, by the application's name.
     last_scripts: HashMap<String, LiveScript>,
+    /// What the health endpoint answers, if there is one.
+    health: Option<watch::Sender<Arc<Health>>>,
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
     secrets: Secrets,

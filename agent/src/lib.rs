@@ -1,7 +1,7 @@
 //! The guest agent: heartbeats to the host monitors, application monitoring, and its command `vmmgr`.
 //!
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
-//! adapters), [`report`], [`types`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
+//! adapters), [`report`], [`types`], [`health`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
 //! [`runner`] (scripts), [`type_check`].
 //! [`driver`] is the daemon: it carries values between them.
 
@@ -10,6 +10,7 @@ pub mod command;
 pub mod config;
 pub mod config_file;
 pub mod driver;
+pub mod health;
 pub mod keys;
 pub mod report;
 pub mod runner;

@@ -6,6 +6,7 @@ mod announce;
 mod change;
 mod fault;
 pub mod grammar;
+mod health;
 mod help;
 mod keys;
 mod query;
@@ -148,6 +149,7 @@ fn dispatch(context: &Context<'_>) -> Result<Outcome, Fault> {
         (Action::Help, _) => Ok(Outcome::shown(help::text(prefix(&context.environment.program)))),
         (Action::Status, _) => query::status(context),
         (Action::Sync, _) => change::sync(context),
+        (Action::Health, _) => health::health(context),
         (Action::Quiet, _) => announce::quiet(context),
         (Action::Suspend, Some(Class::Vmm) | None) => announce::suspension(context, true),
         (Action::Resume, Some(Class::Vmm) | None) => announce::suspension(context, false),

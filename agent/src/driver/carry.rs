@@ -1,9 +1,12 @@
 //! What the cores want done, done.
 
+use std::sync::Arc;
+
 use vmpulse_protocol::time::Instant;
 
 use super::Daemon;
 use crate::ame::{AmeOutput, Colour, Outcome};
+use crate::health::Health;
 use crate::runner::Ended;
 use crate::trunks::{TrunkInput, TrunkOutput};
 
@@ -31,8 +34,18 @@ impl Daemon {
                 tracing::warn!(app, %from, %to, "application is RED");
             }
             AmeOutput::StatusChanged { app, from, to } => tracing::info!(app, %from, %to, "application"),
-            AmeOutput::Changed(bits) => self.trunks.handle_input(now, TrunkInput::Ring(bits)),
+            AmeOutput::Changed(bits) => {
+                self.publish_health();
+                self.trunks.handle_input(now, TrunkInput::Ring(bits));
+            }
             AmeOutput::Table(table) => tracing::debug!("round\n{table}"),
+        }
+    }
+
+    /// For the health endpoint. Every change of a status is followed by [`AmeOutput::Changed`] in the same round.
+    pub(super) fn publish_health(&self) {
+        if let Some(health) = &self.health {
+            health.send_replace(Arc::new(Health::of(self.ame.applications())));
         }
     }
 

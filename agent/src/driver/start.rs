@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use vmpulse_link::LinkError;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandError, CommandListener};
@@ -22,6 +25,7 @@ use super::{Daemon, Signals};
 use crate::ame::Ame;
 use crate::config::Configuration;
 use crate::config_file;
+use crate::health::{Health, server};
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, SettingsSource, identity};
@@ -128,6 +132,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         config_problem,
         suspension,
         last_scripts: HashMap::new(),
+        health: settings.health_address().map(open_health),
         held: Vec::new(),
         secrets,
         stop_at: None,
@@ -138,6 +143,13 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     };
     tracing::info!(vm = daemon.vm_uuid, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(daemon)
+}
+
+/// The endpoint never keeps the daemon from starting.
+fn open_health(address: SocketAddr) -> watch::Sender<Arc<Health>> {
+    let (say, told) = watch::channel(Arc::default());
+    tokio::spawn(server::run(address, told));
+    say
 }
 
 fn nonce_seed() -> Result<[u8; 32], StartError> {

@@ -38,12 +38,14 @@ pub enum Action {
     Resume,
     /// Announce a silence, or end it.
     Quiet,
+    /// Whether applications are healthy, as an exit status.
+    Health,
     /// Explain.
     Help,
 }
 
 /// Actions with their names, the first being the one that is shown.
-pub const ACTIONS: [(Action, &[&str]); 14] = [
+pub const ACTIONS: [(Action, &[&str]); 15] = [
     (Action::Add, &["add", "create"]),
     (Action::Query, &["query", "q", "list", "get"]),
     (Action::Modify, &["modify", "mod", "change", "set"]),
@@ -57,6 +59,7 @@ pub const ACTIONS: [(Action, &[&str]); 14] = [
     (Action::Suspend, &["suspend", "unmonitor"]),
     (Action::Resume, &["resume", "monitor"]),
     (Action::Quiet, &["quiet"]),
+    (Action::Health, &["health"]),
     (Action::Help, &["help"]),
 ];
 
@@ -83,7 +86,7 @@ impl Action {
             Self::Modify => &[Class::Vmm, Class::App, Class::Dependency],
             Self::Import | Self::Export => &[Class::Key],
             Self::Start | Self::Stop | Self::Suspend | Self::Resume => &[Class::Vmm, Class::App],
-            Self::Status | Self::Sync | Self::Quiet | Self::Help => &[],
+            Self::Status | Self::Sync | Self::Quiet | Self::Health | Self::Help => &[],
         }
     }
 }
@@ -262,6 +265,11 @@ fn take_words(words: Vec<&str>, line: &mut CommandLine) -> Result<(), Fault> {
     if line.action == Action::Quiet {
         line.quiet = Some(quiet_words(&words)?);
         return Ok(());
+    }
+    if line.action == Action::Health {
+        let [name, surplus] = [words.first(), words.get(1)].map(|word| word.map(|word| (*word).to_owned()));
+        line.name = name;
+        return surplus.map_or(Ok(()), |word| Err(Fault::Surplus(word)));
     }
     let mut words = words.into_iter().peekable();
     let classes = line.action.classes();

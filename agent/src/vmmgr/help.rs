@@ -31,7 +31,8 @@ pub(super) fn text(prefix: &str) -> String {
         "\n{program} quiet TIME REASON   heartbeats may stop for that long (500ms, 60s, 5m; at most 600s in any hour)\n\
          {program} quiet end           they are back\n  \
          Exit 0: every host monitor has granted all of it. Else 1, and what was granted is shown.\n\
-         {program} suspend, resume     monitoring of this virtual machine, until it is resumed\n"
+         {program} suspend, resume     monitoring of this virtual machine, until it is resumed\n\
+         {program} health [NAME]       exit 0 if all monitored applications, or the one named, are healthy\n"
     ));
     text.push_str("\nAttributes of vmm\n");
     VMM.iter().for_each(|attribute| text.push_str(&line(attribute)));

@@ -130,6 +130,8 @@ fn query_shows_the_daemon_s_view() {
             nooftimes_restarted: 2,
             last_result: "NORMAL".to_owned(),
             last_change_ms: 10,
+            healthy: true,
+            monitored: true,
             last_script: Some(crate::command::LiveScript {
                 action: "monitor".to_owned(),
                 end: "exit code 3".to_owned(),
@@ -155,6 +157,39 @@ fn query_shows_the_daemon_s_view() {
     );
     let (_, stdout, _) = guest.run("-o json q app app2");
     assert!(stdout.contains("\"last_script\": null"), "{stdout}");
+}
+
+#[test]
+fn health_is_an_exit_status() {
+    let mut guest = Guest::new();
+    assert_eq!(guest.run("health").0, Exit::Failed, "nobody can tell");
+    let live = |name: &str, healthy| LiveApplication {
+        name: name.to_owned(),
+        uuid: "1567267349133928000".to_owned(),
+        status: if healthy { "NORMAL" } else { "FAILURE" }.to_owned(),
+        colour: if healthy { "GREEN" } else { "RED" }.to_owned(),
+        nooftimes_restarted: 0,
+        last_result: "NORMAL".to_owned(),
+        last_change_ms: 10,
+        healthy,
+        monitored: true,
+        last_script: None,
+    };
+    guest.daemon.answers = Some(Rc::new(move |_| Reply::Applications {
+        applications: vec![live("app1", true), live("app2", false)],
+    }));
+    let (exit, stdout, _) = guest.run("health");
+    assert_eq!(
+        (exit, stdout.as_str()),
+        (Exit::Failed, "app1: healthy, NORMAL (GREEN)\napp2: not healthy, FAILURE (RED)\n")
+    );
+    assert_eq!(guest.run("health app1").0, Exit::Done);
+    let (_, stdout, _) = guest.run("-o json health app1");
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&json["healthy"], &json["applications"][0]["name"]), (&true.into(), &"app1".into()));
+    assert_eq!(guest.run("health app2").0, Exit::Failed);
+    guest.refused("health app3", Exit::Failed, "VMMGR-012");
+    guest.refused("health app1 app2", Exit::Usage, "VMMGR-005");
 }
 
 #[test]
