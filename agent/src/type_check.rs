@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::runner::script::{self, Missing};
 use crate::types::metadata::{MAX_BYTES, Metadata, MetadataError};
 use crate::types::ocf::Agent;
-use crate::types::{Type, Typed};
+use crate::types::{SYSTEMCTL, Type, Typed};
 
 /// The time the OCF standard gives `meta-data`, with room for a busy guest.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,6 +59,12 @@ pub enum TypeCheckError {
         /// Which, and what there is.
         problem: String,
     },
+    /// systemd knows no such unit.
+    #[error("type=SYSTEMD: there is no unit {unit}; `systemctl list-unit-files` lists those that are")]
+    NoUnit {
+        /// As given.
+        unit: String,
+    },
     /// systemd is not the init of this guest.
     #[error("type=SYSTEMD: systemd does not run this system ({SYSTEMD} is not there); give scripts instead")]
     NoSystemd,
@@ -74,10 +80,20 @@ pub fn check(
     if let Some(agent) = typed.agent() {
         return Ok(agent_metadata(ocf_root, typed, agent, application)?.times.attributes());
     }
-    if typed.kind() == Type::Systemd && !Path::new(SYSTEMD).is_dir() {
+    typed.unit().map_or(Ok(()), check_unit)?;
+    Ok(Vec::new())
+}
+
+fn check_unit(unit: &str) -> Result<(), TypeCheckError> {
+    if !Path::new(SYSTEMD).is_dir() {
         return Err(TypeCheckError::NoSystemd);
     }
-    Ok(Vec::new())
+    let mut command = Command::new(SYSTEMCTL);
+    match output(command.args(["show", "--property=LoadState", "--value", "--", unit]), PATIENCE) {
+        // A systemd that does not answer now may do so later, and the unit is then known.
+        Ok(state) if state.trim() == "not-found" => Err(TypeCheckError::NoUnit { unit: unit.to_owned() }),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn agent_metadata(

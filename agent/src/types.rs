@@ -22,7 +22,7 @@ use crate::config::Values;
 use ocf::Agent;
 
 /// There on systems with and without a merged `/usr`.
-const SYSTEMCTL: &str = "/bin/systemctl";
+pub const SYSTEMCTL: &str = "/bin/systemctl";
 
 /// Longest name of a systemd unit (`UNIT_NAME_MAX`).
 const MAX_UNIT_BYTES: usize = 255;
@@ -204,6 +204,15 @@ impl Typed {
         match &self.means {
             Means::Agent(agent) => Some(agent),
             Means::Plugin | Means::Unit(_) => None,
+        }
+    }
+
+    /// The systemd unit, if it is one.
+    #[must_use]
+    pub fn unit(&self) -> Option<&str> {
+        match &self.means {
+            Means::Unit(unit) => Some(unit),
+            Means::Plugin | Means::Agent(_) => None,
         }
     }
 

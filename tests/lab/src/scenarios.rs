@@ -19,6 +19,7 @@ mod scripts_misbehave;
 mod silence_is_missing;
 mod steady_writes_nothing;
 mod suspension;
+mod systemd_unit;
 mod trunk_isolation;
 mod trunk_returns;
 mod typed_applications;
@@ -52,13 +53,14 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 19] = [
+const TOGETHER: [Scenario; 20] = [
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,
     typed_applications::SCENARIO,
     postgresql_returns::SCENARIO,
     scripts_misbehave::SCENARIO,
+    systemd_unit::SCENARIO,
     suspension::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,

@@ -62,7 +62,7 @@ const ANALYSER: Tool = Tool { name: "tshark", package: "tshark", why: "reads cap
 
 /// Applications that scenarios supervise in a guest, by a file of theirs. None of them brings a service but PostgreSQL,
 /// for which the distribution makes a cluster of its own; scenarios touch neither that nor its port.
-const SUPERVISED: [Tool; 3] = [
+const SUPERVISED: [Tool; 4] = [
     Tool {
         name: "/usr/lib/ocf/resource.d/heartbeat/Dummy",
         package: "resource-agents",
@@ -72,6 +72,11 @@ const SUPERVISED: [Tool; 3] = [
         name: "/usr/lib/nagios/plugins/check_tcp",
         package: "monitoring-plugins-basic",
         why: "applications of type NAGIOS",
+    },
+    Tool {
+        name: "/usr/bin/systemd-nspawn",
+        package: "systemd-container",
+        why: "a systemd of its own for applications of type SYSTEMD",
     },
     Tool { name: "/usr/sbin/apache2", package: "apache2-bin", why: "a web server that is supervised" },
 ];
