@@ -27,6 +27,9 @@ impl Daemon {
     }
 
     fn carry_engine(&mut self, now: Instant, output: AmeOutput) {
+        if let AmeOutput::StatusChanged { app, to, .. } = &output {
+            self.healthy.on_change(app, *to);
+        }
         match output {
             AmeOutput::StartScript(order) => self.runner.start(order),
             AmeOutput::KillScript { run } => self.runner.kill(run),
@@ -45,7 +48,7 @@ impl Daemon {
     /// For the health endpoint. Every change of a status is followed by [`AmeOutput::Changed`] in the same round.
     pub(super) fn publish_health(&self) {
         if let Some(health) = &self.health {
-            health.send_replace(Arc::new(Health::of(self.ame.applications())));
+            health.send_replace(Arc::new(Health::of(self.ame.applications(), &self.healthy)));
         }
     }
 

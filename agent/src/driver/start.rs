@@ -25,7 +25,7 @@ use super::{Daemon, Signals};
 use crate::ame::Ame;
 use crate::config::Configuration;
 use crate::config_file;
-use crate::health::{Health, server};
+use crate::health::{Health, Healthy, server};
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, SettingsSource, identity};
@@ -133,6 +133,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         suspension,
         last_scripts: HashMap::new(),
         health: settings.health_address().map(open_health),
+        healthy: Healthy::default(),
         held: Vec::new(),
         secrets,
         stop_at: None,
