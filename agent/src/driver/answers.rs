@@ -75,7 +75,7 @@ impl Daemon {
         Answer::now(match request {
             Request::Status => Reply::Status(Box::new(self.status(now))),
             Request::Applications => Reply::Applications {
-                applications: self.ame.applications().map(|app| live(now, app)).collect(),
+                applications: self.ame.applications().map(|app| self.live(now, app)).collect(),
             },
             Request::Sync => match self.load_configuration() {
                 Ok(()) => Reply::Synced { applications: self.ame.applications().count() },
@@ -159,7 +159,10 @@ impl Daemon {
                 for warning in &self.config_warnings {
                     tracing::warn!("{}: {warning}", self.settings.config.display());
                 }
+                self.last_scripts.retain(|name, _| configuration.application(name).is_some());
+                self.healthy.retain(|name| configuration.application(name).is_some());
                 self.ame.handle_input(self.clock.now(), AmeInput::Configure(configuration));
+                self.publish_health();
                 Ok(())
             }
             Err(error) => {
@@ -168,6 +171,24 @@ impl Daemon {
                 self.config_problem = Some(problem.clone());
                 Err(problem)
             }
+        }
+    }
+
+    fn live(&self, now: Instant, application: ApplicationStatus) -> LiveApplication {
+        let age = now.since(application.changed_at).as_millis();
+        LiveApplication {
+            last_script: self.last_scripts.get(&application.name).cloned(),
+            healthy: self.healthy.contains(&application.name),
+            monitored: application.monitored,
+            name: application.name,
+            uuid: application.uuid,
+            status: application.status.to_string(),
+            colour: application.status.colour().to_string(),
+            nooftimes_restarted: application.restarts,
+            last_result: application.last_result.to_string(),
+            last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
+            stopped: application.stopped,
+            waits_for: application.waits_for,
         }
     }
 
@@ -231,20 +252,5 @@ fn path(path: PathStatus) -> LivePath {
         authenticated_in: path.security.is_some_and(|(directions, _)| directions.incoming),
         authenticated_out: path.security.is_some_and(|(directions, _)| directions.outgoing),
         key_id: path.security.map(|(_, key)| key.as_u8()),
-    }
-}
-
-fn live(now: Instant, application: ApplicationStatus) -> LiveApplication {
-    let age = now.since(application.changed_at).as_millis();
-    LiveApplication {
-        name: application.name,
-        uuid: application.uuid,
-        status: application.status.to_string(),
-        colour: application.status.colour().to_string(),
-        nooftimes_restarted: application.restarts,
-        last_result: application.last_result.to_string(),
-        last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
-        stopped: application.stopped,
-        waits_for: application.waits_for,
     }
 }

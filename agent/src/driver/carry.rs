@@ -1,9 +1,12 @@
 //! What the cores want done, done.
 
+use std::sync::Arc;
+
 use vmpulse_protocol::time::Instant;
 
 use super::Daemon;
 use crate::ame::{AmeOutput, Colour, Outcome};
+use crate::health::Health;
 use crate::runner::Ended;
 use crate::trunks::{TrunkInput, TrunkOutput};
 
@@ -24,6 +27,9 @@ impl Daemon {
     }
 
     fn carry_engine(&mut self, now: Instant, output: AmeOutput) {
+        if let AmeOutput::StatusChanged { app, to, .. } = &output {
+            self.healthy.on_change(app, *to);
+        }
         match output {
             // News may reach the engine while the daemon ends; nobody would wait for what it began now.
             AmeOutput::StartScript(_) if self.stop_at.is_some() => {}
@@ -36,8 +42,18 @@ impl Daemon {
             AmeOutput::Waits { app, status, waits_for } => {
                 tracing::info!(app, %status, waits_for = waits_for.join(","), "application waits");
             }
-            AmeOutput::Changed(bits) => self.trunks.handle_input(now, TrunkInput::Ring(bits)),
+            AmeOutput::Changed(bits) => {
+                self.publish_health();
+                self.trunks.handle_input(now, TrunkInput::Ring(bits));
+            }
             AmeOutput::Table(table) => tracing::debug!("round\n{table}"),
+        }
+    }
+
+    /// For the health endpoint. Every change of a status is followed by [`AmeOutput::Changed`] in the same round.
+    pub(super) fn publish_health(&self) {
+        if let Some(health) = &self.health {
+            health.send_replace(Arc::new(Health::of(self.ame.applications(), &self.healthy)));
         }
     }
 
@@ -47,7 +63,9 @@ impl Daemon {
                 self.links.send(adapter, destination, vlan, &payload);
             }
             TrunkOutput::ReportWanted { tag } => {
-                let xml = self.reporter.build(now, self.ame.applications());
+                let xml = self.reporter.build(now, self.ame.applications(), |name| {
+                    self.last_scripts.get(name).map_or("", |script| script.output.as_str())
+                });
                 self.trunks.handle_input(now, TrunkInput::Report { tag, xml });
             }
             TrunkOutput::ReportTaken { tag } => tracing::debug!(tag, "the controller has the report"),
@@ -61,10 +79,10 @@ impl Daemon {
 
 /// What failed, with its last words; what succeeded at the detailed level only.
 pub(super) fn log_script(ended: &Ended) {
-    let Ended { app, kind, outcome, output, .. } = ended;
+    let Ended { app, kind, outcome, how, output, .. } = ended;
     if *outcome == Outcome::Exit(0) {
         tracing::debug!(app, %kind, output, "script succeeded");
     } else {
-        tracing::info!(app, %kind, ?outcome, output, "script failed");
+        tracing::info!(app, %kind, how, output, "script failed");
     }
 }

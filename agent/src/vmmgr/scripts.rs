@@ -120,7 +120,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn user(uid: u32) -> User {
-        User { name: "somebody".to_owned(), uid, gid: uid, home: "/".to_owned() }
+        User { name: "somebody".to_owned(), uid, gid: uid, home: "/".to_owned(), groups: vec![] }
     }
 
     #[test]
