@@ -137,6 +137,13 @@ pub enum SessionEvent {
         /// Which.
         token: Token,
     },
+    /// The guardian of a guest beats in its agent's place (true), or the agent beats again. [M-14]
+    Guardian {
+        /// Which VM's path.
+        vm: VmUuid,
+        /// Whether the guardian beats.
+        beats: bool,
+    },
     /// Messages to the guest went unanswered; they were handed back before.
     Unanswered {
         /// Which VM.
@@ -203,6 +210,7 @@ impl Session {
             version: self.responder.version()?,
             heartbeats: self.heartbeats,
             security: self.responder.security(),
+            guardian: self.responder.is_held(),
             hints: self.hints,
         })
     }
@@ -227,6 +235,8 @@ pub struct SessionView {
     pub heartbeats: u64,
     /// Which directions are authenticated, and with which key, if any is.
     pub security: Option<(Directions, KeyId)>,
+    /// Whether the guest's guardian beats, because its agent does not.
+    pub guardian: bool,
     /// See [`Beat::hints`].
     pub hints: Hints,
 }
@@ -542,7 +552,12 @@ impl Sessions {
             self.say_hello(now, source, vlan);
             return None;
         };
+        let held = session.responder.is_held();
         session.responder.handle_packet(now, packet, &self.identity, &mut self.scratch);
+        let kept = session.responder.is_held();
+        if let Some(vm) = session.vm.filter(|_| kept != held) {
+            self.events.push_back(SessionEvent::Guardian { vm, beats: kept });
+        }
         let mut beat = None;
         match self.scratch.poll_event() {
             Some(Event::Heartbeat { .. }) => {
@@ -555,7 +570,7 @@ impl Sessions {
         }
         self.carry(now, source);
         // What is neither acknowledged nor acknowledges moves no deadline and leaves nothing behind.
-        if packet.has(Flags::ACKR) || packet.has(Flags::ACK) || packet.has(Flags::SYN) {
+        if packet.has(Flags::ACKR) || packet.has(Flags::ACK) || packet.has(Flags::SYN) || kept != held {
             self.settle(now, source);
         }
         beat

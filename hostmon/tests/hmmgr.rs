@@ -173,6 +173,7 @@ fn running() -> Status {
             authenticated_in: true,
             authenticated_out: true,
             key_id: Some(1),
+            guardian: false,
         }],
         quiet: vec![],
         counters: [("heartbeats".to_owned(), 7)].into(),

@@ -29,7 +29,14 @@ pub(super) struct Watched {
     pub(super) telling: bool,
     /// Its present path speaks 2.0, which knows one interval. [M-4]
     pub(super) plain: bool,
+    /// It was told that its agent does not run.
+    pub(super) agent_failed: bool,
+    /// When that was told last.
+    pub(super) agent_failed_at: Option<Instant>,
 }
+
+/// Failures of one VM's agent that are told: one in so much time, so that a guest cannot fill the store.
+const AGENT_FAILURE_PERIOD: Duration = Duration::from_secs(60);
 
 impl Watched {
     /// What it is to be told.
@@ -60,6 +67,7 @@ impl Monitor {
             SessionEvent::Delivered { token } => self.on_delivered(now, token),
             SessionEvent::HandedBack { token } => self.on_handed_back(token),
             SessionEvent::Unanswered { vm } => self.on_unanswered(now, vm),
+            SessionEvent::Guardian { vm, beats } => self.on_guardian(now, vm, beats),
             SessionEvent::CannotManage { mac, uuid } => self.on_cannot_manage(now, mac, uuid),
             SessionEvent::AnotherAddress { vm, open_at, mac } => {
                 self.on_another_address(now, vm, open_at, mac)
@@ -102,6 +110,8 @@ impl Monitor {
         }
         self.on_path_changed(vm);
         self.tracker.handle_opened(vm);
+        // Whoever shakes hands anew is the agent.
+        self.on_guardian(now, vm, false);
         if registered {
             self.write_opened(vm, mac, version);
             self.reconcile(now, vm);
@@ -169,6 +179,25 @@ impl Monitor {
         if !self.tracker.is_beating(vm) {
             self.sessions.close(now, vm, CloseReason::Unanswered);
         }
+    }
+
+    /// An agent hangs or died, and its guardian keeps the path: told once, and once when that is over. A guest that goes to and
+    /// fro is told of once a minute. [M-15]
+    fn on_guardian(&mut self, now: Instant, vm: VmUuid, beats: bool) {
+        let Some(watched) = self.watched.get_mut(&vm) else { return };
+        let recently = watched.agent_failed_at.is_some_and(|at| now.since(at) < AGENT_FAILURE_PERIOD);
+        if beats == watched.agent_failed || (beats && recently) {
+            return;
+        }
+        watched.agent_failed = beats;
+        let (kind, text) = if beats {
+            watched.agent_failed_at = Some(now);
+            ("AGENT_FAILURE", format!("the agent of VM {vm} hangs or died; its guardian beats in its place"))
+        } else {
+            ("AGENT_BACK", format!("the agent of VM {vm} is back"))
+        };
+        self.note(Note::Agent { vm, failed: beats });
+        self.write(HostMonitorWrite::NodeEvent { kind: kind.to_owned(), text });
     }
 
     fn on_cannot_manage(&mut self, now: Instant, mac: MacAddr, uuid: String) {

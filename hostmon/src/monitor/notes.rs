@@ -55,6 +55,13 @@ pub enum Note {
         /// What.
         what: &'static str,
     },
+    /// The guest's agent hangs or died, and its guardian beats (true); or the agent is back.
+    Agent {
+        /// Which VM.
+        vm: VmUuid,
+        /// Whether it does not beat itself.
+        failed: bool,
+    },
     /// The guest announced to be silent.
     Quiet {
         /// Which VM.
@@ -94,11 +101,14 @@ impl Note {
             | Self::Quiet { .. }
             | Self::QuietOver { .. }
             | Self::StoreBack
+            | Self::Agent { failed: false, .. }
             | Self::Adapter { up: true } => false,
             Self::Edge(edge) => !matches!(edge, Edge::Detected { .. } | Edge::Sighted),
-            Self::Closed { .. } | Self::Stranger { .. } | Self::StoreLost | Self::Adapter { up: false } => {
-                true
-            }
+            Self::Closed { .. }
+            | Self::Stranger { .. }
+            | Self::StoreLost
+            | Self::Agent { failed: true, .. }
+            | Self::Adapter { up: false } => true,
         }
     }
 }
@@ -127,6 +137,10 @@ impl fmt::Display for Note {
             Self::Edge(Edge::Sighted) => out.write_str("the trunk is heard again"),
             Self::Stranger { mac, text } => write!(out, "guest at {mac}: {text}"),
             Self::Announced { vm, what } => write!(out, "VM {vm} announced: {what}"),
+            Self::Agent { vm, failed: true } => {
+                write!(out, "the agent of VM {vm} hangs or died; its guardian beats in its place")
+            }
+            Self::Agent { vm, failed: false } => write!(out, "the agent of VM {vm} is back"),
             Self::Quiet { vm, left, reason, prolonged } => {
                 let again = if *prolonged { "again " } else { "" };
                 write!(out, "VM {vm} {again}announced to be silent for {} ms: {reason}", left.as_millis())

@@ -35,6 +35,7 @@ struct Guest {
 }
 
 mod authentication;
+mod guardian;
 
 struct World {
     now: Instant,
