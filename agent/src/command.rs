@@ -147,6 +147,18 @@ pub struct DaemonStatus {
     pub key_ids: Vec<u8>,
     /// What is wrong with the key file, if it could not be loaded.
     pub key_problem: Option<String>,
+    /// Who beats if this daemon hangs.
+    #[serde(default)]
+    pub guardian: Box<LiveGuardian>,
+}
+
+/// The guardian.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveGuardian {
+    /// Its process, if there is one.
+    pub pid: Option<u32>,
+    /// Why there is none, if there should be one.
+    pub problem: Option<String>,
 }
 
 /// One adapter, and the host monitor on it if one was heard.

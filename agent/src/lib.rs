@@ -3,13 +3,14 @@
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
 //! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
 //! [`runner`] (scripts).
-//! [`driver`] is the daemon: it carries values between them.
+//! [`guardian`] is the second process, that beats when the daemon hangs. [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
 pub mod command;
 pub mod config;
 pub mod config_file;
 pub mod driver;
+pub mod guardian;
 pub mod keys;
 pub mod report;
 pub mod runner;

@@ -1,5 +1,6 @@
 //! Daemon settings: `agent.toml`, everything the XML file has no attribute for.
 
+mod guardian;
 pub mod identity;
 
 use std::path::{Path, PathBuf};
@@ -57,6 +58,16 @@ pub struct Settings {
     pub authentication: Mode,
     /// The keys of this virtual machine.
     pub key_file: PathBuf,
+    /// Whether a second process beats when the daemon hangs or dies.
+    pub guardian: bool,
+    /// The hardware watchdog that the guardian feeds; empty means none.
+    pub watchdog: PathBuf,
+    /// After how many seconds without being fed it resets the guest.
+    pub watchdog_timeout_s: u32,
+    /// The disk that the guardian reads from, or `auto`; empty means that none is.
+    pub root_probe: PathBuf,
+    /// How many seconds a read may take.
+    pub root_probe_timeout_s: u32,
 }
 
 impl Default for Settings {
@@ -74,6 +85,11 @@ impl Default for Settings {
             max_apps: 16,
             authentication: Mode::Optional,
             key_file: PathBuf::from("/etc/vmpulse/agent.key"),
+            guardian: true,
+            watchdog: PathBuf::new(),
+            watchdog_timeout_s: 60,
+            root_probe: PathBuf::new(),
+            root_probe_timeout_s: 30,
         }
     }
 }
@@ -105,6 +121,7 @@ impl Settings {
         if let Some(name) = self.adapters.iter().find(|name| name.is_empty() || name.len() > 15) {
             return Err(("adapters", format!("\"{name}\" is no adapter name (1 to 15 characters)")));
         }
+        self.check_guardian()?;
         self.check_paths()
     }
 
@@ -199,6 +216,11 @@ mod tests {
             "max_apps",
             "authentication",
             "key_file",
+            "guardian",
+            "watchdog",
+            "watchdog_timeout_s",
+            "root_probe",
+            "root_probe_timeout_s",
         ];
         let mut found = keys.clone();
         expected.sort_unstable();
@@ -221,6 +243,11 @@ mod tests {
             ("log_file = \"agent.log\"", "log_file"),
             ("key_file = \"\"", "key_file"),
             ("authentication = \"on\"", "receive-only"),
+            ("watchdog = \"watchdog0\"", "watchdog"),
+            ("watchdog_timeout_s = 1", "watchdog_timeout_s"),
+            ("root_probe = \"vda\"", "root_probe"),
+            ("root_probe_timeout_s = 0", "root_probe_timeout_s"),
+            ("guardian = false\nwatchdog = \"/dev/watchdog\"", "watchdog"),
         ] {
             let error = parse(text).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

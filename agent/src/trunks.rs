@@ -30,6 +30,7 @@ use vmpulse_protocol::path::{Directions, Outputs, Token, VmmIdentity, VmmSecurit
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 
+use crate::guardian::keeper::PathKeeper;
 use adapter::Adapter;
 use announce::Announcements;
 pub use announce::{Announced, Announcement, PathTold, QuietStatus, Told};
@@ -197,6 +198,10 @@ pub struct Trunks {
     announcements: Announcements,
     /// What is being stopped, until every host monitor was told.
     shutting_down: Option<Shutdown>,
+    /// Where the guardian finds the paths.
+    keeper: Option<PathKeeper>,
+    /// No heartbeats are sent: this guest is as good as dead.
+    silenced: bool,
     scratch: Outputs,
     outputs: VecDeque<TrunkOutput>,
 }
@@ -226,6 +231,8 @@ impl Trunks {
             asked: VecDeque::new(),
             announcements: Announcements::new(config.unheard_suspension),
             shutting_down: None,
+            keeper: None,
+            silenced: false,
             scratch: Outputs::new(),
             outputs: VecDeque::new(),
         }
@@ -264,6 +271,19 @@ impl Trunks {
             self.with_path(now, key, |path, out| path.handle_security(now, security, out));
         }
         self.settle(now);
+    }
+
+    /// Paths opened from now on are kept by a guardian as well.
+    pub fn keep_with(&mut self, keeper: PathKeeper) {
+        self.keeper = Some(keeper);
+    }
+
+    /// From now on no heartbeats are sent (true), or they are again. What else is to be said is said.
+    pub fn handle_silenced(&mut self, silenced: bool) {
+        self.silenced = silenced;
+        for path in self.adapters.values_mut().flat_map(|adapter| adapter.paths.values_mut()) {
+            path.silence(silenced);
+        }
     }
 
     /// Fresh entropy for handshakes begun in this turn. A guest that goes on from a snapshot must not repeat the nonces
@@ -315,6 +335,9 @@ impl Trunks {
 
     fn on_adapter_down(&mut self, id: AdapterId) {
         if let Some(adapter) = self.adapters.remove(&id) {
+            if let Some(keeper) = &mut self.keeper {
+                keeper.close_adapter(id.0);
+            }
             self.outputs.push_back(TrunkOutput::Log(TrunkEvent::AdapterDown { name: adapter.name }));
             self.asked.retain(|(_, (adapter, _))| *adapter != id);
             // What was under way there will not be answered; the other paths have the same messages.
@@ -393,8 +416,22 @@ impl Trunks {
         else {
             return;
         };
+        let sent = path.heartbeats_sent();
         call(path, &mut self.scratch);
+        let beat = path.heartbeats_sent() != sent;
         self.carry(now, key);
+        self.keep(now, key, beat);
+    }
+
+    /// The guardian sees when the path beat last, and how often it is to.
+    fn keep(&mut self, now: Instant, key: PathKey, beat: bool) {
+        let path = self.adapters.get(&key.0).and_then(|adapter| adapter.paths.get(&key.1));
+        let (Some(keeper), Some(path)) = (&mut self.keeper, path) else { return };
+        let name = (key.0.0, key.1);
+        if beat {
+            keeper.on_beat(name, now);
+        }
+        keeper.set_interval(name, path.beating());
     }
 
     fn path(&self, key: PathKey) -> Option<&HmPath> {
