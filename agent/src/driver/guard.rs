@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use std::os::unix::process::CommandExt;
 
-use nix::unistd::getppid;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getppid};
 use vmpulse_local::errors::chain as error_chain;
 use vmpulse_protocol::time::Instant;
 
@@ -30,6 +31,8 @@ pub(super) struct Guard {
     arguments: Option<Arguments>,
     child: Option<Child>,
     stamped: Instant,
+    /// Of which the guardian knows.
+    changes: u64,
     next_check: Instant,
     next_start: Instant,
     disk_gone: bool,
@@ -45,6 +48,7 @@ impl Guard {
             arguments: None,
             child: None,
             stamped: now,
+            changes: 0,
             next_check: now,
             next_start: now,
             disk_gone: false,
@@ -79,6 +83,11 @@ impl Guard {
         keeper.show_life(now);
         keeper.hold(hold);
         self.stamped = now;
+        let changes = keeper.changes();
+        if changes != self.changes {
+            self.changes = changes;
+            wake(keeper.guardian(now));
+        }
         let gone = keeper.disk_gone();
         let changed = gone != self.disk_gone;
         self.disk_gone = gone;
@@ -164,6 +173,15 @@ impl Guard {
             tracing::warn!("nobody beats if this daemon hangs: {problem}");
         }
         self.problem = Some(problem);
+    }
+}
+
+/// It looks at once, instead of within half a second: with an interval of 100 ms that would be too late.
+fn wake(guardian: Option<u32>) {
+    let process = guardian.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1);
+    if let Some(process) = process {
+        // If it has just ended there is nobody to wake.
+        let _ = kill(Pid::from_raw(process), Signal::SIGUSR1);
     }
 }
 

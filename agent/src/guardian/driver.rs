@@ -99,6 +99,9 @@ impl Guardian {
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(Refused::system("signals"))?;
         }
+        // The daemon's: something has changed. That it ends the sleep is all that is wanted of it.
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::default())
+            .map_err(Refused::system("signals"))?;
         let mut guardian = Self {
             page,
             watch: Watch::new(now()),

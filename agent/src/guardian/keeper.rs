@@ -94,6 +94,12 @@ impl Keeper {
         u32::try_from(self.page.get(Header::GuardianPid)).ok().filter(|_| looks)
     }
 
+    /// Grows whenever the guardian should look before it would by itself: a path is to beat, or by another interval.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.page.get(Header::Changes)
+    }
+
     /// Whether the guardian found that the root disk does not answer.
     #[must_use]
     pub fn disk_gone(&self) -> bool {

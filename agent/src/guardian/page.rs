@@ -59,6 +59,8 @@ pub(super) enum Header {
     GuardianStamp = 10,
     /// 1: the root disk does not answer.
     DiskGone = 11,
+    /// Counts the changes of intervals.
+    Changes = 12,
 }
 
 /// Words of a slot.
@@ -248,7 +250,11 @@ impl Page {
 
     pub(super) fn set_interval(&self, slot: usize, interval: Option<Duration>) {
         let ms = interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX));
-        self.store(slot_at(slot, Slot::Interval), ms);
+        let at = slot_at(slot, Slot::Interval);
+        if self.load(at) != ms {
+            self.store(at, ms);
+            self.draw(Header::Changes as usize);
+        }
     }
 
     pub(super) fn on_daemon_beat(&self, slot: usize, now: Instant) {

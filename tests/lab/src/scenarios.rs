@@ -1,5 +1,6 @@
 //! The scenarios: each builds a world of its own, tells a story of daemons and guests, and demands how it ends.
 
+mod agent_hangs;
 mod announced_silence;
 mod application_turns_red;
 mod authentication;
@@ -49,7 +50,8 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 16] = [
+const TOGETHER: [Scenario; 17] = [
+    agent_hangs::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,

@@ -35,6 +35,8 @@ pub(crate) struct PathStatus {
     pub(crate) authenticated_in: bool,
     pub(crate) authenticated_out: bool,
     pub(crate) key_id: Option<u8>,
+    /// Whether the guest's guardian beats in its agent's place.
+    pub(crate) guardian: bool,
 }
 
 /// One announced silence as `hmmgr status -o json` tells it.
