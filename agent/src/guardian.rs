@@ -17,6 +17,7 @@ pub mod file;
 pub mod keeper;
 pub mod page;
 mod probe;
+mod rehearsal;
 mod restart;
 pub mod watch;
 mod watchdog;

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
-use vmpulse_link::{Transmitter, run_in_real_time};
+use vmpulse_link::{Transmitter, lock_used_memory, run_in_real_time};
 use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::RunLock;
 use vmpulse_protocol::auth::{KeyId, Sealer};
@@ -21,6 +20,7 @@ use super::arguments::Arguments;
 use super::file::{LOCK_FILE, OpenedPage};
 use super::page::{Header, Page};
 use super::probe::Probe;
+use super::rehearsal;
 use super::restart::{Clerk, Errand};
 use super::watch::{Failure, LOOK, Watch, WatchOutput};
 use super::watchdog::Watchdog;
@@ -117,6 +117,7 @@ impl Guardian {
         };
         guardian.open_optional(arguments);
         settle();
+        rehearsal::rehearse(&guardian.transmitter);
         Ok(guardian)
     }
 
@@ -237,7 +238,7 @@ impl Guardian {
 }
 
 /// Sends a heartbeat in the daemon's place. Allocates nothing.
-fn beat(
+pub(super) fn beat(
     page: &Page,
     transmitter: &Transmitter,
     now: Instant,
@@ -271,7 +272,7 @@ fn settle() {
     if let Err(error) = run_in_real_time(PRIORITY) {
         eprintln!("vmpulse-guardian: no real-time priority, so a busy guest may delay it: {error}");
     }
-    if let Err(error) = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE) {
+    if let Err(error) = lock_used_memory() {
         eprintln!("vmpulse-guardian: not locked in memory, so a want of memory may delay it: {error}");
     }
 }

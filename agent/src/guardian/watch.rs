@@ -8,7 +8,7 @@
 //! the daemon: well --- no life for 1.75 s ---> hangs      (HB:G at once where that is understood)
 //!               ^------- shows life again ------+
 //! ```
-//! A session of an earlier life of the daemon is failing until the daemon has shaken hands anew there. While the guest has
+//! A session of an earlier life of the daemon is failing until the daemon has shaken hands anew there, for which it has a while. While the guest has
 //! announced a silence or is suspended, and after the daemon's deliberate end, nothing is sent and nobody is blamed.
 //! [M-15]
 
@@ -26,6 +26,10 @@ pub const LOOK: Duration = Duration::from_millis(500);
 pub const HANG: Duration = Duration::from_millis(1750);
 /// How often a daemon that has nothing to do shows life.
 pub const STAMP_PERIOD: Duration = Duration::from_millis(500);
+/// How long a daemon that was started again has for shaking hands: one with a key that the host monitor does not have takes 15.5 s,
+/// and the next begins 30 s later. What it has not replaced by then is refused, or is gone, and nobody is to be told that all
+/// is well there.
+pub const REPLACED_WITHIN: Duration = Duration::from_secs(46);
 /// A guardian that itself comes so late was kept from running, and so was the daemon: nobody is blamed for that.
 const STALL: Duration = Duration::from_millis(250);
 
@@ -99,8 +103,9 @@ pub struct Watch {
     due: Option<Instant>,
     /// Silence before this is not the daemon's fault.
     excused_until: Instant,
-    /// Of the daemon that was seen running last.
+    /// Of the daemon that was seen running last, and since when.
     life: Option<u64>,
+    since: Instant,
     hangs: bool,
     /// Somebody is still to be told that a daemon died.
     owed: bool,
@@ -117,6 +122,7 @@ impl Watch {
             due: None,
             excused_until: now,
             life: None,
+            since: now,
             hangs: false,
             owed: false,
             told: [None; PATHS],
@@ -137,12 +143,12 @@ impl Watch {
         if now < seen.hold_until {
             // What is silent now is so on purpose; afterwards the daemon has its time again.
             self.excused_until = seen.hold_until;
-            self.see_life(seen);
+            self.see_life(now, seen);
             return self.wake_at(seen.hold_until);
         }
         // What was announced may have ended early.
         self.excused_until = self.excused_until.min(now);
-        self.see_life(seen);
+        self.see_life(now, seen);
         self.judge(now, seen);
         self.see_paths(now, seen);
     }
@@ -159,8 +165,11 @@ impl Watch {
     }
 
     /// A daemon that did not say that it would end, and in whose place there is another, died.
-    fn see_life(&mut self, seen: &Seen) {
+    fn see_life(&mut self, now: Instant, seen: &Seen) {
         let before = self.life.replace(seen.life);
+        if before != Some(seen.life) {
+            self.since = now;
+        }
         if before.is_some_and(|before| before != seen.life && before != seen.ended_life) {
             self.owed = true;
             // If it hung before, that is over, and was said.
@@ -187,11 +196,13 @@ impl Watch {
     fn see_paths(&mut self, now: Instant, seen: &Seen) {
         let mut told_somebody = false;
         for (slot, path) in seen.paths.iter().enumerate() {
-            let Some(path) = path else {
+            let left_behind = |path: &&PathSeen| path.life != seen.life;
+            let given_up = now.since(self.since) >= REPLACED_WITHIN;
+            let Some(path) = path.as_ref().filter(|path| !(left_behind(path) && given_up)) else {
                 self.set_told(slot, None);
                 continue;
             };
-            let failing = self.hangs || path.life != seen.life;
+            let failing = self.hangs || left_behind(&path);
             let news = path.knows_guardians && (failing || self.owed) && !self.is_told(slot, path);
             let due = if news { now } else { due(path, failing) };
             if due <= now {

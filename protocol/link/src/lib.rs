@@ -39,7 +39,7 @@ pub use link::{Left, Link, ReceiveBuffer, Received};
 pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
 pub use sys::sched::run_in_real_time;
-pub use sys::shared::SharedWords;
+pub use sys::shared::{SharedWords, lock_used_memory};
 pub use sys::watchdog::{set_watchdog_timeout, watchdog_timeout};
 pub use transmitter::{Destination, Transmitter};
 pub use vmpulse_protocol::MacAddr;

@@ -1,5 +1,6 @@
 //! The scenarios: each builds a world of its own, tells a story of daemons and guests, and demands how it ends.
 
+mod agent_footprint;
 mod agent_hangs;
 mod announced_silence;
 mod application_turns_red;
@@ -50,7 +51,8 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 17] = [
+const TOGETHER: [Scenario; 18] = [
+    agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,

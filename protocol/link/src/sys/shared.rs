@@ -11,6 +11,22 @@ use std::sync::atomic::AtomicU64;
 
 use super::check;
 
+/// Keeps all memory of this process from being swapped or dropped: what it has used, and what it will use, from its first use on.
+/// What it never uses takes no memory. Before Linux 4.4 everything is locked, used or not.
+///
+/// # Errors
+/// `PermissionDenied` or `OutOfMemory` without CAP_IPC_LOCK, beyond RLIMIT_MEMLOCK.
+pub fn lock_used_memory() -> io::Result<()> {
+    let all = libc::MCL_CURRENT | libc::MCL_FUTURE;
+    // SAFETY: locking changes nothing of what is in memory.
+    let locked = check(unsafe { libc::mlockall(all | libc::MCL_ONFAULT) });
+    match locked {
+        // SAFETY: as above.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => check(unsafe { libc::mlockall(all) }),
+        other => other,
+    }
+}
+
 /// The first words of a file, mapped for as long as this value lives. Whoever else maps the file sees what is written
 /// here, word by word; the order of several words is a matter of the orderings used.
 #[derive(Debug)]

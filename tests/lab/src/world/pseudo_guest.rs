@@ -131,6 +131,19 @@ impl PseudoGuest {
         Ok(self.named(program)?.iter().filter_map(of).sum())
     }
 
+    /// Processor time that all threads of that name have had, their ended children not counted.
+    pub(crate) fn processor_time(&self, program: &str) -> Lab<Duration> {
+        let mut nanos = 0;
+        for pid in self.named(program)? {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            for task in tasks {
+                let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+                nanos += text.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0);
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
     fn named(&self, program: &str) -> Lab<Vec<i32>> {
         // The kernel keeps 15 characters of a name.
         let known: String = program.chars().take(15).collect();
