@@ -13,6 +13,7 @@ mod daemons_crash;
 mod dissector;
 mod flood;
 mod flood_unpoliced;
+mod guest_watchdog;
 mod heartbeats_without_ip;
 mod key_rotation;
 mod real_guest;
@@ -51,7 +52,8 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 18] = [
+const TOGETHER: [Scenario; 19] = [
+    guest_watchdog::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     silence_is_missing::SCENARIO,
