@@ -39,6 +39,9 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 /// More than the init is given to say what is being stopped.
 const INIT_WAIT: Duration = Duration::from_secs(3);
 
+/// Last words of a guest whose root disk does not answer.
+const DISK_GONE: &str = "the root disk does not answer";
+
 /// What a turn of the loop waits for.
 enum News {
     Link(links::LinkNews),
@@ -169,7 +172,7 @@ impl Daemon {
             self.trunks.quiet(now).filter(|quiet| quiet.granted).map(|quiet| now + quiet.left)
         };
         if self.guard.turn(now, hold) {
-            self.trunks.handle_silenced(self.guard.disk_gone());
+            self.trunks.handle_silenced(now, self.guard.disk_gone().then_some(DISK_GONE));
         }
     }
 

@@ -174,6 +174,7 @@ enum Purpose {
     Doorbell,
     Report,
     Clear,
+    LastWords,
     Suspension { suspend: bool },
     Quiet,
     Shutdown,
@@ -278,9 +279,21 @@ impl Trunks {
         self.keeper = Some(keeper);
     }
 
-    /// From now on no heartbeats are sent (true), or they are again. What else is to be said is said.
-    pub fn handle_silenced(&mut self, silenced: bool) {
+    /// From now on no heartbeats are sent, and the host monitors are told why; `None`: they are sent again. What else is to be
+    /// said is said. [M-16]
+    pub fn handle_silenced(&mut self, now: Instant, why: Option<&str>) {
+        let silenced = why.is_some();
         self.silenced = silenced;
+        if let Some(reason) = why {
+            let of_2_1 = |key: &PathKey| {
+                let peer = self.path(*key).and_then(|path| path.initiator.peer());
+                peer.is_some_and(|(_, version)| version >= Version::V2_1)
+            };
+            let paths: Vec<PathKey> = self.open_paths().into_iter().filter(of_2_1).collect();
+            for key in paths {
+                self.send(now, key, Purpose::LastWords, &Message::Dying { reason });
+            }
+        }
         for path in self.adapters.values_mut().flat_map(|adapter| adapter.paths.values_mut()) {
             path.silence(silenced);
         }

@@ -31,7 +31,7 @@ use crate::queue;
 use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
 use crate::tracker::{Doubt, Edge, Tracker};
 
-use guests::Watched;
+use guests::{Trouble, Watched};
 pub use notes::Note;
 use notes::Reported;
 pub use quiet::QuietView;
@@ -163,6 +163,8 @@ pub struct Monitor {
     tracker: Tracker,
     started: Instant,
     watched: ByVm<Watched>,
+    /// Of watched VMs only, so the bound is theirs.
+    troubles: HashMap<VmUuid, Trouble>,
     elsewhere: BTreeSet<VmUuid>,
     roster_known: bool,
     /// Messages to guests under way: what each is for.
@@ -210,6 +212,7 @@ impl Monitor {
             tracker: Tracker::new(),
             started: now,
             watched: ByVm::new(),
+            troubles: HashMap::new(),
             elsewhere: BTreeSet::new(),
             roster_known: false,
             under_way: HashMap::new(),

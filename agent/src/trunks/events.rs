@@ -286,7 +286,7 @@ impl Trunks {
             Purpose::Suspension { suspend } => self.on_suspension_delivered(key, token, suspend),
             Purpose::Quiet => self.on_quiet_delivered(key, token),
             Purpose::Shutdown => self.on_fewer_paths(),
-            Purpose::Doorbell | Purpose::Report | Purpose::Clear => {}
+            Purpose::Doorbell | Purpose::Report | Purpose::Clear | Purpose::LastWords => {}
         }
     }
 
@@ -297,8 +297,8 @@ impl Trunks {
             Purpose::Shutdown => self.on_fewer_paths(),
             // Told again when a path opens.
             Purpose::Suspension { .. } | Purpose::Quiet => self.on_announcement_lost(key, token),
-            // The store clears an exchange that was never cleared by itself.
-            Purpose::Clear => {}
+            // The store clears an exchange that was never cleared by itself. Of last words nobody has more than one try.
+            Purpose::Clear | Purpose::LastWords => {}
         }
     }
 

@@ -29,14 +29,21 @@ pub(super) struct Watched {
     pub(super) telling: bool,
     /// Its present path speaks 2.0, which knows one interval. [M-4]
     pub(super) plain: bool,
-    /// It was told that its agent does not run.
-    pub(super) agent_failed: bool,
-    /// When that was told last.
-    pub(super) agent_failed_at: Option<Instant>,
 }
 
-/// Failures of one VM's agent that are told: one in so much time, so that a guest cannot fill the store.
-const AGENT_FAILURE_PERIOD: Duration = Duration::from_secs(60);
+/// What a guest said of its own troubles. Most never have any.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// It was told that its agent does not run, and not yet that it does.
+    agent_failed: bool,
+    /// When that was told last.
+    agent_failed_at: Option<Instant>,
+    /// When it said last that it would not beat any more.
+    pub(super) dying_at: Option<Instant>,
+}
+
+/// Failures of one VM's agent that are told, and its last words: one in so much time, so that a guest cannot fill the store.
+pub(super) const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl Watched {
     /// What it is to be told.
@@ -184,14 +191,17 @@ impl Monitor {
     /// An agent hangs or died, and its guardian keeps the path: told once, and once when that is over. A guest that goes to and
     /// fro is told of once a minute. [M-15]
     fn on_guardian(&mut self, now: Instant, vm: VmUuid, beats: bool) {
-        let Some(watched) = self.watched.get_mut(&vm) else { return };
-        let recently = watched.agent_failed_at.is_some_and(|at| now.since(at) < AGENT_FAILURE_PERIOD);
-        if beats == watched.agent_failed || (beats && recently) {
+        if !self.watched.contains_key(&vm) || !beats && !self.troubles.contains_key(&vm) {
             return;
         }
-        watched.agent_failed = beats;
+        let trouble = self.troubles.entry(vm).or_default();
+        let recently = trouble.agent_failed_at.is_some_and(|at| now.since(at) < TOLD_AGAIN_AFTER);
+        if beats == trouble.agent_failed || (beats && recently) {
+            return;
+        }
+        trouble.agent_failed = beats;
         let (kind, text) = if beats {
-            watched.agent_failed_at = Some(now);
+            trouble.agent_failed_at = Some(now);
             ("AGENT_FAILURE", format!("the agent of VM {vm} hangs or died; its guardian beats in its place"))
         } else {
             ("AGENT_BACK", format!("the agent of VM {vm} is back"))

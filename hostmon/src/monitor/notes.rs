@@ -62,6 +62,13 @@ pub enum Note {
         /// Whether it does not beat itself.
         failed: bool,
     },
+    /// The guest will not beat any more.
+    Dying {
+        /// Which VM.
+        vm: VmUuid,
+        /// Why, in its words.
+        reason: String,
+    },
     /// The guest announced to be silent.
     Quiet {
         /// Which VM.
@@ -108,6 +115,7 @@ impl Note {
             | Self::Stranger { .. }
             | Self::StoreLost
             | Self::Agent { failed: true, .. }
+            | Self::Dying { .. }
             | Self::Adapter { up: false } => true,
         }
     }
@@ -140,6 +148,7 @@ impl fmt::Display for Note {
             Self::Agent { vm, failed: true } => {
                 write!(out, "the agent of VM {vm} hangs or died; its guardian beats in its place")
             }
+            Self::Dying { vm, reason } => write!(out, "VM {vm} stops beating, in its own words: {reason}"),
             Self::Agent { vm, failed: false } => write!(out, "the agent of VM {vm} is back"),
             Self::Quiet { vm, left, reason, prolonged } => {
                 let again = if *prolonged { "again " } else { "" };

@@ -1,5 +1,6 @@
 //! An open channel: both directions of a path after its handshake.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -71,7 +72,7 @@ impl Channel {
         out: &mut Outputs,
     ) {
         let too_long = payload.len() > MESSAGE_MAXIMUM
-            || (priority == Priority::Urgent && payload.len() > self.framing.capacity);
+            || (priority == Priority::Urgent && payload.len() > self.framing.capacity());
         let (framing, sender) = self.sender(priority);
         if too_long || !sender.queue(token, payload.clone()) {
             out.event(Event::HandedBack { token, payload });
@@ -97,7 +98,7 @@ impl Channel {
 
     /// Numbers are drawn from there from now on.
     pub(super) fn share(&mut self, shared: SharedDraw) {
-        self.framing.shared = Some(shared);
+        self.framing.shared = Some(Box::new(shared));
     }
 
     /// Whether the peer's guardian beats in its place: what it would have to acknowledge waits until it does not. True if that

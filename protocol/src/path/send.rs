@@ -24,12 +24,12 @@ use crate::wire::{Flags, Packet, Version, payload_capacity};
 #[derive(Debug)]
 pub(super) struct Framing {
     version: Version,
-    /// Largest payload of a packet.
-    pub(super) capacity: usize,
+    /// Largest payload of a packet. Small, as there are thousands of paths.
+    capacity: u16,
     /// If what is sent here is authenticated.
     pub(super) sealer: Option<Box<Sealer>>,
     /// Where urgent numbers and counts are drawn, if somebody else draws there as well.
-    pub(super) shared: Option<SharedDraw>,
+    pub(super) shared: Option<Box<SharedDraw>>,
     /// The peer's guardian beats: it acknowledges nothing, so nothing is sent that it would have to. [M-14]
     pub(super) held: bool,
 }
@@ -37,7 +37,13 @@ pub(super) struct Framing {
 impl Framing {
     pub(super) const fn new(version: Version, mtu: usize, sealer: Option<Box<Sealer>>) -> Self {
         let capacity = payload_capacity(mtu, sealer.is_some());
+        // A length on the wire has no more bits.
+        let capacity = if capacity > 0xFFFF { 0xFFFF } else { capacity as u16 };
         Self { version, capacity, sealer, shared: None, held: false }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity.into()
     }
 
     pub(super) const fn version(&self) -> Version {
@@ -136,7 +142,7 @@ impl Sender {
                 self.work = None;
                 return;
             };
-            let total = payload.len().div_ceil(framing.capacity.max(1)).max(1);
+            let total = payload.len().div_ceil(framing.capacity().max(1)).max(1);
             // An urgent message is one packet, so its first number is its only one.
             let shared = framing.shared.as_ref().filter(|_| priority == Flags::PRI);
             let first = shared.map_or(*next, |shared| shared.next_urgent());
@@ -268,8 +274,8 @@ impl Flight {
     }
 
     fn transmit(&self, index: usize, priority: Flags, framing: &mut Framing, out: &mut Outputs) {
-        let begin = index.saturating_mul(framing.capacity).min(self.payload.len());
-        let end = begin.saturating_add(framing.capacity).min(self.payload.len());
+        let begin = index.saturating_mul(framing.capacity()).min(self.payload.len());
+        let end = begin.saturating_add(framing.capacity()).min(self.payload.len());
         let mut flags = Flags::ACKR | priority;
         if index == 0 {
             flags = flags | Flags::BEG;

@@ -14,7 +14,7 @@ use cpio::Archive;
 
 /// The modules a virtio guest needs, in the order they must be loaded. One that the kernel has built in is not
 /// found as a file and left out.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 13] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_modern_dev",
@@ -26,6 +26,8 @@ const MODULES: [&str; 12] = [
     "virtio_console",
     "virtio_blk",
     "watchdog",
+    // Before the kernel's own: the first is /dev/watchdog. Kernels for clouds have none for this device.
+    "i6300esb",
     "softdog",
 ];
 

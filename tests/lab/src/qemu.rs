@@ -166,6 +166,9 @@ fn command(place: &Place, machine: &Machine) -> Command {
     command.args(["-device", "virtio-serial-pci"]);
     command.args(["-chardev", &format!("socket,id=shell,path={},server=on,wait=off", socket("shell"))]);
     command.args(["-device", "virtconsole,chardev=shell"]);
+    if cfg!(target_arch = "x86_64") {
+        command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+    }
     if let Some(disk) = &machine.disk {
         command.args(["-drive", &format!("file={},if=none,id={DISK},format=raw", disk.display())]);
         command.args(["-device", &format!("virtio-blk-pci,drive={DISK}")]);

@@ -131,13 +131,14 @@ fn a_silenced_guest_does_not_beat_and_still_answers() {
     let (mut world, _keeper, page) = kept();
     world.hello(FIRST, MacAddr::broadcast());
     world.run(15);
-    world.trunks.handle_silenced(true);
+    world.trunks.handle_silenced(world.now, Some("no disk"));
     world.heartbeats.clear();
     world.run(40);
+    assert_eq!(world.texts().last(), Some(&"DYING:no disk"));
     assert_eq!(world.heartbeats, []);
     world.say(&Message::StartHeartbeat { interval_ms: 1000 });
     assert!(world.hm.is_open());
-    world.trunks.handle_silenced(false);
+    world.trunks.handle_silenced(world.now, None);
     world.run(3);
     assert!(world.heartbeats.len() >= 2);
     assert_eq!(seen(&page).len(), 1);

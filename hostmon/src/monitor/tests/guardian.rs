@@ -104,3 +104,25 @@ fn a_guest_that_nobody_watches_is_not_told_of() {
     world.guardian_beats(1);
     assert_eq!(world.node_events(), [""; 0]);
 }
+
+/// [M-16]
+#[test]
+fn last_words_are_recorded_before_they_are_acknowledged_and_not_at_line_rate() {
+    let mut world = World::beating(1..=1);
+    world.forget_writes();
+    world.commits = false;
+    let delivered = world.guest_mut(1).delivered;
+    world.say(1, &Message::Dying { reason: "the root disk does not answer" });
+    world.run(1);
+    assert_eq!(world.node_events(), ["GUEST_DYING"]);
+    assert_eq!(world.guest_mut(1).delivered, delivered);
+    world.commits = true;
+    let last = world.writes.last().unwrap().0;
+    world.monitor.handle_input(world.now, Input::Stored { up_to: last });
+    for _ in 0..10 {
+        world.say(1, &Message::Dying { reason: "again" });
+        world.run(1);
+    }
+    assert_eq!(world.node_events(), ["GUEST_DYING"]);
+    assert!(world.guest_mut(1).delivered > delivered + 10);
+}

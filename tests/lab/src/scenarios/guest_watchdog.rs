@@ -1,5 +1,5 @@
-//! What the guardian looks after in a real guest besides the agent: a watchdog of the kernel (softdog: the emulated machine's
-//! own, i6300esb, has no driver in a distribution's kernel for clouds), and a disk whose reads never end.
+//! What the guardian looks after in a real guest besides the agent: a watchdog (the emulated machine's i6300esb where the guest's
+//! kernel has its driver, which those for clouds have not; else the kernel's own, softdog), and a disk whose reads never end.
 
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
 
 fn watchdog(chain: &Chain, report: &mut Report) -> Lab<()> {
     shell(chain, "ls /dev/watchdog")?.ok()?;
+    let kind = shell(chain, "cat /sys/class/watchdog/watchdog0/identity")?.ok()?;
     set(chain, &format!("watchdog = \"/dev/watchdog\"\\nwatchdog_timeout_s = {WATCHDOG_S}"))?;
     // A deliberate stop and another start: for longer than its time, and nothing happens.
     set(chain, &format!("watchdog = \"/dev/watchdog\"\\nwatchdog_timeout_s = {WATCHDOG_S}\\nmax_apps = 8"))?;
@@ -47,7 +48,8 @@ fn watchdog(chain: &Chain, report: &mut Report) -> Lab<()> {
     shell(chain, "kill -STOP $(pidof vmpulse-guardian)")?.ok()?;
     wait::until(LIMIT, "the watchdog to reset the guest", || Ok((boots(chain)? == 2).then_some(())))?;
     report.figure(format!(
-        "watchdog of {WATCHDOG_S} s: the guest was up again {:.1} s after its guardian was stopped",
+        "watchdog {} of {WATCHDOG_S} s: the guest was up again {:.1} s after its guardian was stopped",
+        kind.trim(),
         watch.seconds()
     ));
     chain.wait_until_beating(LIMIT)
@@ -68,6 +70,12 @@ fn disk(chain: &Chain, report: &mut Report) -> Lab<()> {
     expect(alive.contains("alive"), || format!("its kernel runs, and says {alive:?}"))?;
     let said = chain.real()?.console();
     expect(said.contains("the root disk does not answer"), || format!("nobody says why:\n{said}"))?;
+    for monitor in &chain.monitors {
+        let told = "stops beating, in its own words: the root disk does not answer";
+        expect(monitor.logged().contains(told), || {
+            format!("the monitor was not told:\n{}", monitor.logged())
+        })?;
+    }
     chain.real()?.stop_disk(false)?;
     wait_for_state(chain, "BEATING")
 }
