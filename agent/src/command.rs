@@ -185,6 +185,18 @@ pub struct DaemonStatus {
     /// Packets dropped since the start, by reason.
     #[serde(default)]
     pub discarded: BTreeMap<String, u64>,
+    /// Who beats if this daemon hangs.
+    #[serde(default)]
+    pub guardian: Box<LiveGuardian>,
+}
+
+/// The guardian.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveGuardian {
+    /// Its process, if there is one.
+    pub pid: Option<u32>,
+    /// Why there is none, if there should be one.
+    pub problem: Option<String>,
 }
 
 /// One adapter, and the host monitor on it if one was heard.

@@ -4,6 +4,7 @@
 mod adapters;
 mod answers;
 mod carry;
+mod guard;
 mod links;
 mod orders;
 mod secrets;
@@ -34,6 +35,7 @@ use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
 use crate::suspension::Suspension;
 use crate::trunks::{TrunkInput, Trunks};
+use guard::Guard;
 use links::Links;
 use secrets::Secrets;
 pub use start::{StartError, log_level, start};
@@ -42,6 +44,9 @@ pub use start::{StartError, log_level, start};
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 /// More than the init is given to say what is being stopped.
 const INIT_WAIT: Duration = Duration::from_secs(3);
+
+/// Last words of a guest whose root disk does not answer.
+const DISK_GONE: &str = "the root disk does not answer";
 
 /// What a turn of the loop waits for.
 enum News {
@@ -92,6 +97,7 @@ pub struct Daemon {
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
     secrets: Secrets,
+    guard: Guard,
     /// When a stop that was asked for happens in any case.
     stop_at: Option<Instant>,
     /// Will say what is being stopped.
@@ -105,6 +111,7 @@ impl Daemon {
     pub async fn run(mut self) -> Exit {
         loop {
             let now = self.clock.now();
+            self.guard(now);
             self.links.scan_if_due(now, &mut self.trunks);
             self.trunks.handle_timeout(now);
             if self.stop_at.is_none() {
@@ -130,6 +137,7 @@ impl Daemon {
                 News::Reload => self.on_reload(),
             }
         }
+        self.guard.end();
         tracing::info!("stopped");
         Exit::Done
     }
@@ -146,7 +154,7 @@ impl Daemon {
     fn deadline(&self) -> Instant {
         let engine = self.ame.poll_timeout().filter(|_| self.stop_at.is_none());
         let held = self.held.iter().map(|held| held.until).min();
-        let due = [self.trunks.poll_timeout(), engine, held, self.stop_at];
+        let due = [self.trunks.poll_timeout(), engine, held, self.stop_at, self.guard.next_turn()];
         due.into_iter().flatten().fold(self.links.next_scan(), Instant::min)
     }
 
@@ -172,6 +180,18 @@ impl Daemon {
         }
     }
 
+    /// The guardian sees that the daemon runs, and until when it is to hold still.
+    fn guard(&mut self, now: Instant) {
+        let hold = if self.suspension.suspended {
+            Some(Instant::from_nanos(u64::MAX))
+        } else {
+            self.trunks.quiet(now).filter(|quiet| quiet.granted).map(|quiet| now + quiet.left)
+        };
+        if self.guard.turn(now, hold) {
+            self.trunks.handle_silenced(now, self.guard.disk_gone().then_some(DISK_GONE));
+        }
+    }
+
     fn on_script_ended(&mut self, ended: Ended) {
         carry::log_script(&ended);
         let Ended { app, kind, how, output, .. } = ended.clone();
@@ -182,6 +202,7 @@ impl Daemon {
 
     fn on_stop(&mut self) {
         tracing::info!("stopping");
+        self.guard.dismiss();
         self.stop_at = Some(self.clock.now() + INIT_WAIT + SHUTDOWN_WAIT);
         self.runner.abandon();
         let (say, said) = oneshot::channel();

@@ -3,7 +3,7 @@
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
 //! adapters), [`report`], [`types`], [`health`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`],
 //! [`suspension`], [`boot`], [`runner`] (scripts), [`type_check`].
-//! [`driver`] is the daemon: it carries values between them.
+//! [`guardian`] is the second process, that beats when the daemon hangs. [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
 pub mod boot;
@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod config_file;
 pub mod driver;
+pub mod guardian;
 pub mod health;
 pub mod keys;
 mod nearest;

@@ -1,5 +1,6 @@
 //! Daemon settings: `agent.toml`, everything the XML file has no attribute for.
 
+mod guardian;
 pub mod identity;
 
 use std::net::SocketAddr;
@@ -62,6 +63,16 @@ pub struct Settings {
     pub authentication: Mode,
     /// The keys of this virtual machine.
     pub key_file: PathBuf,
+    /// Whether a second process beats when the daemon hangs or dies.
+    pub guardian: bool,
+    /// The hardware watchdog that the guardian feeds; empty means none.
+    pub watchdog: PathBuf,
+    /// After how many seconds without being fed it resets the guest.
+    pub watchdog_timeout_s: u32,
+    /// The disk that the guardian reads from, or `auto`; empty means that none is.
+    pub root_probe: PathBuf,
+    /// How many seconds a read may take.
+    pub root_probe_timeout_s: u32,
 }
 
 impl Default for Settings {
@@ -81,6 +92,11 @@ impl Default for Settings {
             ocf_root: PathBuf::from("/usr/lib/ocf"),
             authentication: Mode::Optional,
             key_file: PathBuf::from("/etc/vmpulse/agent.key"),
+            guardian: true,
+            watchdog: PathBuf::new(),
+            watchdog_timeout_s: 60,
+            root_probe: PathBuf::new(),
+            root_probe_timeout_s: 30,
         }
     }
 }
@@ -117,6 +133,7 @@ impl Settings {
                 format!("\"{}\" is no ADDRESS:PORT, as 127.0.0.1:9094 or [::1]:9094", self.health_listen);
             return Err(("health_listen", problem));
         }
+        self.check_guardian()?;
         self.check_paths()
     }
 
@@ -220,6 +237,11 @@ mod tests {
             "ocf_root",
             "authentication",
             "key_file",
+            "guardian",
+            "watchdog",
+            "watchdog_timeout_s",
+            "root_probe",
+            "root_probe_timeout_s",
         ];
         let mut found = keys.clone();
         expected.sort_unstable();
@@ -246,6 +268,11 @@ mod tests {
             ("health_listen = \"localhost:80\"", "health_listen"),
             ("health_listen = \"127.0.0.1\"", "health_listen"),
             ("health_listen = \"127.0.0.1:0\"", "health_listen"),
+            ("watchdog = \"watchdog0\"", "watchdog"),
+            ("watchdog_timeout_s = 1", "watchdog_timeout_s"),
+            ("root_probe = \"vda\"", "root_probe"),
+            ("root_probe_timeout_s = 0", "root_probe_timeout_s"),
+            ("guardian = false\nwatchdog = \"/dev/watchdog\"", "watchdog"),
         ] {
             let error = parse(text).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -35,7 +35,7 @@ use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
 use crate::tracker::{Doubt, Edge, Tracker};
 
 pub use absent::AbsentView;
-use guests::Watched;
+use guests::{Trouble, Watched};
 pub use notes::Note;
 use notes::{Reported, StrangerLines};
 pub use quiet::QuietView;
@@ -168,6 +168,8 @@ pub struct Monitor {
     tracker: Tracker,
     started: Instant,
     watched: ByVm<Watched>,
+    /// Of watched VMs only, so the bound is theirs.
+    troubles: HashMap<VmUuid, Trouble>,
     elsewhere: BTreeSet<VmUuid>,
     roster_known: bool,
     /// Messages to guests under way: what each is for.
@@ -217,6 +219,7 @@ impl Monitor {
             tracker: Tracker::new(),
             started: now,
             watched: ByVm::new(),
+            troubles: HashMap::new(),
             elsewhere: BTreeSet::new(),
             roster_known: false,
             under_way: HashMap::new(),

@@ -133,6 +133,9 @@ pub struct PathStatus {
     pub authenticated_out: bool,
     /// The key behind that.
     pub key_id: Option<u8>,
+    /// Whether the guest's guardian beats, because its agent hangs or died.
+    #[serde(default)]
+    pub guardian: bool,
 }
 
 #[cfg(test)]

@@ -174,6 +174,7 @@ fn running() -> Status {
             authenticated_in: true,
             authenticated_out: true,
             key_id: Some(1),
+            guardian: false,
         }],
         without_path: vec![AbsentStatus {
             vm: "4e395e99-fffb-4345-8067-2d5296ba7d91".into(),

@@ -125,6 +125,7 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         authenticated_in: key_id.is_some(),
         authenticated_out: key_id.is_some(),
         key_id,
+        guardian: false,
     };
     Status {
         trunk: trunk.to_owned(),

@@ -159,6 +159,8 @@ def messages():
     yield understood("SHDN:OS", "vmm", "shutdown", True, what="os")
     yield understood("SUSPEND", "vmm", "suspend")
     yield understood("RESUME", "vmm", "resume")
+    for reason in ("the root disk does not answer", "a: b", "x" * 128):
+        yield understood(f"DYING:{reason}", "vmm", "dying", reason=reason)
     for bits in (0x02, 0x22, 0x7E, 0x80000000, 0xFFFFFFFF):
         yield understood(f"DBELL:0x{bits:x}", "vmm", "doorbell", bits=bits)
     yield understood("DBELL:0x0000007E", "vmm", "doorbell", canonical=False, bits=0x7E)
@@ -171,7 +173,7 @@ def messages():
     for text in ["", ":", "HB", "hb:", "HB:X", "HB::", "HB:\0", "START_HB:", "START_HB:interval", "START_HB:interval=",
                  "START_HB:interval=99", "START_HB:interval=60001", "START_HB:interval=+100", "START_HB:interval=1e3",
                  "START_HB:interval=99999999999", "START_HB:interval=100:interval=200", "STOP_HB:", "SHDN", "SHDN:",
-                 "SHDN:os", "SUSPEND:", "DBELL", "DBELL:", "DBELL:28", "DBELL:0x", "DBELL:0X2", "DBELL:0x+1",
+                 "SHDN:os", "SUSPEND:", "DYING", "DYING:", "DYING:a\tb", "DYING:" + "x" * 129, "DBELL", "DBELL:", "DBELL:28", "DBELL:0x", "DBELL:0X2", "DBELL:0x+1",
                  "DBELL:0x100000000", "GMSG:", "GMSG:+1", "GMSG:1:2", "GMSG:9223372036854775808", "GMSG: 1",
                  "PMSG_REQ:1", "PMSG_REQ:x:apps", "PMSG_RSP:1", "CLEAR_DB", "WHAT", "WHAT:1"]:
         yield {"rules": ["M-2"], "text": text, "kind": None}

@@ -9,7 +9,9 @@ use vmpulse_protocol::time::Instant;
 
 use super::{Daemon, start};
 use crate::ame::{AmeInput, ApplicationStatus, Order};
-use crate::command::{DaemonStatus, LiveApplication, LivePath, LiveQuiet, LiveTold, Reply, Request};
+use crate::command::{
+    DaemonStatus, LiveApplication, LiveGuardian, LivePath, LiveQuiet, LiveTold, Reply, Request,
+};
 use crate::config_file;
 use crate::suspension::{self, Suspension};
 use crate::trunks::{Announced, PathStatus, PathTold, Told, TrunkInput};
@@ -210,6 +212,10 @@ impl Daemon {
             authentication: self.secrets.mode.to_string(),
             key_ids: self.secrets.ids.clone(),
             key_problem: self.secrets.problem.clone(),
+            guardian: Box::new(LiveGuardian {
+                pid: self.guard.pid(now),
+                problem: self.guard.problem().map(str::to_owned),
+            }),
         }
     }
 }

@@ -19,6 +19,7 @@ use vmpulse_local::lock::{LockError, RunLock};
 use vmpulse_local::logging::{self, LEVEL_VARIABLE, LevelHandle, LoggingError};
 use vmpulse_protocol::id::VmUuid;
 
+use super::guard::Guard;
 use super::links::Links;
 use super::secrets::Secrets;
 use super::{Daemon, Signals};
@@ -115,6 +116,10 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     let mut trunks = Trunks::new(trunks_config, now);
     let (secrets, authentication) = Secrets::load(&settings, source);
     trunks.handle_authentication(now, authentication);
+    let (guard, keeper) = Guard::start(&settings, now);
+    if let Some(keeper) = keeper {
+        trunks.keep_with(keeper);
+    }
     let mut links = Links::new(&settings);
     links.first_scan(now, &mut trunks)?;
     let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
@@ -144,6 +149,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         healthy: Healthy::default(),
         held: Vec::new(),
         secrets,
+        guard,
         stop_at: None,
         stopping: None,
         _lock: lock,

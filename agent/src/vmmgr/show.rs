@@ -36,6 +36,9 @@ pub(super) fn status(status: Option<&DaemonStatus>, group: &str) -> String {
     if let Some(quiet) = &status.quiet {
         text.push_str(&format!("\nAnnounced silence: {}\n{}", quiet_line(quiet), told(&quiet.paths)));
     }
+    if let Some(problem) = &status.guardian.problem {
+        text.push_str(&format!("\nNo guardian: {problem}\n"));
+    }
     for problem in &status.adapter_problems {
         text.push_str(&format!("\nAdapter: {problem}\n"));
     }

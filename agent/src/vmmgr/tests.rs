@@ -372,6 +372,7 @@ fn running() -> DaemonStatus {
         authentication: "optional".to_owned(),
         key_ids: vec![1, 2],
         key_problem: Some("no such key".to_owned()),
+        guardian: Box::default(),
     }
 }
 

@@ -117,6 +117,7 @@ fn path_status(path: &PathView, hears_trunk: bool) -> PathStatus {
         authenticated_in: path.session.security.is_some_and(|(directions, _)| directions.incoming),
         authenticated_out: path.session.security.is_some_and(|(directions, _)| directions.outgoing),
         key_id: path.session.security.map(|(_, key)| key.as_u8()),
+        guardian: path.session.guardian,
     }
 }
 

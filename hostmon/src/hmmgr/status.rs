@@ -181,12 +181,14 @@ fn paths(text: &mut String, paths: &[PathStatus]) {
         let age = path.last_heartbeat_age_ms.map_or_else(|| "never".to_owned(), seconds);
         let (interval, heartbeats) = (path.interval_ms.to_string(), path.heartbeats.to_string());
         let key = path_words(path.authenticated_in, path.authenticated_out, path.key_id);
+        // It is alive, and somebody should look after its agent.
+        let state = if path.guardian && path.state == "BEATING" { "GUARDIAN" } else { &path.state };
         line(
             text,
             &row([
                 &path.vm,
                 &path.mac,
-                &path.state,
+                state,
                 &path.version,
                 &interval,
                 &age,
@@ -254,6 +256,7 @@ mod tests {
             authenticated_in: true,
             authenticated_out: false,
             key_id: Some(2),
+            guardian: false,
         };
         let status = Status {
             trunk: "eth1".into(),

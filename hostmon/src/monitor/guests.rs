@@ -33,6 +33,20 @@ pub(super) struct Watched {
     pub(super) suspended: Option<SuspendReason>,
 }
 
+/// What a guest said of its own troubles. Most never have any.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// It was told that its agent does not run, and not yet that it does.
+    agent_failed: bool,
+    /// When that was told last.
+    agent_failed_at: Option<Instant>,
+    /// When it said last that it would not beat any more.
+    pub(super) dying_at: Option<Instant>,
+}
+
+/// Failures of one VM's agent that are told, and its last words: one in so much time, so that a guest cannot fill the store.
+pub(super) const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 impl Watched {
     /// What it is to be told.
     pub(super) fn due(&self) -> Option<u32> {
@@ -62,6 +76,7 @@ impl Monitor {
             SessionEvent::Delivered { token } => self.on_delivered(now, token),
             SessionEvent::HandedBack { token } => self.on_handed_back(token),
             SessionEvent::Unanswered { vm } => self.on_unanswered(now, vm),
+            SessionEvent::Guardian { vm, beats } => self.on_guardian(now, vm, beats),
             SessionEvent::CannotManage { mac, uuid } => self.on_cannot_manage(now, mac, uuid),
             SessionEvent::AnotherAddress { vm, open_at, mac } => {
                 self.on_another_address(now, vm, open_at, mac)
@@ -127,6 +142,8 @@ impl Monitor {
         }
         self.on_path_changed(vm);
         self.tracker.handle_opened(vm);
+        // Whoever shakes hands anew is the agent.
+        self.on_guardian(now, vm, false);
         if registered {
             self.write_opened(vm, mac, version);
             self.reconcile(now, vm);
@@ -204,6 +221,28 @@ impl Monitor {
         if !self.tracker.is_beating(vm) {
             self.sessions.close(now, vm, CloseReason::Unanswered);
         }
+    }
+
+    /// An agent hangs or died, and its guardian keeps the path: told once, and once when that is over. A guest that goes to and
+    /// fro is told of once a minute. [M-15]
+    fn on_guardian(&mut self, now: Instant, vm: VmUuid, beats: bool) {
+        if !self.watched.contains_key(&vm) || !beats && !self.troubles.contains_key(&vm) {
+            return;
+        }
+        let trouble = self.troubles.entry(vm).or_default();
+        let recently = trouble.agent_failed_at.is_some_and(|at| now.since(at) < TOLD_AGAIN_AFTER);
+        if beats == trouble.agent_failed || (beats && recently) {
+            return;
+        }
+        trouble.agent_failed = beats;
+        let (kind, text) = if beats {
+            trouble.agent_failed_at = Some(now);
+            ("AGENT_FAILURE", format!("the agent of VM {vm} hangs or died; its guardian beats in its place"))
+        } else {
+            ("AGENT_BACK", format!("the agent of VM {vm} is back"))
+        };
+        self.note(Note::Agent { vm, failed: beats });
+        self.write(HostMonitorWrite::NodeEvent { kind: kind.to_owned(), text });
     }
 
     fn on_cannot_manage(&mut self, now: Instant, mac: MacAddr, uuid: String) {

@@ -59,6 +59,20 @@ pub enum Note {
         /// What.
         what: &'static str,
     },
+    /// The guest's agent hangs or died, and its guardian beats (true); or the agent is back.
+    Agent {
+        /// Which VM.
+        vm: VmUuid,
+        /// Whether it does not beat itself.
+        failed: bool,
+    },
+    /// The guest will not beat any more.
+    Dying {
+        /// Which VM.
+        vm: VmUuid,
+        /// Why, in its words.
+        reason: String,
+    },
     /// The guest announced to be silent.
     Quiet {
         /// Which VM.
@@ -103,12 +117,15 @@ impl Note {
             | Self::Quiet { .. }
             | Self::QuietOver { .. }
             | Self::StoreBack
+            | Self::Agent { failed: false, .. }
             | Self::Adapter { up: true } => false,
             Self::Edge(edge) => !matches!(edge, Edge::Detected { .. } | Edge::Sighted),
             Self::Closed { .. }
             | Self::LeftOut { .. }
             | Self::Stranger { .. }
             | Self::StoreLost
+            | Self::Agent { failed: true, .. }
+            | Self::Dying { .. }
             | Self::Adapter { up: false } => true,
         }
     }
@@ -138,6 +155,11 @@ impl fmt::Display for Note {
             Self::Edge(Edge::Sighted) => out.write_str("the trunk is heard again"),
             Self::Stranger { mac, text } => write!(out, "guest at {mac}: {text}"),
             Self::Announced { vm, what } => write!(out, "VM {vm} announced: {what}"),
+            Self::Agent { vm, failed: true } => {
+                write!(out, "the agent of VM {vm} hangs or died; its guardian beats in its place")
+            }
+            Self::Dying { vm, reason } => write!(out, "VM {vm} stops beating, in its own words: {reason}"),
+            Self::Agent { vm, failed: false } => write!(out, "the agent of VM {vm} is back"),
             Self::Quiet { vm, left, reason, prolonged } => {
                 let again = if *prolonged { "again " } else { "" };
                 write!(out, "VM {vm} {again}announced to be silent for {} ms: {reason}", left.as_millis())

@@ -152,6 +152,7 @@ impl Monitor {
         self.unwatch(now, vm);
         self.reconcile(now, vm);
         self.watched.remove(&vm);
+        self.troubles.remove(&vm);
         self.asked_reports.remove(&vm);
         self.taken_reports.remove(&vm);
         self.drop_quiet(vm);

@@ -36,6 +36,7 @@ struct Guest {
 }
 
 mod authentication;
+mod guardian;
 
 struct World {
     now: Instant,

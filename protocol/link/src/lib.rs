@@ -8,7 +8,8 @@
 //! * [`interfaces`]: the adapters of this machine;
 //! * [`LinkError`]: what can go wrong, by what a daemon does about it;
 //! * [`in_own_session`]: for the scripts of applications, because it needs `unsafe` and all of that is here;
-//! * [`run_in_real_time`]: so that nothing of this machine's other work delays a frame.
+//! * [`run_in_real_time`]: so that nothing of this machine's other work delays a frame;
+//! * [`Transmitter`], [`SharedWords`], [`set_watchdog_timeout`]: what the agent's guardian needs.
 
 mod adapter;
 #[cfg(feature = "bench")]
@@ -25,6 +26,7 @@ mod pcap;
 mod ring;
 mod socket;
 mod sys;
+mod transmitter;
 
 pub use capture::{CaptureConfig, CaptureSocket, Captured, Direction};
 pub use config::{
@@ -39,4 +41,7 @@ pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
 pub use sys::child::{Identity, in_own_session};
 pub use sys::sched::run_in_real_time;
+pub use sys::shared::{SharedWords, lock_used_memory};
+pub use sys::watchdog::{set_watchdog_timeout, watchdog_timeout};
+pub use transmitter::{Destination, Transmitter};
 pub use vmpulse_protocol::MacAddr;

@@ -5,6 +5,8 @@ pub(crate) mod child;
 pub(crate) mod many;
 pub(crate) mod ring;
 pub(crate) mod sched;
+pub(crate) mod shared;
+pub(crate) mod watchdog;
 
 use std::ffi::{c_int, c_void};
 use std::io;

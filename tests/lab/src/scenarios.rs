@@ -1,5 +1,7 @@
 //! The scenarios: each builds a world of its own, tells a story of daemons and guests, and demands how it ends.
 
+mod agent_footprint;
+mod agent_hangs;
 mod announced_silence;
 mod application_turns_red;
 mod authentication;
@@ -11,6 +13,7 @@ mod daemons_crash;
 mod dissector;
 mod flood;
 mod flood_unpoliced;
+mod guest_watchdog;
 mod heartbeats_without_ip;
 mod key_rotation;
 mod postgresql_returns;
@@ -54,7 +57,10 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 21] = [
+const TOGETHER: [Scenario; 24] = [
+    guest_watchdog::SCENARIO,
+    agent_footprint::SCENARIO,
+    agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,

@@ -37,6 +37,8 @@ pub(crate) struct PathStatus {
     pub(crate) key_id: Option<u8>,
     /// Why its VM is suspended.
     pub(crate) suspended: Option<String>,
+    /// Whether the guest's guardian beats in its agent's place.
+    pub(crate) guardian: bool,
 }
 
 /// One registered VM without a path as `hmmgr status -o json` tells it.

@@ -20,6 +20,7 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         authenticated_in: false,
         authenticated_out: false,
         key_id: None,
+        guardian: false,
     };
     Status {
         trunk: trunk.into(),
