@@ -15,12 +15,14 @@ mod status;
 mod table;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vmpulse_protocol::message::Doorbell;
 use vmpulse_protocol::time::Instant;
 
 use crate::config::{Application, Configuration, Dependency, Vmm};
+use crate::types::Typed;
 use application::{Machine, Running, Why};
 use dependencies::Links;
 pub use orders::{Order, Refused};
@@ -95,8 +97,10 @@ pub struct StartScript {
     pub run: RunId,
     /// Which of the scripts.
     pub kind: ScriptKind,
-    /// Path with arguments.
+    /// Path with arguments; empty if the type supplies it.
     pub command: String,
+    /// What stands behind the type of the application.
+    pub typed: Option<Arc<Typed>>,
     /// Who runs it.
     pub user: String,
     /// When this has passed the engine will order it killed.

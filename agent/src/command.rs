@@ -230,4 +230,24 @@ pub struct LiveApplication {
     pub stopped: bool,
     /// What its start or stop waits for: names of applications it depends on.
     pub waits_for: Vec<String>,
+    /// Whether a load balancer would be told that it is healthy.
+    #[serde(default)]
+    pub healthy: bool,
+    /// Not suspended.
+    #[serde(default)]
+    pub monitored: bool,
+    /// The script that ended last; none before the first has.
+    #[serde(default)]
+    pub last_script: Option<LiveScript>,
+}
+
+/// A script that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveScript {
+    /// `monitor`, `stop` or `start`.
+    pub action: String,
+    /// How it ended, for people.
+    pub end: String,
+    /// Its last lines, parted by ` | `; at most 5 lines and 2 KiB.
+    pub output: String,
 }

@@ -10,11 +10,13 @@ mod secrets;
 mod start;
 mod stopping;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::CommandListener;
 use vmpulse_local::exit::Exit;
@@ -25,6 +27,8 @@ use vmpulse_protocol::time::Instant;
 
 use crate::ame::{Ame, AmeInput};
 use crate::boot::BootFile;
+use crate::command::LiveScript;
+use crate::health::Health;
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
@@ -79,6 +83,10 @@ pub struct Daemon {
     suspension: Suspension,
     /// Which applications were stopped by hand since the guest has booted.
     boot: BootFile,
+    /// The script of each application that ended last, by the application's name.
+    last_scripts: HashMap<String, LiveScript>,
+    /// What the health endpoint answers, if there is one.
+    health: Option<watch::Sender<Arc<Health>>>,
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
     secrets: Secrets,
@@ -164,6 +172,8 @@ impl Daemon {
 
     fn on_script_ended(&mut self, ended: Ended) {
         carry::log_script(&ended);
+        let Ended { app, kind, how, output, .. } = ended.clone();
+        self.last_scripts.insert(app, LiveScript { action: kind.to_string(), end: how, output });
         let input = AmeInput::ScriptEnded { run: ended.run, outcome: ended.outcome };
         self.ame.handle_input(self.clock.now(), input);
     }

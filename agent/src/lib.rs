@@ -1,8 +1,8 @@
 //! The guest agent: heartbeats to the host monitors, application monitoring, and its command `vmmgr`.
 //!
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
-//! adapters), [`report`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`], [`suspension`],
-//! [`boot`], [`runner`] (scripts).
+//! adapters), [`report`], [`types`], [`health`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`],
+//! [`suspension`], [`boot`], [`runner`] (scripts), [`type_check`].
 //! [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod config_file;
 pub mod driver;
+pub mod health;
 pub mod keys;
 mod nearest;
 pub mod report;
@@ -19,4 +20,6 @@ pub mod settings;
 pub mod state_file;
 pub mod suspension;
 pub mod trunks;
+pub mod type_check;
+pub mod types;
 pub mod vmmgr;

@@ -2,6 +2,7 @@
 
 pub mod identity;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -52,6 +53,10 @@ pub struct Settings {
     pub log_file: PathBuf,
     /// Most applications.
     pub max_apps: usize,
+    /// Where health checks are answered over HTTP, as `127.0.0.1:9094`; empty means nowhere.
+    pub health_listen: String,
+    /// Where OCF resource agents are installed.
+    pub ocf_root: PathBuf,
     /// What is offered to and demanded of the host monitors.
     #[serde(deserialize_with = "deserialize_mode")]
     pub authentication: Mode,
@@ -72,6 +77,8 @@ impl Default for Settings {
             query_group: "vmpulse".to_owned(),
             log_file: PathBuf::new(),
             max_apps: 16,
+            health_listen: String::new(),
+            ocf_root: PathBuf::from("/usr/lib/ocf"),
             authentication: Mode::Optional,
             key_file: PathBuf::from("/etc/vmpulse/agent.key"),
         }
@@ -105,7 +112,18 @@ impl Settings {
         if let Some(name) = self.adapters.iter().find(|name| name.is_empty() || name.len() > 15) {
             return Err(("adapters", format!("\"{name}\" is no adapter name (1 to 15 characters)")));
         }
+        if !self.health_listen.is_empty() && self.health_address().is_none() {
+            let problem =
+                format!("\"{}\" is no ADDRESS:PORT, as 127.0.0.1:9094 or [::1]:9094", self.health_listen);
+            return Err(("health_listen", problem));
+        }
         self.check_paths()
+    }
+
+    /// Where health checks are answered, if they are. An address, not a name: names are not looked up.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_listen.parse().ok().filter(|address: &SocketAddr| address.port() != 0)
     }
 
     fn check_paths(&self) -> Result<(), Fault> {
@@ -115,6 +133,7 @@ impl Settings {
             ("state_dir", &self.state_dir),
             ("log_file", &self.log_file),
             ("key_file", &self.key_file),
+            ("ocf_root", &self.ocf_root),
         ] {
             let unused = key == "log_file" && path.as_os_str().is_empty();
             if !unused && !path.is_absolute() {
@@ -197,6 +216,8 @@ mod tests {
             "query_group",
             "log_file",
             "max_apps",
+            "health_listen",
+            "ocf_root",
             "authentication",
             "key_file",
         ];
@@ -221,6 +242,10 @@ mod tests {
             ("log_file = \"agent.log\"", "log_file"),
             ("key_file = \"\"", "key_file"),
             ("authentication = \"on\"", "receive-only"),
+            ("ocf_root = \"ocf\"", "ocf_root"),
+            ("health_listen = \"localhost:80\"", "health_listen"),
+            ("health_listen = \"127.0.0.1\"", "health_listen"),
+            ("health_listen = \"127.0.0.1:0\"", "health_listen"),
         ] {
             let error = parse(text).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

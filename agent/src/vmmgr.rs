@@ -9,6 +9,7 @@ pub mod completion;
 mod dependency;
 mod fault;
 pub mod grammar;
+mod health;
 mod help;
 mod keys;
 mod order;
@@ -17,6 +18,7 @@ mod reference;
 mod scripts;
 pub mod service;
 mod show;
+mod typed;
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -170,6 +172,7 @@ fn dispatch(context: &Context<'_>) -> Result<Outcome, Fault> {
         Action::Help | Action::Completion => Ok(Outcome::shown(String::new())),
         Action::Status => query::status(context),
         Action::Sync => change::sync(context),
+        Action::Health => health::health(context),
         Action::Quiet => announce::quiet(context),
         Action::Start => order::start(context),
         Action::Stop => order::stop(context),

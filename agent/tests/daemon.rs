@@ -155,6 +155,50 @@ async fn an_application_turns_green_fails_is_restarted_and_turns_red() {
     assert!(text.contains("NOT_MONITORED (GRAY), vmpulse-agentd is not running"), "{text}");
 }
 
+/// A port nobody has at the moment.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The code of the answer to a check; 0 while there is none.
+fn check(port: u16, target: &str) -> u16 {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        std::io::read_to_string(stream)
+    };
+    let answer = ask().unwrap_or_default();
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn health_checks_follow_the_application_and_a_flood_of_them_holds_nothing_up() {
+    let guest = Guest::new();
+    let port = free_port();
+    let settings = fs::read_to_string(guest.path("agent.toml")).unwrap();
+    fs::write(guest.path("agent.toml"), format!("{settings}health_listen = \"127.0.0.1:{port}\"\n")).unwrap();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.until("the port is open", || check(port, "/health") == 503).await;
+    guest.add(&["max_restart=0"]);
+    guest.until("healthy", || check(port, "/health/app1") == 200 && check(port, "/health") == 200).await;
+    assert!(guest.vmmgr(&["health"]).status.success());
+    assert_eq!(check(port, "/health/other"), 404);
+    // Connections that say nothing, and bytes that mean nothing, while the daemon goes on.
+    let silent: Vec<_> =
+        (0..64).filter_map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).ok()).collect();
+    for mut stream in silent.iter() {
+        let _ = stream.write_all(&[0xff; 4096]);
+    }
+    fs::remove_file(guest.path("works")).unwrap();
+    guest.until("FAILURE", || guest.status() == "FAILURE RED").await;
+    drop(silent);
+    guest.until("not healthy", || check(port, "/health/app1") == 503 && check(port, "/health") == 503).await;
+    assert_eq!(guest.vmmgr(&["health", "app1"]).status.code(), Some(1));
+    assert_eq!(daemon.stop().await, 0);
+}
+
 #[tokio::test]
 async fn a_broken_file_stops_nothing_and_is_shown() {
     let guest = Guest::new();

@@ -347,6 +347,7 @@ impl Machine {
             run,
             kind,
             command: command.clone(),
+            typed: self.spec.typed.clone(),
             user: self.spec.user.clone(),
             time_limit,
         }));

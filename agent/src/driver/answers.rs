@@ -11,6 +11,7 @@ use super::{Daemon, start};
 use crate::ame::{AmeInput, ApplicationStatus, Order};
 use crate::command::{DaemonStatus, LiveApplication, LivePath, LiveQuiet, LiveTold, Reply, Request};
 use crate::config_file;
+use crate::health;
 use crate::suspension::{self, Suspension};
 use crate::trunks::{Announced, PathStatus, PathTold, Told, TrunkInput};
 use vmpulse_local::errors::chain as error_chain;
@@ -75,7 +76,7 @@ impl Daemon {
         Answer::now(match request {
             Request::Status => Reply::Status(Box::new(self.status(now))),
             Request::Applications => Reply::Applications {
-                applications: self.ame.applications().map(|app| live(now, app)).collect(),
+                applications: self.ame.applications().map(|app| self.live(now, app)).collect(),
             },
             Request::Sync => match self.load_configuration() {
                 Ok(()) => Reply::Synced { applications: self.ame.applications().count() },
@@ -159,7 +160,9 @@ impl Daemon {
                 for warning in &self.config_warnings {
                     tracing::warn!("{}: {warning}", self.settings.config.display());
                 }
+                self.last_scripts.retain(|name, _| configuration.application(name).is_some());
                 self.ame.handle_input(self.clock.now(), AmeInput::Configure(configuration));
+                self.publish_health();
                 Ok(())
             }
             Err(error) => {
@@ -168,6 +171,24 @@ impl Daemon {
                 self.config_problem = Some(problem.clone());
                 Err(problem)
             }
+        }
+    }
+
+    fn live(&self, now: Instant, application: ApplicationStatus) -> LiveApplication {
+        let age = now.since(application.changed_at).as_millis();
+        LiveApplication {
+            last_script: self.last_scripts.get(&application.name).cloned(),
+            healthy: health::is_healthy(application.status),
+            monitored: application.monitored,
+            name: application.name,
+            uuid: application.uuid,
+            status: application.status.to_string(),
+            colour: application.status.colour().to_string(),
+            nooftimes_restarted: application.restarts,
+            last_result: application.last_result.to_string(),
+            last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
+            stopped: application.stopped,
+            waits_for: application.waits_for,
         }
     }
 
@@ -230,20 +251,5 @@ fn path(path: PathStatus) -> LivePath {
         authenticated_in: path.security.is_some_and(|(directions, _)| directions.incoming),
         authenticated_out: path.security.is_some_and(|(directions, _)| directions.outgoing),
         key_id: path.security.map(|(_, key)| key.as_u8()),
-    }
-}
-
-fn live(now: Instant, application: ApplicationStatus) -> LiveApplication {
-    let age = now.since(application.changed_at).as_millis();
-    LiveApplication {
-        name: application.name,
-        uuid: application.uuid,
-        status: application.status.to_string(),
-        colour: application.status.colour().to_string(),
-        nooftimes_restarted: application.restarts,
-        last_result: application.last_result.to_string(),
-        last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
-        stopped: application.stopped,
-        waits_for: application.waits_for,
     }
 }

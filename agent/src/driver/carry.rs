@@ -1,9 +1,12 @@
 //! What the cores want done, done.
 
+use std::sync::Arc;
+
 use vmpulse_protocol::time::Instant;
 
 use super::Daemon;
 use crate::ame::{AmeOutput, Colour, Outcome};
+use crate::health::Health;
 use crate::runner::Ended;
 use crate::trunks::{TrunkInput, TrunkOutput};
 
@@ -34,8 +37,18 @@ impl Daemon {
             AmeOutput::Waits { app, status, waits_for } => {
                 tracing::info!(app, %status, waits_for = waits_for.join(","), "application waits");
             }
-            AmeOutput::Changed(bits) => self.trunks.handle_input(now, TrunkInput::Ring(bits)),
+            AmeOutput::Changed(bits) => {
+                self.publish_health();
+                self.trunks.handle_input(now, TrunkInput::Ring(bits));
+            }
             AmeOutput::Table(table) => tracing::debug!("round\n{table}"),
+        }
+    }
+
+    /// For the health endpoint. Every change of a status is followed by [`AmeOutput::Changed`] in the same round.
+    pub(super) fn publish_health(&self) {
+        if let Some(health) = &self.health {
+            health.send_replace(Arc::new(Health::of(self.ame.applications())));
         }
     }
 
@@ -45,7 +58,9 @@ impl Daemon {
                 self.links.send(adapter, destination, vlan, &payload);
             }
             TrunkOutput::ReportWanted { tag } => {
-                let xml = self.reporter.build(now, self.ame.applications());
+                let xml = self.reporter.build(now, self.ame.applications(), |name| {
+                    self.last_scripts.get(name).map_or("", |script| script.output.as_str())
+                });
                 self.trunks.handle_input(now, TrunkInput::Report { tag, xml });
             }
             TrunkOutput::ReportTaken { tag } => tracing::debug!(tag, "the controller has the report"),
@@ -59,10 +74,10 @@ impl Daemon {
 
 /// What failed, with its last words; what succeeded at the detailed level only.
 pub(super) fn log_script(ended: &Ended) {
-    let Ended { app, kind, outcome, output, .. } = ended;
+    let Ended { app, kind, outcome, how, output, .. } = ended;
     if *outcome == Outcome::Exit(0) {
         tracing::debug!(app, %kind, output, "script succeeded");
     } else {
-        tracing::info!(app, %kind, ?outcome, output, "script failed");
+        tracing::info!(app, %kind, how, output, "script failed");
     }
 }

@@ -1,12 +1,16 @@
 //! Everything before the first turn of the loop, and what can go wrong there.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use vmpulse_link::LinkError;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandError, CommandListener};
@@ -22,6 +26,7 @@ use crate::ame::{Ame, Past};
 use crate::boot::BootFile;
 use crate::config::Configuration;
 use crate::config_file;
+use crate::health::{Health, server};
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, SettingsSource, identity};
@@ -126,7 +131,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         ame: Ame::new(loaded.unwrap_or_default(), &past(suspension, &boot), now),
         reporter: Reporter::new(vm_uuid.clone(), incarnation),
         links,
-        runner: Runner::new(settings.run_dir.clone(), Grace::default()),
+        runner: Runner::new(settings.run_dir.clone(), settings.ocf_root.clone(), Grace::default()),
         commands: listen(&settings)?,
         signals: signals()?,
         log_level: level,
@@ -134,6 +139,8 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         config_warnings,
         suspension,
         boot,
+        last_scripts: HashMap::new(),
+        health: settings.health_address().map(open_health),
         held: Vec::new(),
         secrets,
         stop_at: None,
@@ -144,6 +151,13 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     };
     tracing::info!(vm = daemon.vm_uuid, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(daemon)
+}
+
+/// The endpoint never keeps the daemon from starting.
+fn open_health(address: SocketAddr) -> watch::Sender<Arc<Health>> {
+    let (say, told) = watch::channel(Arc::default());
+    tokio::spawn(server::run(address, told));
+    say
 }
 
 fn nonce_seed() -> Result<[u8; 32], StartError> {

@@ -6,7 +6,7 @@ use nix::unistd::geteuid;
 
 use super::codes::Code;
 use super::grammar::Class;
-use super::{Context, Fault, Outcome, keys, scripts};
+use super::{Context, Fault, Outcome, keys, scripts, typed};
 use crate::command::{Reply, Request};
 use crate::config::attribute::{self, SetError, Values};
 use crate::config::patch::{self, Target};
@@ -30,6 +30,7 @@ pub(super) fn add(context: &Context<'_>) -> Result<Outcome, Fault> {
     values.set_uuid(&uuid).map_err(|invalid| Fault::Attribute(SetError::Invalid(invalid)))?;
     let mut pairs = vec![("name".to_owned(), name.to_owned()), ("uuid".to_owned(), uuid)];
     pairs.extend(set_all(context, &mut values)?);
+    pairs.extend(typed::prepare(context, name, &mut values)?);
     check_application(context, name, values)?;
     let text = patch::add_application(file.text(), &borrowed(&pairs));
     save(context, file, text)?;
@@ -45,6 +46,7 @@ pub(super) fn modify(context: &Context<'_>) -> Result<Outcome, Fault> {
     if pairs.is_empty() {
         return Err(Fault::NoAttributes);
     }
+    typed::check_changed(context, name, &values)?;
     check_application(context, name, values)?;
     let text = patch::set_attributes(file.text(), Target::Application(name), &borrowed(&pairs));
     save(context, file, text)?;
@@ -173,7 +175,10 @@ pub(super) fn set_all(context: &Context<'_>, values: &mut Values) -> Result<Vec<
     let mut pairs = Vec::new();
     for (name, text) in &context.line.attributes {
         let attribute = values.set(name, text).map_err(|error| refused(context, error))?;
-        pairs.push((name.clone(), values.text(attribute.name).to_owned()));
+        // A parameter is in no table; what is given empty is removed by being empty in the file.
+        let known = *attribute != attribute::PARAMETER;
+        let text = if known { values.text(attribute.name) } else { text.as_str() };
+        pairs.push((name.clone(), text.to_owned()));
     }
     Ok(pairs)
 }
@@ -181,7 +186,7 @@ pub(super) fn set_all(context: &Context<'_>, values: &mut Values) -> Result<Vec<
 fn refused(context: &Context<'_>, error: SetError) -> Fault {
     match error {
         SetError::Unknown(name) => unknown_attribute(context, name),
-        SetError::ReadOnly(_) | SetError::Invalid(_) => Fault::Attribute(error),
+        SetError::ReadOnly(_) | SetError::Parameter { .. } | SetError::Invalid(_) => Fault::Attribute(error),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{Unfit, UnfitDependency};
 use crate::config_file::{self, FileError};
 use crate::nearest;
 use crate::settings::SettingsError;
+use crate::type_check::TypeCheckError;
 use vmpulse_local::errors::chain as error_chain;
 
 /// Why a command was not done. The codes never change their meaning.
@@ -72,6 +73,9 @@ pub enum Fault {
     /// 011.
     #[error("{}; give one of {}", shell_problem(.0.as_deref()), shells())]
     Shell(Option<String>),
+    /// 018.
+    #[error(transparent)]
+    TypeCheck(TypeCheckError),
     /// 012.
     #[error("there is no application \"{name}\"{}; `vmmgr query app` lists them", meant(.near.as_deref()))]
     NoApplication {
@@ -177,7 +181,7 @@ impl Fault {
             Self::Surplus(_) | Self::NoAttributes => Code::Surplus,
             Self::UnknownAttribute { .. } | Self::Attribute(SetError::Unknown(_)) => Code::UnknownAttribute,
             Self::Attribute(SetError::ReadOnly(_)) => Code::ReadOnly,
-            Self::Attribute(SetError::Invalid(_)) => Code::Value,
+            Self::Attribute(SetError::Invalid(_) | SetError::Parameter { .. }) => Code::Value,
             Self::Twice(_) => Code::Twice,
             Self::Flag(_) => Code::Flag,
             Self::FlagValue(_) | Self::Format(_) | Self::Shell(_) => Code::FlagValue,
@@ -188,6 +192,7 @@ impl Fault {
             Self::Exists(_) => Code::Exists,
             Self::Script { .. } => Code::Script,
             Self::TooMany(_) => Code::TooMany,
+            Self::TypeCheck(_) => Code::Type,
             Self::Unfit(unfit) => unfit_code(unfit),
             Self::User(_) => Code::User,
             Self::File(error) => file_code(error),

@@ -103,6 +103,7 @@ pub fn parse(arguments: &[String]) -> Result<CommandLine, Fault> {
     match line.action {
         Action::Help => line.topic = topic(words)?,
         Action::Quiet => line.quiet = Some(quiet::words(words)?),
+        Action::Health => line.name = optional_name(words)?,
         Action::Completion => line.shell = Some(shell(words)?),
         Action::Add
         | Action::Query
@@ -152,6 +153,14 @@ fn attribute(word: &str, topic: Topic) -> Option<&'static Attribute> {
     let classes = CLASSES.iter().map(|(class, _)| *class);
     let mut wanted = classes.filter(|class| topic.class.is_none_or(|named| named == *class));
     wanted.find_map(|class| attribute::find(class.attributes(), name))
+}
+
+fn optional_name(words: &[&str]) -> Result<Option<String>, Fault> {
+    match words {
+        [] => Ok(None),
+        [name] => Ok(Some((*name).to_owned())),
+        [_, surplus, ..] => Err(Fault::Surplus((*surplus).to_owned())),
+    }
 }
 
 fn shell(words: &[&str]) -> Result<Shell, Fault> {

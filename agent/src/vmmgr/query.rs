@@ -7,7 +7,7 @@ use vmpulse_local::exit::Exit;
 use super::grammar::Class;
 use super::{Context, Fault, Format, Outcome, change, show};
 use crate::command::{DaemonStatus, LiveApplication, Reply, Request};
-use crate::config::attribute::{self, Values};
+use crate::config::attribute::{self, PARAMETER_PREFIX, Values};
 use crate::config::value::Kind;
 use crate::config::{Application, Configuration};
 use crate::config_file;
@@ -20,6 +20,9 @@ pub(super) const LIVE: [(&str, &str); 4] = [
     ("VmUUID", "UUID of the virtual machine"),
     ("status", "of the daemon: active or inoperative"),
 ];
+
+/// What a query of applications shows in JSON: the script that ended last, and what it printed.
+const LAST_SCRIPT: &str = "last_script";
 
 /// `query app [NAME]`
 pub(super) fn applications(context: &Context<'_>) -> Result<Outcome, Fault> {
@@ -127,7 +130,11 @@ pub(super) fn check_only(context: &Context<'_>) -> Result<(), Fault> {
     let class = context.line.class.unwrap_or(Class::Vmm);
     let table = class.attributes();
     let names = context.line.only.iter().flatten();
-    let live = |name: &str| class == Class::Vmm && LIVE.iter().any(|(live, _)| *live == name);
+    let live = |name: &str| match class {
+        Class::Vmm => LIVE.iter().any(|(live, _)| *live == name),
+        Class::App => name == LAST_SCRIPT || name.starts_with(PARAMETER_PREFIX),
+        Class::Dependency | Class::Key => false,
+    };
     let mut unknown = names.filter(|name| !live(name) && attribute::find(table, name).is_none());
     unknown.next().map_or(Ok(()), |name| Err(change::unknown_attribute(context, name.clone())))
 }
@@ -194,6 +201,9 @@ fn object(context: &Context<'_>, shown: &Shown<'_>) -> Value {
         members.insert("loaded".to_owned(), json!(shown.live.is_some()));
         members.insert("live".to_owned(), json!(shown.live));
     }
+    if is_wanted(context, LAST_SCRIPT) {
+        members.insert(LAST_SCRIPT.to_owned(), json!(shown.live.and_then(|live| live.last_script.as_ref())));
+    }
     Value::Object(members)
 }
 
@@ -215,7 +225,8 @@ fn pairs<'a>(
 }
 
 pub(super) fn lines(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> String {
-    pairs(context, values, extra).map(|(name, _, text)| format!(" {name}={text}\n")).collect()
+    let attributes = pairs(context, values, extra).map(|(name, _, text)| format!(" {name}={text}\n"));
+    attributes.chain(parameters(context, values).map(|(name, text)| format!(" {name}={text}\n"))).collect()
 }
 
 pub(super) fn members(
@@ -230,5 +241,12 @@ pub(super) fn members(
             let number = text.parse::<u32>().ok().filter(|_| is_number);
             (name.to_owned(), number.map_or_else(|| json!(text), |number| json!(number)))
         })
+        .chain(parameters(context, values).map(|(name, text)| (name, json!(text))))
         .collect()
+}
+
+/// Of a typed application's agent, with their prefix.
+fn parameters<'a>(context: &'a Context<'_>, values: &'a Values) -> impl Iterator<Item = (String, &'a str)> {
+    let named = values.parameters().map(|(name, text)| (format!("{PARAMETER_PREFIX}{name}"), text));
+    named.filter(|(name, _)| is_wanted(context, name))
 }

@@ -13,6 +13,7 @@ use super::*;
 use crate::command::{DaemonStatus, LiveApplication, LivePath};
 
 mod keys;
+mod typed;
 
 /// A daemon that answers what it was given, or is not running.
 #[derive(Clone, Default)]
@@ -141,6 +142,13 @@ fn query_shows_the_daemon_s_view() {
             last_change_ms: 10,
             stopped: false,
             waits_for: Vec::new(),
+            healthy: true,
+            monitored: true,
+            last_script: Some(crate::command::LiveScript {
+                action: "monitor".to_owned(),
+                end: "exit code 3".to_owned(),
+                output: "no answer".to_owned(),
+            }),
         };
         Reply::Applications { applications: vec![live] }
     }));
@@ -155,6 +163,47 @@ fn query_shows_the_daemon_s_view() {
     let app = &json["applications"][0];
     assert_eq!((&app["status"], &app["colour"]), (&"NORMAL".into(), &"GREEN".into()));
     assert_eq!((&app["max_restart"], &app["nooftimes_restarted"]), (&3.into(), &2.into()));
+    assert_eq!(
+        app["last_script"],
+        serde_json::json!({ "action": "monitor", "end": "exit code 3", "output": "no answer" })
+    );
+    let (_, stdout, _) = guest.run("-o json q app app2");
+    assert!(stdout.contains("\"last_script\": null"), "{stdout}");
+}
+
+#[test]
+fn health_is_an_exit_status() {
+    let mut guest = Guest::new();
+    assert_eq!(guest.run("health").0, Exit::Failed, "nobody can tell");
+    let live = |name: &str, healthy| LiveApplication {
+        name: name.to_owned(),
+        uuid: "1567267349133928000".to_owned(),
+        status: if healthy { "NORMAL" } else { "FAILURE" }.to_owned(),
+        colour: if healthy { "GREEN" } else { "RED" }.to_owned(),
+        nooftimes_restarted: 0,
+        last_result: "NORMAL".to_owned(),
+        last_change_ms: 10,
+        healthy,
+        monitored: true,
+        last_script: None,
+        stopped: false,
+        waits_for: Vec::new(),
+    };
+    guest.daemon.answers = Some(Rc::new(move |_| Reply::Applications {
+        applications: vec![live("app1", true), live("app2", false)],
+    }));
+    let (exit, stdout, _) = guest.run("health");
+    assert_eq!(
+        (exit, stdout.as_str()),
+        (Exit::Failed, "app1: healthy, NORMAL (GREEN)\napp2: not healthy, FAILURE (RED)\n")
+    );
+    assert_eq!(guest.run("health app1").0, Exit::Done);
+    let (_, stdout, _) = guest.run("-o json health app1");
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&json["healthy"], &json["applications"][0]["name"]), (&true.into(), &"app1".into()));
+    assert_eq!(guest.run("health app2").0, Exit::Failed);
+    guest.refused("health app3", Exit::Failed, "VMMGR-012");
+    guest.refused("health app1 app2", Exit::Usage, "VMMGR-005");
 }
 
 #[test]

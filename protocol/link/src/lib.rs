@@ -7,6 +7,7 @@
 //! * [`CaptureSocket`] and [`PcapWriter`]: what passes on an adapter both ways, for a person to look at;
 //! * [`interfaces`]: the adapters of this machine;
 //! * [`LinkError`]: what can go wrong, by what a daemon does about it;
+//! * [`in_own_session`]: for the scripts of applications, because it needs `unsafe` and all of that is here;
 //! * [`run_in_real_time`]: so that nothing of this machine's other work delays a frame.
 
 mod adapter;
@@ -36,5 +37,6 @@ pub use interface::{Interface, interfaces};
 pub use link::{Left, Link, ReceiveBuffer, Received};
 pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
+pub use sys::child::{Identity, in_own_session};
 pub use sys::sched::run_in_real_time;
 pub use vmpulse_protocol::MacAddr;

@@ -1,6 +1,7 @@
 //! The system calls that have no safe wrapper. All `unsafe` of the project is in this file and its folder.
 #![allow(unsafe_code)]
 
+pub(crate) mod child;
 pub(crate) mod many;
 pub(crate) mod ring;
 pub(crate) mod sched;

@@ -13,12 +13,16 @@ mod flood;
 mod flood_unpoliced;
 mod heartbeats_without_ip;
 mod key_rotation;
+mod postgresql_returns;
 mod real_guest;
+mod scripts_misbehave;
 mod silence_is_missing;
 mod steady_writes_nothing;
 mod suspension;
+mod systemd_unit;
 mod trunk_isolation;
 mod trunk_returns;
+mod typed_applications;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -49,10 +53,14 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 16] = [
+const TOGETHER: [Scenario; 20] = [
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,
+    typed_applications::SCENARIO,
+    postgresql_returns::SCENARIO,
+    scripts_misbehave::SCENARIO,
+    systemd_unit::SCENARIO,
     suspension::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,

@@ -77,7 +77,8 @@ fn behind(words: &[&str], current: &str, names: &dyn Names) -> Candidates {
                 ("end".to_owned(), "heartbeats are back".to_owned()),
             ]
         }
-        Action::Quiet | Action::Status | Action::Sync => Vec::new(),
+        Action::Health if rest.is_empty() => names.of(Class::App),
+        Action::Quiet | Action::Status | Action::Sync | Action::Health => Vec::new(),
         Action::Add
         | Action::Query
         | Action::Modify

@@ -29,6 +29,8 @@ pub enum Action {
     Sync,
     /// Announce a silence, or end it.
     Quiet,
+    /// Whether applications are healthy, as an exit status.
+    Health,
     /// Take in a key that was made elsewhere.
     Import,
     /// Print a key.
@@ -41,7 +43,7 @@ pub enum Action {
 
 /// Actions with their names, the first being the one that is shown. A name that ends with `*` stands for everything that
 /// begins so and goes on towards the first one: `mod*` for mod, modi, modif.
-pub const ACTIONS: [(Action, &[&str]); 15] = [
+pub const ACTIONS: [(Action, &[&str]); 16] = [
     (Action::Add, &["add", "create"]),
     (Action::Query, &["query", "q*", "list", "get"]),
     (Action::Modify, &["modify", "mod*", "change", "set"]),
@@ -53,6 +55,7 @@ pub const ACTIONS: [(Action, &[&str]); 15] = [
     (Action::Resume, &["resume", "monitor"]),
     (Action::Sync, &["sync", "refresh"]),
     (Action::Quiet, &["quiet"]),
+    (Action::Health, &["health"]),
     (Action::Import, &["import"]),
     (Action::Export, &["export"]),
     (Action::Help, &["help"]),
@@ -91,7 +94,7 @@ impl Action {
             Self::Modify => &[Class::Vmm, Class::App, Class::Dependency],
             Self::Import | Self::Export => &[Class::Key],
             Self::Start | Self::Stop | Self::Suspend | Self::Resume => &[Class::Vmm, Class::App],
-            Self::Status | Self::Sync | Self::Quiet | Self::Help | Self::Completion => &[],
+            Self::Status | Self::Sync | Self::Quiet | Self::Health | Self::Help | Self::Completion => &[],
         }
     }
 
@@ -112,6 +115,7 @@ impl Action {
             Self::Resume => "go on with it; an application in a final state gets a new chance",
             Self::Sync => "make the daemon load the file, and the keys",
             Self::Quiet => "announce that heartbeats may stop for a while, or that they are back",
+            Self::Health => "exit 0 if all monitored applications, or the one named, are healthy; else 1",
             Self::Import => "take in a key made elsewhere",
             Self::Export => "print a key",
             Self::Help => "explain everything, or what follows",

@@ -53,8 +53,13 @@ impl Agent {
 
     /// Runs `vmmgr` in the guest.
     pub(crate) fn vmmgr(&self, guest: &PseudoGuest, line: &str) -> Lab<Said> {
+        self.vmmgr_words(guest, &line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs `vmmgr` in the guest with words that may hold blanks.
+    pub(crate) fn vmmgr_words(&self, guest: &PseudoGuest, words: &[&str]) -> Lab<Said> {
         let mut command = guest.place().command(self.kit.program("vmmgr"));
-        command.args(line.split_whitespace());
+        command.args(words);
         run(command)
     }
 
