@@ -254,6 +254,11 @@ mod tests {
     }
 
     #[test]
+    fn as_many_applications_as_a_report_takes() {
+        assert_eq!(parse("max_apps = 256").unwrap().max_apps, 256);
+    }
+
+    #[test]
     fn only_the_default_file_may_be_missing() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing.toml");

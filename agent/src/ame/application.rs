@@ -126,8 +126,8 @@ pub(super) struct Machine {
     counts: Counts,
     why: Why,
     boot: Boot,
-    /// ABNORMAL because its stop script is missing.
-    cannot_stop: bool,
+    /// The script that is missing, when ABNORMAL.
+    missing: Option<ScriptKind>,
     /// When the cycles that count were completed, oldest first; at most `max_restart` of them.
     restarts: VecDeque<Instant>,
 }
@@ -148,7 +148,7 @@ impl Machine {
             counts: Counts::default(),
             why: Why::Cycle,
             boot: Boot::None,
-            cannot_stop: false,
+            missing: None,
             restarts: VecDeque::new(),
         }
     }
@@ -232,15 +232,16 @@ impl Machine {
             | Status::NotStoppable
             | Status::NotStartable
             | Status::Failure => true,
-            // Its monitor script is missing: that says nothing of the application.
-            Status::Abnormal => self.cannot_stop,
+            // That its monitor script is missing says nothing of the application.
+            Status::Abnormal => self.missing != Some(ScriptKind::Monitor),
             Status::Unset | Status::Normal | Status::Failing => false,
         }
     }
 
     /// The engine was to stop it and could not.
     pub(super) fn is_stuck(&self) -> bool {
-        self.status == Status::NotStoppable || (self.status == Status::Abnormal && self.cannot_stop)
+        self.status == Status::NotStoppable
+            || (self.status == Status::Abnormal && self.missing == Some(ScriptKind::Stop))
     }
 
     /// Its start is due but was not tried yet.
@@ -384,7 +385,7 @@ impl Machine {
         }
         match kind {
             _ if outcome == Outcome::CouldNotStart => {
-                self.cannot_stop = kind == ScriptKind::Stop;
+                self.missing = Some(kind);
                 self.change(now, Status::Abnormal, effects);
             }
             ScriptKind::Monitor if outcome.result() == RunResult::Normal => self.answered = true,
@@ -513,7 +514,6 @@ impl Machine {
         let from = std::mem::replace(&mut self.status, to);
         self.changed_at = now;
         self.wait_noted = false;
-        self.cannot_stop &= to == Status::Abnormal;
         effects.ring(Doorbell::STATUS);
         effects.unsettled = true;
         effects.outputs.push_back(AmeOutput::StatusChanged { app: self.spec.name.clone(), from, to });

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::config::Configuration;
 
+mod circles;
 mod dependencies;
 mod histories;
 mod orders;
@@ -312,6 +313,63 @@ fn a_stall_is_not_made_up_for() {
     world.drain();
     assert_eq!(world.trace().matches("UUID").count(), 1);
     assert_eq!(world.ame.poll_timeout(), Some(Instant::from_millis(61_000)));
+}
+
+#[test]
+fn a_changed_configuration_leaves_what_is_unchanged_alone() {
+    let names = |names| dependencies::several("", names, "", &[]);
+    let mut world = World::with(names("abc"), &Past::default());
+    world.play("b", ScriptKind::Monitor, Play::Ends(2500, Outcome::Exit(0)));
+    world.run(1500);
+    world.trace();
+    let mut changed = names("abcd");
+    changed.applications.retain(|application| application.name != "c");
+    changed.applications[0].monitor_period = Duration::from_secs(7);
+    world.ame.handle_input(world.now(), AmeInput::Configure(changed));
+    world.run(13_000);
+    assert_eq!(
+        world.trace(),
+        "2.0 a:NORMAL, 2.0 d:UNSET, 2.0 d:monitor, 3.0 b:NORMAL, 4.0 d:NORMAL, 5.0 a:monitor, 5.0 b:monitor, \
+         7.0 d:monitor, 10.0 b:monitor, 12.0 a:monitor, 12.0 d:monitor",
+        "b's script goes on, and what it says counts"
+    );
+}
+
+#[test]
+fn as_many_as_there_can_be_keep_their_period_and_do_not_start_all_at_once() {
+    let names: String = (0..256_u32).filter_map(|number| char::from_u32(0x4e00 + number)).collect();
+    let mut configuration = dependencies::several("", "a", "monitor_period=\"2\" monitor_timeout=\"1\"", &[]);
+    let one = configuration.applications.remove(0);
+    configuration.applications = names
+        .chars()
+        .enumerate()
+        .map(|(index, name)| Application {
+            name: name.to_string(),
+            uuid: format!("{index:019}"),
+            ..one.clone()
+        })
+        .collect();
+    let mut ame = Ame::new(configuration, &Past::default(), Instant::ZERO);
+    let mut starts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut at_once: BTreeMap<u64, usize> = BTreeMap::new();
+    while let Some(at) = ame.poll_timeout().filter(|at| *at < Instant::from_millis(20_000)) {
+        // Every round is held a little late, and no two equally so.
+        let now = at + Duration::from_micros(at.as_nanos() % 1013);
+        ame.handle_timeout(now);
+        while let Some(output) = ame.poll_output() {
+            let AmeOutput::StartScript(order) = output else { continue };
+            let ms = at.as_nanos() / 1_000_000;
+            starts.entry(order.app).or_default().push(ms);
+            *at_once.entry(ms).or_default() += 1;
+            ame.handle_input(now, AmeInput::ScriptEnded { run: order.run, outcome: Outcome::Exit(0) });
+        }
+    }
+    assert_eq!(starts.len(), 256);
+    for times in starts.values() {
+        assert_eq!(times.len(), 10, "{times:?}");
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 2000), "{times:?}");
+    }
+    assert_eq!(at_once.values().max(), Some(&rounds::PER_SLOT));
 }
 
 #[test]

@@ -28,6 +28,8 @@ impl Daemon {
 
     fn carry_engine(&mut self, now: Instant, output: AmeOutput) {
         match output {
+            // News may reach the engine while the daemon ends; nobody would wait for what it began now.
+            AmeOutput::StartScript(_) if self.stop_at.is_some() => {}
             AmeOutput::StartScript(order) => self.runner.start(order),
             AmeOutput::KillScript { run } => self.runner.kill(run),
             AmeOutput::StatusChanged { app, from, to } if to.colour() == Colour::Red => {

@@ -5,11 +5,13 @@ use super::*;
 
 /// Applications of these names (one letter each) with these attributes, and dependencies, each `type:list[:NO]`.
 pub(super) fn several(vmm: &str, names: &str, app: &str, dependencies: &[&str]) -> Configuration {
+    let times =
+        if app.contains("monitor_period") { "" } else { " monitor_period=\"5\" monitor_timeout=\"3\"" };
     let mut text = format!("<Monitoring {vmm}>");
     for (index, name) in names.chars().enumerate() {
         text.push_str(&format!(
             "<Application name=\"{name}\" uuid=\"{:019}\" monitor_script=\"/m\" stop_script=\"/t\" \
-             start_script=\"/s\" monitor_period=\"5\" monitor_timeout=\"3\" {app}/>",
+             start_script=\"/s\" {app}{times}/>",
             1_567_267_349_133_928_000 + index
         ));
     }
@@ -209,6 +211,34 @@ fn a_parent_whose_monitor_is_missing_takes_nobody_along() {
     world.play("p", ScriptKind::Monitor, MISSING);
     world.run(20_000);
     assert_eq!((world.status_of("p"), world.status_of("c")), (Status::Abnormal, Status::Normal));
+}
+
+#[test]
+fn a_child_that_is_resumed_while_its_parent_is_down_does_not_stay_up() {
+    for start in [FAILS, MISSING] {
+        let mut world = normal("pc", &["parent_child:p,c"]);
+        world.play("p", ScriptKind::Monitor, FAILS);
+        world.play("p", ScriptKind::Start, start);
+        world.play("c", ScriptKind::Stop, FAILS);
+        world.run(4500);
+        world.order(Order::Stop, "c").unwrap();
+        world.run(50_000);
+        assert_eq!(world.status_of("c"), Status::NotStoppable);
+        world.play("c", ScriptKind::Stop, OK);
+        world.order(Order::Resume, "c").unwrap();
+        world.order(Order::Resume, "p").unwrap();
+        world.run(100_000);
+        assert_eq!(world.status_of("p").colour(), Colour::Red);
+        assert_eq!(world.status_of("c"), Status::ToStart);
+        world.trace();
+        world.order(Order::Stop, "c").unwrap();
+        world.run(110_000);
+        world.order(Order::Resume, "c").unwrap();
+        assert_eq!(
+            world.trace(),
+            "100.0 c:TO_STOP, 101.0 c:stop, 102.0 c:NOT_MONITORED, 110.0 c:UNSET, 110.0 c:TO_STOP"
+        );
+    }
 }
 
 #[test]
