@@ -28,7 +28,7 @@ use vmpulse_protocol::time::Instant;
 use crate::ame::{Ame, AmeInput};
 use crate::boot::BootFile;
 use crate::command::LiveScript;
-use crate::health::Health;
+use crate::health::{Health, Healthy};
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
@@ -87,6 +87,8 @@ pub struct Daemon {
     last_scripts: HashMap<String, LiveScript>,
     /// What the health endpoint answers, if there is one.
     health: Option<watch::Sender<Arc<Health>>>,
+    /// Those whose health checks succeed.
+    healthy: Healthy,
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
     secrets: Secrets,

@@ -1,11 +1,11 @@
 //! Whether applications are healthy, for load balancers and other watchers. Pure; [`server`] answers it over HTTP.
 //!
-//! Healthy means: it is monitored, and its monitor has not failed so often that it counts as failed.
+//! Healthy means: its monitor has said that it works, and has not failed so often since that it counts as failed.
 //!
 //! | status | healthy | why |
 //! |---|---|---|
 //! | NORMAL | yes | |
-//! | FAILING | yes | `monitor_failure_threshold` says when a failure counts; a single slow answer under load must not empty a whole pool |
+//! | FAILING | if it was NORMAL before | `monitor_failure_threshold` says when a failure counts; a single slow answer under load must not empty a whole pool |
 //! | UNSET | no | nothing is known yet |
 //! | TO_STOP, TO_START | no | it is being stopped or started |
 //! | RED | no | |
@@ -16,6 +16,8 @@
 
 pub mod request;
 pub mod server;
+
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,11 +47,37 @@ pub struct Health {
     pub applications: Vec<ApplicationHealth>,
 }
 
-/// Whether an application in this state is healthy.
-#[must_use]
-pub const fn is_healthy(status: Status) -> bool {
+/// The applications that are healthy, by name; at most as many as are configured.
+#[derive(Clone, Debug, Default)]
+pub struct Healthy(HashSet<String>);
+
+impl Healthy {
+    /// Takes a change of an application's status.
+    pub fn on_change(&mut self, app: &str, to: Status) {
+        match is_healthy(to) {
+            Some(true) => drop(self.0.insert(app.to_owned())),
+            Some(false) => drop(self.0.remove(app)),
+            None => {}
+        }
+    }
+
+    /// Forgets those that are configured no more.
+    pub fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.0.retain(|app| is_there(app));
+    }
+
+    /// Whether the application of that name is healthy.
+    #[must_use]
+    pub fn contains(&self, app: &str) -> bool {
+        self.0.contains(app)
+    }
+}
+
+/// Whether an application that comes into this state is healthy; `None`: as before.
+const fn is_healthy(status: Status) -> Option<bool> {
     match status {
-        Status::Normal | Status::Failing => true,
+        Status::Normal => Some(true),
+        Status::Failing => None,
         Status::NotMonitored
         | Status::Unset
         | Status::ToStop
@@ -57,15 +85,15 @@ pub const fn is_healthy(status: Status) -> bool {
         | Status::NotStoppable
         | Status::NotStartable
         | Status::Abnormal
-        | Status::Failure => false,
+        | Status::Failure => Some(false),
     }
 }
 
 impl Health {
     /// Of all applications of an engine.
     #[must_use]
-    pub fn of(applications: impl Iterator<Item = ApplicationStatus>) -> Self {
-        Self::new(applications.map(application).collect())
+    pub fn of(applications: impl Iterator<Item = ApplicationStatus>, healthy: &Healthy) -> Self {
+        Self::new(applications.map(|status| application(status, healthy)).collect())
     }
 
     /// Of all applications.
@@ -84,12 +112,12 @@ impl Health {
     }
 }
 
-fn application(application: ApplicationStatus) -> ApplicationHealth {
+fn application(application: ApplicationStatus, healthy: &Healthy) -> ApplicationHealth {
     ApplicationHealth {
+        healthy: healthy.contains(&application.name),
         name: application.name,
         status: application.status.to_string(),
         colour: application.status.colour().to_string(),
-        healthy: is_healthy(application.status),
         // One that is taken up again is counted from then on, and not healthy until its monitor has answered.
         monitored: application.monitored,
     }
@@ -101,8 +129,16 @@ mod tests {
     use crate::ame::RunResult;
     use vmpulse_protocol::time::Instant;
 
+    /// Applications that came into their states by these.
     fn health(states: &[(&str, Status)]) -> Health {
-        Health::of(states.iter().map(|(name, status)| ApplicationStatus {
+        let mut healthy = Healthy::default();
+        let mut last: Vec<(&str, Status)> = Vec::new();
+        for (name, status) in states {
+            healthy.on_change(name, *status);
+            last.retain(|(other, _)| other != name);
+            last.push((name, *status));
+        }
+        let statuses = last.iter().map(|(name, status)| ApplicationStatus {
             name: (*name).to_owned(),
             uuid: "1567267349133928000".to_owned(),
             status: *status,
@@ -115,7 +151,8 @@ mod tests {
             changed_at: Instant::ZERO,
             stopped: false,
             waits_for: Vec::new(),
-        }))
+        });
+        Health::of(statuses, &healthy)
     }
 
     #[test]
@@ -124,7 +161,10 @@ mod tests {
         for (states, healthy) in [
             (vec![], false),
             (vec![("a", Normal)], true),
-            (vec![("a", Failing)], true),
+            (vec![("a", Normal), ("a", Failing)], true),
+            (vec![("a", Normal), ("a", Failing), ("a", Status::ToStop)], false),
+            (vec![("a", Unset), ("a", Failing)], false),
+            (vec![("a", Normal), ("a", Failure), ("a", Unset), ("a", Failing)], false),
             (vec![("a", Unset)], false),
             (vec![("a", NotMonitored)], false),
             (vec![("a", Normal), ("b", NotMonitored)], true),
@@ -147,7 +187,11 @@ mod tests {
     fn the_page_says_the_same_of_every_state() {
         let page = include_str!("../../docs/operating/health.md");
         for status in Status::ALL {
-            let answer = if is_healthy(status) { "200" } else { "503" };
+            let answer = match is_healthy(status) {
+                Some(true) => "200",
+                Some(false) => "503",
+                None => "as before",
+            };
             let line = page.lines().find(|line| line.starts_with('|') && line.contains(status.name()));
             assert!(line.is_some_and(|line| line.contains(answer)), "{status}: {line:?}");
         }

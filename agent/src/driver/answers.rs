@@ -11,7 +11,6 @@ use super::{Daemon, start};
 use crate::ame::{AmeInput, ApplicationStatus, Order};
 use crate::command::{DaemonStatus, LiveApplication, LivePath, LiveQuiet, LiveTold, Reply, Request};
 use crate::config_file;
-use crate::health;
 use crate::suspension::{self, Suspension};
 use crate::trunks::{Announced, PathStatus, PathTold, Told, TrunkInput};
 use vmpulse_local::errors::chain as error_chain;
@@ -161,6 +160,7 @@ impl Daemon {
                     tracing::warn!("{}: {warning}", self.settings.config.display());
                 }
                 self.last_scripts.retain(|name, _| configuration.application(name).is_some());
+                self.healthy.retain(|name| configuration.application(name).is_some());
                 self.ame.handle_input(self.clock.now(), AmeInput::Configure(configuration));
                 self.publish_health();
                 Ok(())
@@ -178,7 +178,7 @@ impl Daemon {
         let age = now.since(application.changed_at).as_millis();
         LiveApplication {
             last_script: self.last_scripts.get(&application.name).cloned(),
-            healthy: health::is_healthy(application.status),
+            healthy: self.healthy.contains(&application.name),
             monitored: application.monitored,
             name: application.name,
             uuid: application.uuid,

@@ -27,6 +27,9 @@ impl Daemon {
     }
 
     fn carry_engine(&mut self, now: Instant, output: AmeOutput) {
+        if let AmeOutput::StatusChanged { app, to, .. } = &output {
+            self.healthy.on_change(app, *to);
+        }
         match output {
             // News may reach the engine while the daemon ends; nobody would wait for what it began now.
             AmeOutput::StartScript(_) if self.stop_at.is_some() => {}
@@ -50,7 +53,7 @@ impl Daemon {
     /// For the health endpoint. Every change of a status is followed by [`AmeOutput::Changed`] in the same round.
     pub(super) fn publish_health(&self) {
         if let Some(health) = &self.health {
-            health.send_replace(Arc::new(Health::of(self.ame.applications())));
+            health.send_replace(Arc::new(Health::of(self.ame.applications(), &self.healthy)));
         }
     }
 

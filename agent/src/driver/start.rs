@@ -26,7 +26,7 @@ use crate::ame::{Ame, Past};
 use crate::boot::BootFile;
 use crate::config::Configuration;
 use crate::config_file;
-use crate::health::{Health, server};
+use crate::health::{Health, Healthy, server};
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, SettingsSource, identity};
@@ -141,6 +141,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         boot,
         last_scripts: HashMap::new(),
         health: settings.health_address().map(open_health),
+        healthy: Healthy::default(),
         held: Vec::new(),
         secrets,
         stop_at: None,

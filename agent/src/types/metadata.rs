@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::ocf::Agent;
+use super::ocf::{Agent, CHECK_LEVEL};
 
 /// Largest meta-data read, in bytes; the largest of the package resource-agents have 20 KiB.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -73,7 +73,9 @@ impl Metadata {
     /// What is wrong with the parameters of an agent, if anything is.
     #[must_use]
     pub fn first_fault(&self, agent: &Agent) -> Option<String> {
-        let known = |name: &str| self.parameters.iter().any(|parameter| parameter.name == name);
+        let known = |name: &str| {
+            name == CHECK_LEVEL || self.parameters.iter().any(|parameter| parameter.name == name)
+        };
         if let Some((name, _)) = agent.parameters().find(|(name, _)| !known(name)) {
             let names: Vec<&str> = self.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
             return Some(format!("it has no parameter {name}; it has {}", names.join(", ")));

@@ -10,6 +10,9 @@ use crate::ame::{Outcome, ScriptKind};
 /// Below the OCF root: `PROVIDER/AGENT`.
 const AGENTS: &str = "resource.d";
 
+/// How deep a monitor looks: a variable of its own, which clusters set with the operation and not among the parameters.
+pub(super) const CHECK_LEVEL: &str = "OCF_CHECK_LEVEL";
+
 /// Longest name of a provider, an agent or a parameter.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -97,7 +100,10 @@ impl Agent {
             ("HA_RSCTMP", ocf_state.display().to_string()),
         ];
         let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let own = self.parameters.iter().map(|(name, value)| (format!("OCF_RESKEY_{name}"), value.clone()));
+        let variable = |name: &str| {
+            if name == CHECK_LEVEL { name.to_owned() } else { format!("OCF_RESKEY_{name}") }
+        };
+        let own = self.parameters.iter().map(|(name, value)| (variable(name), value.clone()));
         fixed.chain(own).collect()
     }
 

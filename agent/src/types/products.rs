@@ -2,7 +2,7 @@
 //!
 //! A parameter that is given as `param.NAME` goes before the one that is derived here.
 
-use super::ocf::Agent;
+use super::ocf::{Agent, CHECK_LEVEL};
 use super::{Type, TypeError};
 use crate::config::Values;
 
@@ -90,5 +90,8 @@ fn mariadb(instance: &str, database: &str) -> Result<Agent, String> {
     if !database.is_empty() && !database.contains('.') {
         return Err("database must be DATABASE.TABLE, which the agent can read".to_owned());
     }
-    Ok(Agent::heartbeat("mysql").set("datadir", instance).set("test_table", database))
+    // Only a deeper check reads a table.
+    let level = if database.is_empty() { "" } else { "10" };
+    let agent = Agent::heartbeat("mysql").set("datadir", instance).set("test_table", database);
+    Ok(agent.set(CHECK_LEVEL, level))
 }

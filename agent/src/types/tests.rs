@@ -60,6 +60,9 @@ fn an_agent_gets_what_the_standard_says() {
     let start = run(&pgsql, ScriptKind::Start);
     assert_eq!(start.words.last().map(String::as_str), Some("start"));
     assert_eq!(variable(&start, "OCF_RESKEY_CRM_meta_interval"), Some("0"));
+    let deep =
+        typed(&[("type", "OCF"), ("instancename", "ocf:heartbeat:mysql"), ("param.OCF_CHECK_LEVEL", "10")]);
+    assert_eq!(variable(&run(&deep, ScriptKind::Monitor), "OCF_CHECK_LEVEL"), Some("10"));
     assert_eq!(run(&pgsql, ScriptKind::Stop).words.last().map(String::as_str), Some("stop"));
 }
 
@@ -166,7 +169,7 @@ fn products_have_agents_and_parameters() {
             "/var/lib/mysql",
             "shop.orders",
             "ocf:heartbeat:mysql",
-            &[("datadir", "/var/lib/mysql"), ("test_table", "shop.orders")],
+            &[("OCF_CHECK_LEVEL", "10"), ("datadir", "/var/lib/mysql"), ("test_table", "shop.orders")],
         ),
     ];
     for (kind, instance, database, agent, parameters) in cases {
