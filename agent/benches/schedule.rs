@@ -109,7 +109,7 @@ impl Bench {
             clock,
             origin_us,
             ame: Ame::new(configuration(applications), &Past::default(), clock.now()),
-            runner: Runner::new(directory, "/usr/lib/ocf".into(), Grace::default()),
+            runner: Runner::new(directory.clone(), directory, Grace::default()),
             due: HashMap::new(),
             late: Late::default(),
         }

@@ -150,7 +150,7 @@ mod tests {
             last_result: RunResult::Normal,
             changed_at: Instant::ZERO,
             stopped: false,
-            waits_for: vec![],
+            waits_for: Vec::new(),
         });
         Health::of(statuses, &healthy)
     }

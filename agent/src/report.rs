@@ -10,14 +10,14 @@ use crate::ame::ApplicationStatus;
 /// Version of the format.
 const VERSION: &str = "1.0";
 
-/// Longest version in a report, in bytes as it is written. With it an application takes at most 900 bytes, and 256 of them fit
-/// the largest message. Only a version full of `<`, `&` and quotes, which are written longer, is ever cut.
+/// Longest version in a report, in bytes as it is written. With it an application takes at most 920 bytes, and 256 of them
+/// and [`MAX_OUTPUTS_BYTES`] fit the largest message, 256 KiB. Only a version full of `<`, `&` and quotes, which are written longer, is ever cut.
 const VERSION_BYTES: usize = 576;
 
 /// How much of the end of an application's output is told, in bytes before escaping.
 const MAX_OUTPUT_BYTES: usize = 200;
 
-/// How much of all outputs is told, in bytes: the largest report is 225 KiB without, and must fit 256 KiB.
+/// How much of all outputs is told, in bytes.
 const MAX_OUTPUTS_BYTES: usize = 16 * 1024;
 
 /// Builds the reports of one life of the agent.

@@ -9,9 +9,6 @@ use super::attribute::{self, Attribute};
 /// Most findings that are kept; the rest are only counted. A file of another product has hundreds.
 const KEPT: usize = 8;
 
-/// What the names of parameters of typed applications begin with: any may follow.
-const PARAMETER: &str = "param.";
-
 /// One attribute or element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
@@ -68,7 +65,7 @@ impl Findings {
     fn attributes(&mut self, node: Node<'_, '_>, of: &str, own: &[&str], table: &'static [Attribute]) {
         for found in node.attributes() {
             let name = found.name();
-            let free = own.contains(&"name") && name.starts_with(PARAMETER);
+            let free = own.contains(&"name") && name.starts_with(attribute::PARAMETER_PREFIX);
             let known = own.contains(&name) || free || attribute::find(table, name).is_some();
             if found.namespace().is_some() || !known {
                 self.push(

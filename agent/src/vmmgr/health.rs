@@ -5,7 +5,6 @@ use vmpulse_local::exit::Exit;
 use super::{Context, Fault, Format, Outcome, show};
 use crate::command::{LiveApplication, Reply, Request};
 use crate::health::{ApplicationHealth, Health};
-use crate::nearest;
 
 /// Exit 0 if all applications, or the one that is named, are healthy; else 1, also when nobody can tell.
 pub(super) fn health(context: &Context<'_>) -> Result<Outcome, Fault> {
@@ -16,11 +15,10 @@ pub(super) fn health(context: &Context<'_>) -> Result<Outcome, Fault> {
     };
     let all = Health::new(applications.into_iter().map(application).collect());
     let health = match context.line.name.as_deref() {
-        Some(name) => {
-            let known = all.applications.iter().map(|application| application.name.as_str());
-            let near = nearest::of(name, known).map(str::to_owned);
-            all.only(name).ok_or_else(|| Fault::NoApplication { name: name.to_owned(), near })?
-        }
+        Some(name) => match all.only(name) {
+            Some(health) => health,
+            None => return Err(Fault::NoApplication { name: name.to_owned(), near: None }),
+        },
         None => all,
     };
     let text = match context.line.format {

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::unistd::geteuid;
+use vmpulse_link::{Identity, in_own_session};
 
 use super::Fault;
 use crate::config::attribute::{self, Attribute};
@@ -104,7 +104,11 @@ fn may_execute(path: &Path, user: &User, is_read: bool) -> Option<bool> {
     }
     let test = if is_read { "test -x \"$1\" && test -r \"$1\"" } else { "test -x \"$1\"" };
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", test, "sh"]).arg(path).uid(user.uid).gid(user.gid);
+    command.args(["-c", test, "sh"]).arg(path);
+    in_own_session(
+        &mut command,
+        Some(Identity { uid: user.uid, gid: user.gid, groups: user.groups.clone() }),
+    );
     command.current_dir("/").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.status().ok()?.code()? {
         0 => Some(true),
@@ -120,7 +124,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn user(uid: u32) -> User {
-        User { name: "somebody".to_owned(), uid, gid: uid, home: "/".to_owned(), groups: vec![] }
+        User { name: "somebody".to_owned(), uid, gid: uid, home: "/".to_owned(), groups: vec![uid] }
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn behind(words: &[&str], current: &str, names: &dyn Names) -> Candidates {
             ]
         }
         Action::Health if rest.is_empty() => names.of(Class::App),
-        Action::Quiet | Action::Health | Action::Status | Action::Sync => Vec::new(),
+        Action::Quiet | Action::Status | Action::Sync | Action::Health => Vec::new(),
         Action::Add
         | Action::Query
         | Action::Modify

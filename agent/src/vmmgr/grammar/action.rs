@@ -115,7 +115,7 @@ impl Action {
             Self::Resume => "go on with it; an application in a final state gets a new chance",
             Self::Sync => "make the daemon load the file, and the keys",
             Self::Quiet => "announce that heartbeats may stop for a while, or that they are back",
-            Self::Health => "say by the exit status whether applications are healthy",
+            Self::Health => "exit 0 if all monitored applications, or the one named, are healthy; else 1",
             Self::Import => "take in a key made elsewhere",
             Self::Export => "print a key",
             Self::Help => "explain everything, or what follows",
@@ -183,11 +183,6 @@ pub const USAGE: &[(Action, &str, &str)] = &[
         "heartbeats may stop for so long (500ms, 60s, 5m; at most 600s in any hour)",
     ),
     (Action::Quiet, "quiet end", "they are back"),
-    (
-        Action::Health,
-        "health [NAME]",
-        "exit 0 if all monitored applications, or the one named, are healthy; else 1",
-    ),
     (
         Action::Import,
         "import key ID [FILE]",

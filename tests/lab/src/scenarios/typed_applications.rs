@@ -31,6 +31,11 @@ const WEB: &str = "ServerRoot /run/web\nServerName localhost\nListen 127.0.0.1:8
 const PLUGINS: &str = "/usr/lib/nagios/plugins";
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
+    if !world.kit().real_root {
+        let reason =
+            "a web server runs as a user of its own, and a user namespace has one user: run this as root";
+        return Err(LabError::Skipped(reason.into()));
+    }
     let mut chain = Chain::start(world, Plan::default())?;
     chain.register_and_wait()?;
     let guest = GuestView::enter(&chain, 0)?;
