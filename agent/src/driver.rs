@@ -92,6 +92,8 @@ pub struct Daemon {
     last_scripts: HashMap<String, LiveScript>,
     /// What the health endpoint answers, if there is one.
     health: Option<watch::Sender<Arc<Health>>>,
+    /// Something has changed that it says.
+    health_is_stale: bool,
     /// Those whose health checks succeed.
     healthy: Healthy,
     /// Commands that wait for the host monitors.

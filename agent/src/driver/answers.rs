@@ -164,7 +164,7 @@ impl Daemon {
                 self.last_scripts.retain(|name, _| configuration.application(name).is_some());
                 self.healthy.retain(|name| configuration.application(name).is_some());
                 self.ame.handle_input(self.clock.now(), AmeInput::Configure(configuration));
-                self.publish_health();
+                self.health_is_stale = true;
                 Ok(())
             }
             Err(error) => {

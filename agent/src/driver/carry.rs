@@ -21,6 +21,7 @@ impl Daemon {
                 shutdown_done |= output == TrunkOutput::ShutdownDone;
                 self.carry_trunk(now, output);
             } else {
+                self.publish_health();
                 return shutdown_done;
             }
         }
@@ -29,6 +30,7 @@ impl Daemon {
     fn carry_engine(&mut self, now: Instant, output: AmeOutput) {
         if let AmeOutput::StatusChanged { app, to, .. } = &output {
             self.healthy.on_change(app, *to);
+            self.health_is_stale = true;
         }
         match output {
             // News may reach the engine while the daemon ends; nobody would wait for what it began now.
@@ -42,17 +44,16 @@ impl Daemon {
             AmeOutput::Waits { app, status, waits_for } => {
                 tracing::info!(app, %status, waits_for = waits_for.join(","), "application waits");
             }
-            AmeOutput::Changed(bits) => {
-                self.publish_health();
-                self.trunks.handle_input(now, TrunkInput::Ring(bits));
-            }
+            AmeOutput::Changed(bits) => self.trunks.handle_input(now, TrunkInput::Ring(bits)),
             AmeOutput::Table(table) => tracing::debug!("round\n{table}"),
         }
     }
 
-    /// For the health endpoint. Every change of a status is followed by [`AmeOutput::Changed`] in the same round.
-    pub(super) fn publish_health(&self) {
-        if let Some(health) = &self.health {
+    /// For the health endpoint, once a turn at most.
+    fn publish_health(&mut self) {
+        if let Some(health) = &self.health
+            && std::mem::take(&mut self.health_is_stale)
+        {
             health.send_replace(Arc::new(Health::of(self.ame.applications(), &self.healthy)));
         }
     }

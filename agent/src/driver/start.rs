@@ -146,6 +146,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         boot,
         last_scripts: HashMap::new(),
         health: settings.health_address().map(open_health),
+        health_is_stale: true,
         healthy: Healthy::default(),
         held: Vec::new(),
         secrets,
