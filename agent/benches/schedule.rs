@@ -2,7 +2,8 @@
 //! runner in one thread, as in the daemon, with a heartbeat every 100 ms beside them.
 //!
 //! `cargo bench -p vmpulse-agent --bench schedule -- [SECONDS [APPLICATIONS]]`. Every script is this program once more, which
-//! prints the time at which it runs. Figures are times after the instant at which the script, or the beat, was due.
+//! prints the time at which it runs. Figures are times after the instant at which the script, or the beat, was due. They mean
+//! something only where the loop hardly ever waited for a processor, which the last line tells.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)] // A measurement that cannot be made has failed.
 
 use std::collections::HashMap;
@@ -62,6 +63,7 @@ fn main() {
     row("script runs", late.running);
     row("heartbeat", late.beats);
     println!("scripts that failed: {}", late.failed);
+    println!("the loop waited for a processor: {:.2} s of {seconds} s", waited().as_secs_f64());
 }
 
 fn row(what: &str, mut late: Vec<u64>) {
@@ -78,6 +80,13 @@ fn row(what: &str, mut late: Vec<u64>) {
         of(999),
         of(1000)
     );
+}
+
+/// For how long this thread could have run and did not, because others did.
+fn waited() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 fn monotonic_us() -> u64 {
