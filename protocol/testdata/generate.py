@@ -390,11 +390,13 @@ def receiving():
                  step(0, whole(10), "deliver"), step(20000, whole(10), "deliver"))
     yield vector("48 packets are remembered", ["A-8"], 0,
                  *(step(number, whole(number), "deliver") for number in range(48)),
-                 step(100, whole(0), "acknowledge"), step(101, whole(48), "deliver"), step(102, whole(0), "deliver"))
+                 step(100, whole(0), "acknowledge"), step(101, whole(48), "deliver"), step(102, whole(0), "duplicate"),
+                 step(103, whole(17), "acknowledge"))
     yield vector("the gate", ["N-7"], 250,
                  step(0, whole(249), "duplicate"), step(1, whole(26), "duplicate"), step(2, whole(120), "duplicate"),
                  step(3, packet(urgent, 120, shutdown), "deliver"),
-                 step(4, whole(25), "deliver"), step(5, whole(249), "deliver"))
+                 step(4, whole(25), "deliver"), step(5, whole(249), "duplicate"), step(6, whole(250), "deliver"),
+                 step(7, whole(90), "duplicate"), step(8, whole(89), "deliver"))
     yield vector("no message under way", ["A-9"], 10,
                  step(0, packet("ACKR", 10, "x"), "orphan"), step(1, packet("ACKR|END", 11, "x"), "orphan"),
                  step(2, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"), step(3, packet("ACKR", 43, "x"), "orphan"),
@@ -402,7 +404,7 @@ def receiving():
     yield vector("a message that was given up takes nothing of the next", ["A-9", "N-6"], 10,
                  step(0, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"), step(1, packet("ACKR", 12, "c"), "acknowledge"),
                  step(2, packet("ACKR", 46, "y"), "orphan"), step(3, packet("ACKR|BEG", 45, "PMSG_RSP:2:x"), "acknowledge"),
-                 step(4, packet("ACKR", 11, "b"), "orphan"), step(5, packet("ACKR", 46, "y"), "acknowledge"),
+                 step(4, packet("ACKR", 11, "b"), "duplicate"), step(5, packet("ACKR", 46, "y"), "acknowledge"),
                  step(6, packet("ACKR|END", 47, "z"), "deliver"))
     yield vector("the two sequences know nothing of each other", ["N-1", "N-6"], 10,
                  step(0, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"),

@@ -37,7 +37,7 @@ pub(super) fn first_number(open: Option<&Channel>, candidate: Option<u8>, random
     if candidate != Some(first) {
         return first;
     }
-    // Another one of the 128 that there are; once in 16,000 the same again, which the gate then sorts out.
+    // Another one of the 64 that there are; once in 4,000 the same again, which the gate then sorts out.
     draw()
 }
 

@@ -247,7 +247,7 @@ impl Sender {
     /// A first number for the channel that is to replace this one: far from those that may still be repeated here. [S-18]
     pub(super) fn far_number(&self, random: &mut fastrand::Rng) -> u8 {
         const CLEARANCE: u8 = 2 * WINDOW;
-        self.next.wrapping_add(CLEARANCE).wrapping_add(random.u8(..128))
+        self.next.wrapping_add(CLEARANCE).wrapping_add(random.u8(..64))
     }
 
     pub(super) const fn is_idle(&self) -> bool {

@@ -523,7 +523,8 @@ fn unexpected_flags_are_discarded() {
         pair.send(End::Vmm, 1, b"");
         pair.run(2);
         pair.events.clear();
-        let bytes = Packet::plain(Version::V2_1, 77, flags, b"HB:").encode();
+        let next = pair.hm.opened_with().wrapping_add(1);
+        let bytes = Packet::plain(Version::V2_1, next, flags, b"HB:").encode();
         pair.transmit(End::Hm, bytes);
         pair.run(1);
         assert_eq!(pair.events, vec![(End::Hm, Event::Discarded(reason))], "{flags:?}");

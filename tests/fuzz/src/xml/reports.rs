@@ -46,7 +46,8 @@ pub(super) fn check_configured(configuration: Configuration) {
         })
         .collect();
     let ame = Ame::new(configuration, &Past::default(), Instant::ZERO);
-    let report = Reporter::new(VM.to_owned(), 1).build(Instant::from_millis(5000), ame.applications(), |_| "");
+    let report =
+        Reporter::new(VM.to_owned(), 1).build(Instant::from_millis(5000), ame.applications(), |_| "");
     let reported = parse(&report, vm()).expect("the controller reads what the agent writes");
     let found: Vec<_> = reported
         .into_iter()
