@@ -113,13 +113,18 @@ fn boot(world: &World) -> Lab<Container> {
     let mut nspawn = Daemon::start("systemd", command, &world::log_file("systemd"))?;
     let init = wait::until(LIMIT, "the container's init", || {
         nspawn.still_runs()?;
-        Ok(host_pid_of_child(nspawn.pid()))
+        Ok(host_pid_of_child(nspawn.pid()).filter(|child| is_init(*child)))
     })?;
     let container = Container { nspawn, init };
     container.wait_for("systemd to have booted", || {
         Ok(container.systemctl("is-active basic.target").is_ok_and(|said| said.status.success()))
     })?;
     Ok(container)
+}
+
+/// Not the process in between, which nspawn begins with and which ends when init has begun.
+fn is_init(process: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim() == "systemd")
 }
 
 fn command_with_settings(mut command: std::process::Command) -> std::process::Command {
