@@ -163,7 +163,7 @@ fn deliberate_stop(chain: &mut Chain) -> Lab<()> {
 fn memory(chain: &Chain, report: &mut Report) -> Lab<()> {
     let guest = chain.guest(HANGS)?;
     report.figure(format!(
-        "resident as built for tests: agent {} KiB, guardian {} KiB (all of it locked)",
+        "resident as built for tests: agent {} KiB, guardian {} KiB",
         guest.resident_kib(AGENT)?,
         guest.resident_kib(GUARDIAN)?
     ));
