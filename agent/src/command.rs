@@ -33,6 +33,24 @@ pub enum Request {
     },
     /// Read the key file anew, and the mode of authentication. A change.
     LoadKeys,
+    /// Start an application that does not run, as its dependencies allow. It ends a final state. A change. Answered with
+    /// [`Reply::Ordered`] or [`Reply::NotDone`].
+    StartApplication {
+        /// Which.
+        name: String,
+    },
+    /// Stop an application, and its children before it; it stays stopped until it is started or resumed, or the guest
+    /// boots. A change. Answered with [`Reply::Ordered`] or [`Reply::NotDone`].
+    StopApplication {
+        /// Which.
+        name: String,
+    },
+    /// Monitor an application anew that is in a final state, or was stopped by hand: what `resume app` asks for when the
+    /// file says `monitored=1` and is loaded. A change. Answered with [`Reply::Ordered`] or [`Reply::NotDone`].
+    ResumeApplication {
+        /// Which.
+        name: String,
+    },
 }
 
 impl Request {
@@ -41,7 +59,13 @@ impl Request {
     pub const fn is_change(&self) -> bool {
         match self {
             Self::Status | Self::Applications | Self::Told { .. } => false,
-            Self::Sync | Self::LoadKeys | Self::Quiet { .. } | Self::Suspension { .. } => true,
+            Self::Sync
+            | Self::LoadKeys
+            | Self::Quiet { .. }
+            | Self::Suspension { .. }
+            | Self::StartApplication { .. }
+            | Self::StopApplication { .. }
+            | Self::ResumeApplication { .. } => true,
         }
     }
 }
@@ -81,7 +105,13 @@ pub enum Reply {
         /// One for each path that was open.
         paths: Vec<LiveTold>,
     },
-    /// To [`Request::Quiet`] and [`Request::Suspension`]: nothing was done.
+    /// To [`Request::StartApplication`], [`Request::StopApplication`] and [`Request::ResumeApplication`]: the engine
+    /// does it at its next round, or when what it waits for is so. [`Request::Applications`] tells how far it is.
+    Ordered {
+        /// Names of the applications that have to be NORMAL, or stopped, before.
+        waits_for: Vec<String>,
+    },
+    /// To [`Request::Quiet`], [`Request::Suspension`] and the orders for one application: nothing was done.
     NotDone {
         /// Why.
         problem: String,
@@ -131,6 +161,9 @@ pub struct DaemonStatus {
     pub config: String,
     /// What is wrong with that file, if it could not be loaded.
     pub config_problem: Option<String>,
+    /// What the loaded file has and this version does not know, as sentences.
+    #[serde(default)]
+    pub config_warnings: Vec<String>,
     /// Applications that are loaded.
     pub applications: usize,
     /// Whether the administrator of this guest has suspended monitoring.
@@ -152,6 +185,18 @@ pub struct DaemonStatus {
     /// Packets dropped since the start, by reason.
     #[serde(default)]
     pub discarded: BTreeMap<String, u64>,
+    /// Who beats if this daemon hangs.
+    #[serde(default)]
+    pub guardian: Box<LiveGuardian>,
+}
+
+/// The guardian.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveGuardian {
+    /// Its process, if there is one.
+    pub pid: Option<u32>,
+    /// Why there is none, if there should be one.
+    pub problem: Option<String>,
 }
 
 /// One adapter, and the host monitor on it if one was heard.
@@ -198,4 +243,28 @@ pub struct LiveApplication {
     pub last_result: String,
     /// Age of the state.
     pub last_change_ms: u64,
+    /// Stopped by hand: NOT_MONITORED, or on its way there.
+    pub stopped: bool,
+    /// What its start or stop waits for: names of applications it depends on.
+    pub waits_for: Vec<String>,
+    /// Whether a load balancer would be told that it is healthy.
+    #[serde(default)]
+    pub healthy: bool,
+    /// Not suspended.
+    #[serde(default)]
+    pub monitored: bool,
+    /// The script that ended last; none before the first has.
+    #[serde(default)]
+    pub last_script: Option<LiveScript>,
+}
+
+/// A script that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveScript {
+    /// `monitor`, `stop` or `start`.
+    pub action: String,
+    /// How it ended, for people.
+    pub end: String,
+    /// Its last lines, parted by ` | `; at most 5 lines and 2 KiB.
+    pub output: String,
 }

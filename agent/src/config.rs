@@ -5,16 +5,23 @@
 
 pub mod attribute;
 pub mod command_line;
+pub mod dependency;
 pub mod patch;
+mod position;
 mod read;
+pub mod unknown;
 pub mod value;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::types::{TypeError, Typed};
 pub use attribute::Values;
+pub use dependency::{Dependency, DependencyKind, UnfitDependency};
 
-/// Largest configuration file, in bytes: 128 applications with every attribute at its longest are half of it.
-pub const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// Largest configuration file, in bytes: 256 applications with every attribute at its longest are two thirds of it;
+/// the rest is room for the parameters of typed ones.
+pub const MAX_FILE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Most XML nodes read: far more than any configuration has, little enough memory for a small guest.
 const MAX_NODES: u32 = 20_000;
@@ -26,6 +33,10 @@ pub struct Configuration {
     pub vmm: Vmm,
     /// In the order of the file.
     pub applications: Vec<Application>,
+    /// In the order of the file; every name in them is an application's.
+    pub dependencies: Vec<Dependency>,
+    /// What this version does not know.
+    pub unknown: unknown::Findings,
 }
 
 /// The engine's own attributes.
@@ -35,8 +46,20 @@ pub struct Vmm {
     pub log: u32,
     /// Time between two rounds; zero: a round whenever something is due.
     pub period: Duration,
+    /// Who starts the applications after a boot.
+    pub boot_start: BootStart,
     /// Every attribute as text.
     pub values: Values,
+}
+
+/// Who starts the applications after a boot of the guest: `rebootappstarttype`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootStart {
+    /// The agent (`VMM`).
+    #[default]
+    Agent,
+    /// The system (`OS`); the agent starts what is not up when its `start_stabilization_time` is over.
+    System,
 }
 
 /// One application.
@@ -52,11 +75,11 @@ pub struct Application {
     pub critical: bool,
     /// User that runs the scripts.
     pub user: String,
-    /// Monitor script with its arguments.
+    /// Monitor script with its arguments; empty if the type supplies it.
     pub monitor_script: String,
-    /// Stop script with its arguments.
+    /// Stop script with its arguments; empty if the type supplies it.
     pub stop_script: String,
-    /// Start script with its arguments.
+    /// Start script with its arguments; empty if the type supplies it.
     pub start_script: String,
     /// From start to start of the monitor script.
     pub monitor_period: Duration,
@@ -76,6 +99,8 @@ pub struct Application {
     pub max_restart: u32,
     /// Cycles older than this do not count; zero: see [`crate::ame`].
     pub restart_window: Duration,
+    /// What stands behind its type, if it has one.
+    pub typed: Option<Arc<Typed>>,
     /// Every attribute as text.
     pub values: Values,
 }
@@ -90,7 +115,9 @@ impl Vmm {
     /// From checked texts.
     #[must_use]
     pub fn new(values: Values) -> Self {
-        Self { log: values.number("log"), period: values.seconds("period"), values }
+        let boot_start =
+            if values.text("rebootappstarttype") == "OS" { BootStart::System } else { BootStart::Agent };
+        Self { log: values.number("log"), period: values.seconds("period"), boot_start, values }
     }
 }
 
@@ -116,6 +143,7 @@ impl Application {
             start_max_failures: values.number("start_max_failures"),
             max_restart: values.number("max_restart"),
             restart_window: values.seconds("restart_window"),
+            typed: Typed::new(&values).map_err(Unfit::Type)?.map(Arc::new),
             values,
         };
         application.check()?;
@@ -123,11 +151,9 @@ impl Application {
     }
 
     fn check(&self) -> Result<(), Unfit> {
-        if !self.values.text("type").is_empty() {
-            return Err(Unfit::Type(self.values.text("type").to_owned()));
-        }
+        let supplied = self.typed.as_ref().is_some_and(|typed| typed.kind().supplies_scripts());
         for attribute in ["monitor_script", "start_script", "stop_script"] {
-            if self.values.text(attribute).is_empty() {
+            if self.values.text(attribute).is_empty() && !supplied {
                 return Err(Unfit::Missing(attribute));
             }
         }
@@ -158,11 +184,9 @@ pub enum Unfit {
     /// A mandatory attribute is not there.
     #[error("{0} must be given")]
     Missing(&'static str),
-    /// A typed application.
-    #[error(
-        "type={0} is not supported yet; leave type empty and give monitor_script, start_script and stop_script"
-    )]
-    Type(String),
+    /// What type, instancename, database and the parameters say does not fit together.
+    #[error(transparent)]
+    Type(TypeError),
     /// The monitor could still run when its next run is due.
     #[error("monitor_period ({period_s} s) must be greater than monitor_timeout ({timeout_s} s)")]
     PeriodNotGreater {
@@ -208,10 +232,18 @@ pub enum Problem {
         /// Why.
         unfit: Unfit,
     },
-    /// A second application with a name or uuid.
-    #[error("another application has {attribute}=\"{text}\" already")]
+    /// A dependency that is none.
+    #[error("dependency {uuid}: {unfit}")]
+    UnfitDependency {
+        /// Its depuuid.
+        uuid: String,
+        /// Why.
+        unfit: UnfitDependency,
+    },
+    /// A name or uuid for the second time.
+    #[error("another element has {attribute}=\"{text}\" already")]
     Duplicate {
-        /// `name` or `uuid`.
+        /// `name`, `uuid` or `depuuid`.
         attribute: &'static str,
         /// What both have.
         text: String,

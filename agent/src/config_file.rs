@@ -1,8 +1,10 @@
 //! The configuration file on disk: read, and changed by one writer at a time without ever being half there.
 
+mod lock;
+
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::config::patch::{self, PatchError, Target};
@@ -41,7 +43,24 @@ pub enum FileError {
         /// The file.
         path: PathBuf,
     },
-    /// It has no such application.
+    /// Another process holds the lock.
+    #[error(
+        "{} is being changed by {holder}, which does not come to an end; nothing was changed. Try again, or end it",
+        path.display()
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// `process 1234`.
+        holder: String,
+    },
+    /// Somebody without the lock, an editor, was quicker.
+    #[error("{} was changed by somebody else in the meantime; nothing was changed. Try again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It has no such application or dependency.
     #[error("{}", .0)]
     NoApplication(PatchError),
 }
@@ -57,11 +76,26 @@ pub fn read_text(path: &Path) -> Result<Option<String>, FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", path)(error)),
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     // One byte more than allowed: the parser then says that it is too large.
     let limit = MAX_FILE_BYTES as u64 + 1;
-    file.take(limit).read_to_string(&mut text).map_err(io_error("read", path))?;
-    Ok(Some(text))
+    file.take(limit).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    // Where it would be cut off in the middle of a character it is too large anyway.
+    let whole = bytes.len() <= MAX_FILE_BYTES;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if whole => {
+            Err(FileError::Invalid { path: path.to_owned(), source: ConfigError::not_utf8(&error) })
+        }
+        Err(error) => Ok(Some(String::from_utf8_lossy(error.as_bytes()).into_owned())),
+    }
+}
+
+/// The file before the last change, if there is one.
+#[must_use]
+pub fn previous(path: &Path) -> Option<PathBuf> {
+    let previous = beside(&fs::canonicalize(path).ok()?, "prev");
+    previous.exists().then_some(previous)
 }
 
 /// What the file says; a file that is not there says nothing.
@@ -89,26 +123,27 @@ pub struct LockedFile {
     path: PathBuf,
     max_apps: usize,
     text: String,
+    /// Whether there was a file.
+    found: bool,
     _lock: File,
 }
 
 impl LockedFile {
-    /// Waits for the lock (writers hold it for milliseconds) and reads the file, or begins a new one.
-    pub fn open(path: &Path, max_apps: usize) -> Result<(Self, Configuration), FileError> {
+    /// Waits for the lock (writers hold it for milliseconds) and reads the file, or begins a new one. Whoever waits for
+    /// long is told so by `progress`.
+    pub fn open(
+        path: &Path,
+        max_apps: usize,
+        progress: &dyn Fn(&str),
+    ) -> Result<(Self, Configuration), FileError> {
         // Through a symbolic link, so that the rename replaces the file and not the link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let lock_path = beside(&path, "lock");
         make_parent(&path)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(io_error("open", &lock_path))?;
-        lock.lock().map_err(io_error("lock", &lock_path))?;
-        let text = read_text(&path)?.unwrap_or_else(|| patch::EMPTY_FILE.to_owned());
+        let lock = lock::take(&path, &beside(&path, "lock"), progress)?;
+        let found = read_text(&path)?;
+        let (found, text) = (found.is_some(), found.unwrap_or_else(|| patch::EMPTY_FILE.to_owned()));
         let configuration = parse(&path, &text, max_apps)?;
-        Ok((Self { path, max_apps, text, _lock: lock }, configuration))
+        Ok((Self { path, max_apps, text, found, _lock: lock }, configuration))
     }
 
     /// Its text.
@@ -125,6 +160,7 @@ impl LockedFile {
         parse(&self.path, &text, self.max_apps)?;
         let new = beside(&self.path, "new");
         self.write_new(&new, &text).map_err(io_error("write", &new))?;
+        self.check_unchanged()?;
         self.keep_previous()?;
         fs::rename(&new, &self.path).map_err(io_error("replace", &self.path))?;
         self.sync_directory()
@@ -134,17 +170,29 @@ impl LockedFile {
     pub fn patch_error(&self, error: PatchError) -> FileError {
         match error {
             PatchError::Config(source) => FileError::Invalid { path: self.path.clone(), source },
-            PatchError::NoApplication(_) => FileError::NoApplication(error),
+            PatchError::NoApplication(_) | PatchError::NoDependency(_) => FileError::NoApplication(error),
         }
     }
 
+    /// Mode and owner stay as they were.
     fn write_new(&self, new: &Path, text: &str) -> io::Result<()> {
-        let mode =
-            fs::metadata(&self.path).map_or(NEW_FILE_MODE, |metadata| metadata.permissions().mode() & 0o777);
+        let old = fs::metadata(&self.path).ok();
+        let mode = old.as_ref().map_or(NEW_FILE_MODE, |metadata| metadata.permissions().mode() & 0o777);
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(new)?;
         file.set_permissions(Permissions::from_mode(mode))?;
+        if let Some(old) = old {
+            // Only root can give a file away, and only root can have one of somebody else's to change.
+            let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
+        }
         file.write_all(text.as_bytes())?;
         file.sync_all()
+    }
+
+    /// The lock holds other `vmmgr`s off, not editors.
+    fn check_unchanged(&self) -> Result<(), FileError> {
+        let now = read_text(&self.path)?;
+        let unchanged = if self.found { now.as_ref() == Some(&self.text) } else { now.is_none() };
+        if unchanged { Ok(()) } else { Err(FileError::Changed { path: self.path.clone() }) }
     }
 
     /// The file that is about to be replaced stays as `.prev`; at no moment is there none.
@@ -156,7 +204,7 @@ impl LockedFile {
         let _ = fs::remove_file(&link);
         // Not every file system has hard links.
         fs::hard_link(&self.path, &link)
-            .or_else(|_| fs::copy(&self.path, &link).map(|_| ()))
+            .or_else(|_| copy(&self.path, &link))
             .and_then(|()| fs::rename(&link, &previous))
             .map_err(io_error("keep the previous file as", &previous))
     }
@@ -167,11 +215,18 @@ impl LockedFile {
     }
 }
 
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()
+}
+
 /// One level only: a path of which more is missing is more likely mistyped.
 fn make_parent(path: &Path) -> Result<(), FileError> {
-    match path.parent() {
-        Some(parent) if !parent.exists() => fs::create_dir(parent).map_err(io_error("create", parent)),
-        Some(_) | None => Ok(()),
+    let Some(parent) = path.parent().filter(|parent| !parent.exists()) else { return Ok(()) };
+    match fs::create_dir(parent) {
+        // Another writer was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(io_error("create", parent)),
     }
 }
 
@@ -200,7 +255,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("vmpulse/HAMonitoring.xml");
         assert_eq!(load(&path, 16).unwrap(), load(&path, 16).unwrap());
-        let (file, configuration) = LockedFile::open(&path, 16).unwrap();
+        let (file, configuration) = LockedFile::open(&path, 16, &|_| ()).unwrap();
         assert!(configuration.applications.is_empty());
         let text = patch::add_application(file.text(), &NEW).unwrap();
         file.save(&text, "2026-11-21 03:00:00").unwrap();
@@ -209,7 +264,7 @@ mod tests {
         assert!(load(&path, 16).unwrap().application("a").is_some());
 
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        let (file, _) = LockedFile::open(&path, 16).unwrap();
+        let (file, _) = LockedFile::open(&path, 16, &|_| ()).unwrap();
         let text = patch::delete_application(file.text(), "a").unwrap();
         file.save(&text, "2026-11-21 03:00:01").unwrap();
         assert_eq!(fs::read_to_string(beside(&path, "prev")).unwrap(), first);
@@ -222,12 +277,39 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("HAMonitoring.xml");
         fs::write(&path, patch::EMPTY_FILE).unwrap();
-        let (file, _) = LockedFile::open(&path, 16).unwrap();
+        let (file, _) = LockedFile::open(&path, 16, &|_| ()).unwrap();
         let error = file.save("<Monitoring log=\"9\"/>", "now").unwrap_err();
         assert!(matches!(error, FileError::Invalid { .. }), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), patch::EMPTY_FILE);
         fs::write(&path, "<Monitoring").unwrap();
-        assert!(matches!(LockedFile::open(&path, 16), Err(FileError::Invalid { .. })));
+        assert!(matches!(LockedFile::open(&path, 16, &|_| ()), Err(FileError::Invalid { .. })));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_have_their_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("HAMonitoring.xml");
+        fs::write(&path, b"<Monitoring>\n \xc3\xa4\xff</Monitoring>").unwrap();
+        let FileError::Invalid { source, .. } = load(&path, 16).unwrap_err() else { panic!("valid") };
+        assert_eq!((source.line, source.column), (2, 3), "{source}");
+        fs::write(&path, [&[b' '; MAX_FILE_BYTES - 1][..], "ää".as_bytes()].concat()).unwrap();
+        let FileError::Invalid { source, .. } = load(&path, 16).unwrap_err() else { panic!("valid") };
+        assert_eq!(source.problem, crate::config::Problem::TooLarge);
+    }
+
+    #[test]
+    fn what_an_editor_did_in_the_meantime_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("HAMonitoring.xml");
+        for edited in ["<Monitoring log=\"3\"/>", "<Monitoring log=\"1\"/>"] {
+            // First a file that was not there, then one that was.
+            let (file, _) = LockedFile::open(&path, 16, &|_| ()).unwrap();
+            let text = patch::add_application(file.text(), &NEW).unwrap();
+            fs::write(&path, edited).unwrap();
+            let error = file.save(&text, "now").unwrap_err();
+            assert!(matches!(error, FileError::Changed { .. }), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), edited);
+        }
     }
 
     #[test]
@@ -248,7 +330,7 @@ mod tests {
             for number in 0..8 {
                 let path = &path;
                 scope.spawn(move || {
-                    let (file, _) = LockedFile::open(path, 16).unwrap();
+                    let (file, _) = LockedFile::open(path, 16, &|_| ()).unwrap();
                     let (name, uuid) = (format!("app{number}"), format!("156726734913392800{number}"));
                     let mut pairs = NEW;
                     pairs[0].1 = &name;

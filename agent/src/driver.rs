@@ -4,16 +4,20 @@
 mod adapters;
 mod answers;
 mod carry;
+mod guard;
 mod links;
+mod orders;
 mod secrets;
 mod start;
 mod stopping;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::CommandListener;
 use vmpulse_local::exit::Exit;
@@ -23,11 +27,15 @@ use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
 
 use crate::ame::{Ame, AmeInput};
+use crate::boot::BootFile;
+use crate::command::LiveScript;
+use crate::health::{Health, Healthy};
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
 use crate::suspension::Suspension;
 use crate::trunks::{TrunkInput, Trunks};
+use guard::Guard;
 use links::Links;
 use secrets::Secrets;
 pub use start::{StartError, log_level, start};
@@ -36,6 +44,9 @@ pub use start::{StartError, log_level, start};
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 /// More than the init is given to say what is being stopped.
 const INIT_WAIT: Duration = Duration::from_secs(3);
+
+/// Last words of a guest whose root disk does not answer.
+const DISK_GONE: &str = "the root disk does not answer";
 
 /// What a turn of the loop waits for.
 enum News {
@@ -71,11 +82,24 @@ pub struct Daemon {
     log_level: LevelHandle,
     /// What is wrong with the configuration file, if it could not be loaded.
     config_problem: Option<String>,
+    /// What the loaded file has and this version does not know.
+    config_warnings: Vec<String>,
     /// What the administrator said last of monitoring.
     suspension: Suspension,
+    /// Which applications were stopped by hand since the guest has booted.
+    boot: BootFile,
+    /// The script of each application that ended last, by the application's name.
+    last_scripts: HashMap<String, LiveScript>,
+    /// What the health endpoint answers, if there is one.
+    health: Option<watch::Sender<Arc<Health>>>,
+    /// Something has changed that it says.
+    health_is_stale: bool,
+    /// Those whose health checks succeed.
+    healthy: Healthy,
     /// Commands that wait for the host monitors.
     held: Vec<answers::Held>,
     secrets: Secrets,
+    guard: Guard,
     /// When a stop that was asked for happens in any case.
     stop_at: Option<Instant>,
     /// Will say what is being stopped.
@@ -89,6 +113,7 @@ impl Daemon {
     pub async fn run(mut self) -> Exit {
         loop {
             let now = self.clock.now();
+            self.guard(now);
             self.links.scan_if_due(now, &mut self.trunks);
             self.trunks.handle_timeout(now);
             if self.stop_at.is_none() {
@@ -114,6 +139,7 @@ impl Daemon {
                 News::Reload => self.on_reload(),
             }
         }
+        self.guard.end();
         tracing::info!("stopped");
         Exit::Done
     }
@@ -130,7 +156,7 @@ impl Daemon {
     fn deadline(&self) -> Instant {
         let engine = self.ame.poll_timeout().filter(|_| self.stop_at.is_none());
         let held = self.held.iter().map(|held| held.until).min();
-        let due = [self.trunks.poll_timeout(), engine, held, self.stop_at];
+        let due = [self.trunks.poll_timeout(), engine, held, self.stop_at, self.guard.next_turn()];
         due.into_iter().flatten().fold(self.links.next_scan(), Instant::min)
     }
 
@@ -156,14 +182,29 @@ impl Daemon {
         }
     }
 
+    /// The guardian sees that the daemon runs, and until when it is to hold still.
+    fn guard(&mut self, now: Instant) {
+        let hold = if self.suspension.suspended {
+            Some(Instant::from_nanos(u64::MAX))
+        } else {
+            self.trunks.quiet(now).filter(|quiet| quiet.granted).map(|quiet| now + quiet.left)
+        };
+        if self.guard.turn(now, hold) {
+            self.trunks.handle_silenced(now, self.guard.disk_gone().then_some(DISK_GONE));
+        }
+    }
+
     fn on_script_ended(&mut self, ended: Ended) {
         carry::log_script(&ended);
+        let Ended { app, kind, how, output, .. } = ended.clone();
+        self.last_scripts.insert(app, LiveScript { action: kind.to_string(), end: how, output });
         let input = AmeInput::ScriptEnded { run: ended.run, outcome: ended.outcome };
         self.ame.handle_input(self.clock.now(), input);
     }
 
     fn on_stop(&mut self) {
         tracing::info!("stopping");
+        self.guard.dismiss();
         self.stop_at = Some(self.clock.now() + INIT_WAIT + SHUTDOWN_WAIT);
         self.runner.abandon();
         let (say, said) = oneshot::channel();

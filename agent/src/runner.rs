@@ -1,8 +1,8 @@
 //! Runs the scripts of applications: the only code that starts processes.
 //!
-//! Each run has its own task and process group, so that no script can hold up another or the daemon:
+//! Each run has its own task and session, so that no script can hold up another or the daemon:
 //!
-//! * it is killed when the engine orders so: TERM to the group, a grace time, KILL;
+//! * it is killed when the engine orders so, with all that it has started: TERM, a grace time, KILL;
 //! * what it prints is read slowly and only its end is kept; its end is never waited for after the script is gone;
 //! * a process that even KILL does not end (a dead disk) is left behind, and the next run of that application
 //!   waits for it in vain instead of adding another.
@@ -10,9 +10,11 @@
 mod output;
 mod process;
 pub mod script;
+mod tree;
 pub mod users;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ame::{Outcome, RunId, ScriptKind, StartScript};
+use crate::types::ocf;
 
 /// Ends that wait for the driver. One per running script at most; a full queue only delays the tasks.
 const ENDED_QUEUE: usize = 256;
@@ -53,8 +56,10 @@ pub struct Ended {
     pub run: RunId,
     /// Which script.
     pub kind: ScriptKind,
-    /// How.
+    /// What it counts as: of a typed application not always what the script's own end would.
     pub outcome: Outcome,
+    /// How it ended, for people: "exit code 7 (OCF_NOT_RUNNING)".
+    pub how: String,
     /// Its last lines, or why it could not be started.
     pub output: String,
 }
@@ -79,12 +84,15 @@ pub struct Runner {
     left_behind: LeftBehind,
     grace: Grace,
     directory: PathBuf,
+    ocf_root: PathBuf,
+    /// Names this runner among those that were and will be.
+    token: u64,
 }
 
 impl Runner {
-    /// Start scripts write to files in `directory`.
+    /// Start scripts write to files in `directory`; OCF resource agents are below `ocf_root`.
     #[must_use]
-    pub fn new(directory: PathBuf, grace: Grace) -> Self {
+    pub fn new(directory: PathBuf, ocf_root: PathBuf, grace: Grace) -> Self {
         let (ended_sender, ended) = mpsc::channel(ENDED_QUEUE);
         Self {
             runs: HashMap::new(),
@@ -93,6 +101,8 @@ impl Runner {
             left_behind: LeftBehind::default(),
             grace,
             directory,
+            ocf_root,
+            token: RandomState::new().hash_one(std::process::id()),
         }
     }
 
@@ -104,15 +114,21 @@ impl Runner {
             left_behind: Arc::clone(&self.left_behind),
             grace: self.grace,
             directory: self.directory.clone(),
+            ocf_root: self.ocf_root.clone(),
+            name: format!("{:016x}-{}", self.token, order.run.0),
             group: Arc::clone(&group),
         };
         self.runs.insert(order.run, Run { kind: order.kind, kill: Some(kill), group });
         let sender = self.ended_sender.clone();
         tokio::spawn(async move {
             let (app, run, kind) = (order.app.clone(), order.run, order.kind);
+            let (own_script, typed) = (!order.command.is_empty(), order.typed.clone());
             let (outcome, output) = task.run(order, killed).await;
+            let how =
+                how(outcome, typed.as_ref().is_some_and(|typed| !own_script && typed.agent().is_some()));
+            let outcome = typed.map_or(outcome, |typed| typed.judge(kind, own_script, outcome));
             // Nobody listens only when the daemon is ending.
-            let _ = sender.send(Ended { app, run, kind, outcome, output }).await;
+            let _ = sender.send(Ended { app, run, kind, outcome, how, output }).await;
         });
     }
 
@@ -143,6 +159,20 @@ impl Runner {
                 let _ = killpg(group, Signal::SIGTERM);
             }
         }
+    }
+}
+
+/// An end in words; `agent`: the codes are those of OCF.
+fn how(outcome: Outcome, agent: bool) -> String {
+    match outcome {
+        Outcome::Exit(code) => match ocf::exit_name(code).filter(|_| agent) {
+            Some(name) => format!("exit code {code} ({name})"),
+            None => format!("exit code {code}"),
+        },
+        Outcome::Signal(number) => format!("killed by signal {number}"),
+        Outcome::Timeout => "killed because its time was over".to_owned(),
+        Outcome::CouldNotStart => "could not be started".to_owned(),
+        Outcome::NoResources => "the system had no resources to start it".to_owned(),
     }
 }
 

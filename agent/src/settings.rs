@@ -1,7 +1,9 @@
 //! Daemon settings: `agent.toml`, everything the XML file has no attribute for.
 
+mod guardian;
 pub mod identity;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,8 +18,8 @@ pub const DEFAULT_SETTINGS: &str = "/etc/vmpulse/agent.toml";
 /// Environment variable that names the settings file, for the daemon and for `vmmgr`.
 pub const SETTINGS_VARIABLE: &str = "VMPULSE_AGENT_SETTINGS";
 
-/// Most applications that `max_apps` may allow: their report must fit one message of 256 KiB.
-const MAX_APPS_LIMIT: usize = 128;
+/// Most applications that `max_apps` may allow: their report must fit one message of 256 KiB, 1 KiB for each.
+const MAX_APPS_LIMIT: usize = 256;
 
 /// Smallest EtherType; lower values are lengths of IEEE 802.3 frames.
 const MIN_ETHERTYPE: u16 = 0x0600;
@@ -52,11 +54,25 @@ pub struct Settings {
     pub log_file: PathBuf,
     /// Most applications.
     pub max_apps: usize,
+    /// Where health checks are answered over HTTP, as `127.0.0.1:9094`; empty means nowhere.
+    pub health_listen: String,
+    /// Where OCF resource agents are installed.
+    pub ocf_root: PathBuf,
     /// What is offered to and demanded of the host monitors.
     #[serde(deserialize_with = "deserialize_mode")]
     pub authentication: Mode,
     /// The keys of this virtual machine.
     pub key_file: PathBuf,
+    /// Whether a second process beats when the daemon hangs or dies.
+    pub guardian: bool,
+    /// The hardware watchdog that the guardian feeds; empty means none.
+    pub watchdog: PathBuf,
+    /// After how many seconds without being fed it resets the guest.
+    pub watchdog_timeout_s: u32,
+    /// The disk that the guardian reads from, or `auto`; empty means that none is.
+    pub root_probe: PathBuf,
+    /// How many seconds a read may take.
+    pub root_probe_timeout_s: u32,
 }
 
 impl Default for Settings {
@@ -72,8 +88,15 @@ impl Default for Settings {
             query_group: "vmpulse".to_owned(),
             log_file: PathBuf::new(),
             max_apps: 16,
+            health_listen: String::new(),
+            ocf_root: PathBuf::from("/usr/lib/ocf"),
             authentication: Mode::Optional,
             key_file: PathBuf::from("/etc/vmpulse/agent.key"),
+            guardian: true,
+            watchdog: PathBuf::new(),
+            watchdog_timeout_s: 60,
+            root_probe: PathBuf::new(),
+            root_probe_timeout_s: 30,
         }
     }
 }
@@ -105,7 +128,19 @@ impl Settings {
         if let Some(name) = self.adapters.iter().find(|name| name.is_empty() || name.len() > 15) {
             return Err(("adapters", format!("\"{name}\" is no adapter name (1 to 15 characters)")));
         }
+        if !self.health_listen.is_empty() && self.health_address().is_none() {
+            let problem =
+                format!("\"{}\" is no ADDRESS:PORT, as 127.0.0.1:9094 or [::1]:9094", self.health_listen);
+            return Err(("health_listen", problem));
+        }
+        self.check_guardian()?;
         self.check_paths()
+    }
+
+    /// Where health checks are answered, if they are. An address, not a name: names are not looked up.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_listen.parse().ok().filter(|address: &SocketAddr| address.port() != 0)
     }
 
     fn check_paths(&self) -> Result<(), Fault> {
@@ -115,6 +150,7 @@ impl Settings {
             ("state_dir", &self.state_dir),
             ("log_file", &self.log_file),
             ("key_file", &self.key_file),
+            ("ocf_root", &self.ocf_root),
         ] {
             let unused = key == "log_file" && path.as_os_str().is_empty();
             if !unused && !path.is_absolute() {
@@ -197,8 +233,15 @@ mod tests {
             "query_group",
             "log_file",
             "max_apps",
+            "health_listen",
+            "ocf_root",
             "authentication",
             "key_file",
+            "guardian",
+            "watchdog",
+            "watchdog_timeout_s",
+            "root_probe",
+            "root_probe_timeout_s",
         ];
         let mut found = keys.clone();
         expected.sort_unstable();
@@ -214,18 +257,32 @@ mod tests {
             ("ethertype = 5", "ethertype"),
             ("vlan = 4095", "vlan"),
             ("max_apps = 0", "max_apps"),
-            ("max_apps = 129", "max_apps"),
+            ("max_apps = 257", "max_apps"),
             ("config = \"relative.xml\"", "config"),
             ("state_dir = \"lib\"", "state_dir"),
             ("adapters = [\"\"]", "adapters"),
             ("log_file = \"agent.log\"", "log_file"),
             ("key_file = \"\"", "key_file"),
             ("authentication = \"on\"", "receive-only"),
+            ("ocf_root = \"ocf\"", "ocf_root"),
+            ("health_listen = \"localhost:80\"", "health_listen"),
+            ("health_listen = \"127.0.0.1\"", "health_listen"),
+            ("health_listen = \"127.0.0.1:0\"", "health_listen"),
+            ("watchdog = \"watchdog0\"", "watchdog"),
+            ("watchdog_timeout_s = 1", "watchdog_timeout_s"),
+            ("root_probe = \"vda\"", "root_probe"),
+            ("root_probe_timeout_s = 0", "root_probe_timeout_s"),
+            ("guardian = false\nwatchdog = \"/dev/watchdog\"", "watchdog"),
         ] {
             let error = parse(text).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             assert!(format!("{error} {source}").contains(word), "{text}: {error} {source}");
         }
+    }
+
+    #[test]
+    fn as_many_applications_as_a_report_takes() {
+        assert_eq!(parse("max_apps = 256").unwrap().max_apps, 256);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Whether the administrator has suspended monitoring: kept in a file, because a suspension outlives the agent and the
 //! guest, and must reach a host monitor even if none was there when it was said.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::state_file;
 
 /// The file in the state directory.
 pub const FILE: &str = "suspension.json";
@@ -33,11 +34,7 @@ impl Suspension {
 /// # Errors
 /// A file that cannot be read, or holds something else.
 pub fn load(state_dir: &Path) -> io::Result<Option<Suspension>> {
-    match fs::read(state_dir.join(FILE)) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    state_file::load(state_dir, FILE)
 }
 
 /// Keeps it: it is there, whole, whatever happens next.
@@ -45,19 +42,13 @@ pub fn load(state_dir: &Path) -> io::Result<Option<Suspension>> {
 /// # Errors
 /// A state directory that cannot be made or written.
 pub fn save(state_dir: &Path, suspension: Suspension) -> io::Result<()> {
-    fs::create_dir_all(state_dir)?;
-    let path = state_dir.join(FILE);
-    let temporary = path.with_extension("json.new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(&suspension)?)?;
-    file.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    // The name is kept only with its directory.
-    File::open(state_dir)?.sync_all()
+    state_file::save(state_dir, FILE, &suspension)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

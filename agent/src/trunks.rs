@@ -30,6 +30,7 @@ use vmpulse_protocol::path::{Directions, Discard, Outputs, Token, VmmIdentity, V
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 
+use crate::guardian::keeper::PathKeeper;
 use adapter::Adapter;
 use announce::Announcements;
 pub use announce::{Announced, Announcement, PathTold, QuietStatus, Told};
@@ -173,6 +174,7 @@ enum Purpose {
     Doorbell,
     Report,
     Clear,
+    LastWords,
     Suspension { suspend: bool },
     Quiet,
     Shutdown,
@@ -199,6 +201,10 @@ pub struct Trunks {
     shutting_down: Option<Shutdown>,
     /// Packets dropped since the start, by reason. [K-1]
     discards: BTreeMap<Discard, u64>,
+    /// Where the guardian finds the paths.
+    keeper: Option<PathKeeper>,
+    /// No heartbeats are sent: this guest is as good as dead.
+    silenced: bool,
     scratch: Outputs,
     outputs: VecDeque<TrunkOutput>,
 }
@@ -229,6 +235,8 @@ impl Trunks {
             announcements: Announcements::new(config.unheard_suspension),
             shutting_down: None,
             discards: BTreeMap::new(),
+            keeper: None,
+            silenced: false,
             scratch: Outputs::new(),
             outputs: VecDeque::new(),
         }
@@ -267,6 +275,31 @@ impl Trunks {
             self.with_path(now, key, |path, out| path.handle_security(now, security, out));
         }
         self.settle(now);
+    }
+
+    /// Paths opened from now on are kept by a guardian as well.
+    pub fn keep_with(&mut self, keeper: PathKeeper) {
+        self.keeper = Some(keeper);
+    }
+
+    /// From now on no heartbeats are sent, and the host monitors are told why; `None`: they are sent again. What else is to be
+    /// said is said. [M-16]
+    pub fn handle_silenced(&mut self, now: Instant, why: Option<&str>) {
+        let silenced = why.is_some();
+        self.silenced = silenced;
+        if let Some(reason) = why {
+            let of_2_1 = |key: &PathKey| {
+                let peer = self.path(*key).and_then(|path| path.initiator.peer());
+                peer.is_some_and(|(_, version)| version >= Version::V2_1)
+            };
+            let paths: Vec<PathKey> = self.open_paths().into_iter().filter(of_2_1).collect();
+            for key in paths {
+                self.send(now, key, Purpose::LastWords, &Message::Dying { reason });
+            }
+        }
+        for path in self.adapters.values_mut().flat_map(|adapter| adapter.paths.values_mut()) {
+            path.silence(silenced);
+        }
     }
 
     /// Fresh entropy for handshakes begun in this turn. A guest that goes on from a snapshot must not repeat the nonces
@@ -323,6 +356,9 @@ impl Trunks {
 
     fn on_adapter_down(&mut self, id: AdapterId) {
         if let Some(adapter) = self.adapters.remove(&id) {
+            if let Some(keeper) = &mut self.keeper {
+                keeper.close_adapter(id.0);
+            }
             self.outputs.push_back(TrunkOutput::Log(TrunkEvent::AdapterDown { name: adapter.name }));
             self.asked.retain(|(_, (adapter, _))| *adapter != id);
             // What was under way there will not be answered; the other paths have the same messages.
@@ -401,8 +437,22 @@ impl Trunks {
         else {
             return;
         };
+        let sent = path.heartbeats_sent();
         call(path, &mut self.scratch);
+        let beat = path.heartbeats_sent() != sent;
         self.carry(now, key);
+        self.keep(now, key, beat);
+    }
+
+    /// The guardian sees when the path beat last, and how often it is to.
+    fn keep(&mut self, now: Instant, key: PathKey, beat: bool) {
+        let path = self.adapters.get(&key.0).and_then(|adapter| adapter.paths.get(&key.1));
+        let (Some(keeper), Some(path)) = (&mut self.keeper, path) else { return };
+        let name = (key.0.0, key.1);
+        if beat {
+            keeper.on_beat(name, now);
+        }
+        keeper.set_interval(name, path.beating());
     }
 
     fn path(&self, key: PathKey) -> Option<&HmPath> {

@@ -4,12 +4,21 @@
 
 mod announce;
 mod change;
+pub mod codes;
+pub mod completion;
+mod dependency;
 mod fault;
 pub mod grammar;
+mod health;
 mod help;
 mod keys;
+mod order;
 mod query;
+mod reference;
+mod scripts;
+pub mod service;
 mod show;
+mod typed;
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -22,15 +31,20 @@ use zeroize::Zeroizing;
 
 use crate::command::{Reply, Request};
 use crate::settings::Settings;
+use codes::Code;
 pub use fault::Fault;
 use grammar::{Action, Class, CommandLine, Format};
 pub use keys::KeyFault;
+use service::Systemd;
 
 /// The daemon answers from memory; a busy one takes milliseconds.
 const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Prefix of the messages, and the name that changes it.
 const PREFIXES: [(&str, &str); 2] = [("ksysvmmgr", "KSYSVMMGR"), ("vmmgr", "VMMGR")];
+
+/// How texts name this command.
+const QUOTED: &str = "`vmmgr ";
 
 /// The daemon as `vmmgr` sees it.
 pub trait Daemon {
@@ -62,6 +76,8 @@ pub struct Environment {
     pub realtime: Duration,
     /// The same for people: "2026-11-21 03:00:00".
     pub local_time: String,
+    /// What starts and stops the daemon.
+    pub systemd: Systemd,
 }
 
 /// What an action works with.
@@ -78,20 +94,18 @@ struct Context<'a> {
 struct Outcome {
     /// For stdout. Wiped: it may be a key.
     text: Zeroizing<String>,
-    /// A message that is no error, with its code.
-    notes: Vec<(u16, String)>,
-    /// A message that something was done, and not as it was wanted.
-    warnings: Vec<(u16, String)>,
+    /// What is said of it, for stderr.
+    messages: Vec<(Code, String)>,
     exit: Exit,
 }
 
 impl Outcome {
     fn shown(text: String) -> Self {
-        Self { text: Zeroizing::new(text), notes: Vec::new(), warnings: Vec::new(), exit: Exit::Done }
+        Self { text: Zeroizing::new(text), messages: Vec::new(), exit: Exit::Done }
     }
 
-    fn note(code: u16, text: String) -> Self {
-        Self { notes: vec![(code, text)], ..Self::shown(String::new()) }
+    fn note(code: Code, text: String) -> Self {
+        Self { messages: vec![(code, text)], ..Self::shown(String::new()) }
     }
 }
 
@@ -117,18 +131,7 @@ fn run_with(
     let said = RefCell::new(&mut *stderr);
     // There is nowhere to complain about a closed stderr.
     let progress = |text: &str| drop(writeln!(said.borrow_mut(), "{text}"));
-    let done = grammar::parse(arguments).and_then(|line| {
-        let settings = Settings::load(line.settings.as_deref(), environment.settings_variable.as_deref())
-            .map_err(Fault::Settings)?;
-        let daemon = connect(&settings);
-        dispatch(&Context {
-            line: &line,
-            settings: &settings,
-            environment,
-            daemon: daemon.as_ref(),
-            progress: &progress,
-        })
-    });
+    let done = answer(arguments, environment, connect, &progress);
     let prefix = prefix(&environment.program);
     match done {
         Ok(outcome) => match write(&outcome, prefix, stdout, stderr) {
@@ -141,31 +144,63 @@ fn run_with(
     }
 }
 
+fn answer(
+    arguments: &[String],
+    environment: &Environment,
+    connect: &dyn Fn(&Settings) -> Box<dyn Daemon>,
+    progress: &dyn Fn(&str),
+) -> Result<Outcome, Fault> {
+    if let Some(typed) = completion::asked(arguments) {
+        return Ok(completion::words(typed, environment));
+    }
+    let line = grammar::parse(arguments)?;
+    if let Some(shell) = line.shell {
+        return Ok(Outcome::shown(shell.script().to_owned()));
+    }
+    if line.action == Action::Help {
+        return Ok(Outcome::shown(help::text(line.topic, prefix(&environment.program))));
+    }
+    let settings = Settings::load(line.settings.as_deref(), environment.settings_variable.as_deref())
+        .map_err(Fault::Settings)?;
+    let daemon = connect(&settings);
+    dispatch(&Context { line: &line, settings: &settings, environment, daemon: daemon.as_ref(), progress })
+}
+
 fn dispatch(context: &Context<'_>) -> Result<Outcome, Fault> {
-    let line = context.line;
-    match (line.action, line.class) {
-        (Action::Help, _) => Ok(Outcome::shown(help::text(prefix(&context.environment.program)))),
-        (Action::Status, _) => query::status(context),
-        (Action::Sync, _) => change::sync(context),
-        (Action::Quiet, _) => announce::quiet(context),
-        (Action::Suspend, Some(Class::Vmm) | None) => announce::suspension(context, true),
-        (Action::Resume, Some(Class::Vmm) | None) => announce::suspension(context, false),
-        (Action::Start | Action::Stop | Action::Suspend | Action::Resume, _)
-        | (_, Some(Class::Dependency)) => {
-            let class = line.class.map_or("", Class::name);
-            Err(Fault::NotYet(format!("{} {class}", line.action.name())))
-        }
-        (Action::Query, Some(Class::Key)) => keys::query(context),
-        (Action::Add, Some(Class::Key)) => keys::create(context),
-        (Action::Import, _) => keys::import(context),
-        (Action::Export, _) => keys::export(context),
-        (Action::Delete, Some(Class::Key)) => keys::delete(context),
-        (Action::Query, Some(Class::App)) => query::applications(context),
-        (Action::Query, Some(Class::Vmm) | None) => query::vmm(context),
-        (Action::Add, Some(Class::App | Class::Vmm) | None) => change::add(context),
-        (Action::Modify, Some(Class::App)) => change::modify(context),
-        (Action::Modify, Some(Class::Vmm | Class::Key) | None) => change::modify_vmm(context),
-        (Action::Delete, Some(Class::App | Class::Vmm) | None) => change::delete(context),
+    let class = context.line.class;
+    match context.line.action {
+        Action::Help | Action::Completion => Ok(Outcome::shown(String::new())),
+        Action::Status => query::status(context),
+        Action::Sync => change::sync(context),
+        Action::Health => health::health(context),
+        Action::Quiet => announce::quiet(context),
+        Action::Start => order::start(context),
+        Action::Stop => order::stop(context),
+        Action::Suspend => order::suspend(context),
+        Action::Resume => order::resume(context),
+        Action::Import => keys::import(context),
+        Action::Export => keys::export(context),
+        Action::Query => match class {
+            Some(Class::Vmm) | None => query::vmm(context),
+            Some(Class::App) => query::applications(context),
+            Some(Class::Dependency) => dependency::query(context),
+            Some(Class::Key) => keys::list(context),
+        },
+        Action::Add => match class {
+            Some(Class::App | Class::Vmm) | None => change::add(context),
+            Some(Class::Dependency) => dependency::add(context),
+            Some(Class::Key) => keys::create(context),
+        },
+        Action::Modify => match class {
+            Some(Class::Vmm | Class::Key) | None => change::modify_vmm(context),
+            Some(Class::App) => change::modify(context),
+            Some(Class::Dependency) => dependency::modify(context),
+        },
+        Action::Delete => match class {
+            Some(Class::App | Class::Vmm) | None => change::delete(context),
+            Some(Class::Dependency) => dependency::delete(context),
+            Some(Class::Key) => keys::delete(context),
+        },
     }
 }
 
@@ -175,21 +210,34 @@ fn write(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> std::io::Result<()> {
-    stdout.write_all(outcome.text.as_bytes())?;
-    stdout.flush()?;
-    for (code, text) in &outcome.notes {
-        writeln!(stderr, "{prefix}-{code:03}(INFO): {text}")?;
+    match by_name(&outcome.text, prefix) {
+        Some(text) => stdout.write_all(text.as_bytes())?,
+        // As it is, without a copy: it may be a key.
+        None => stdout.write_all(outcome.text.as_bytes())?,
     }
-    for (code, text) in &outcome.warnings {
-        writeln!(stderr, "{prefix}-{code:03}(WARNING): {text}")?;
+    stdout.flush()?;
+    for (code, text) in &outcome.messages {
+        say(stderr, prefix, *code, text)?;
     }
     Ok(())
 }
 
 fn complain(fault: &Fault, prefix: &str, stderr: &mut dyn Write) -> Exit {
     // There is nowhere left to complain about a closed stderr.
-    let _ = writeln!(stderr, "{prefix}-{:03}(ERROR): {fault}", fault.code());
+    let _ = say(stderr, prefix, fault.code(), &fault.to_string());
     fault.exit()
+}
+
+fn say(stderr: &mut dyn Write, prefix: &str, code: Code, text: &str) -> std::io::Result<()> {
+    let renamed = by_name(text, prefix);
+    let text = renamed.as_deref().unwrap_or(text);
+    writeln!(stderr, "{prefix}-{:03}({}): {text}", code.number(), code.level().name())
+}
+
+/// With the name in it that was called, if another one is: "run `vmmgr sync`".
+fn by_name(text: &str, prefix: &str) -> Option<String> {
+    let named = format!("`{} ", prefix.to_lowercase());
+    (named != QUOTED && text.contains(QUOTED)).then(|| text.replace(QUOTED, &named))
 }
 
 fn prefix(program: &str) -> &'static str {

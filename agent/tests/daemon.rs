@@ -155,6 +155,50 @@ async fn an_application_turns_green_fails_is_restarted_and_turns_red() {
     assert!(text.contains("NOT_MONITORED (GRAY), vmpulse-agentd is not running"), "{text}");
 }
 
+/// A port nobody has at the moment.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The code of the answer to a check; 0 while there is none.
+fn check(port: u16, target: &str) -> u16 {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        std::io::read_to_string(stream)
+    };
+    let answer = ask().unwrap_or_default();
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn health_checks_follow_the_application_and_a_flood_of_them_holds_nothing_up() {
+    let guest = Guest::new();
+    let port = free_port();
+    let settings = fs::read_to_string(guest.path("agent.toml")).unwrap();
+    fs::write(guest.path("agent.toml"), format!("{settings}health_listen = \"127.0.0.1:{port}\"\n")).unwrap();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.until("the port is open", || check(port, "/health") == 503).await;
+    guest.add(&["max_restart=0"]);
+    guest.until("healthy", || check(port, "/health/app1") == 200 && check(port, "/health") == 200).await;
+    assert!(guest.vmmgr(&["health"]).status.success());
+    assert_eq!(check(port, "/health/other"), 404);
+    // Connections that say nothing, and bytes that mean nothing, while the daemon goes on.
+    let silent: Vec<_> =
+        (0..64).filter_map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).ok()).collect();
+    for mut stream in silent.iter() {
+        let _ = stream.write_all(&[0xff; 4096]);
+    }
+    fs::remove_file(guest.path("works")).unwrap();
+    guest.until("FAILURE", || guest.status() == "FAILURE RED").await;
+    drop(silent);
+    guest.until("not healthy", || check(port, "/health/app1") == 503 && check(port, "/health") == 503).await;
+    assert_eq!(guest.vmmgr(&["health", "app1"]).status.code(), Some(1));
+    assert_eq!(daemon.stop().await, 0);
+}
+
 #[tokio::test]
 async fn a_broken_file_stops_nothing_and_is_shown() {
     let guest = Guest::new();
@@ -174,6 +218,63 @@ async fn a_broken_file_stops_nothing_and_is_shown() {
     fs::write(guest.path("HAMonitoring.xml"), good).unwrap();
     guest.done(&["sync"]);
     assert_eq!(problem(), "");
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_suspended_application_stays_so_and_what_is_not_known_is_told() {
+    let guest = Guest::new();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.add(&[]);
+    guest.until("NORMAL", || guest.status() == "NORMAL GREEN").await;
+    // At once, without -s.
+    guest.done(&["suspend", "app", "app1"]);
+    assert_eq!(guest.status(), "NOT_MONITORED GRAY");
+    assert_eq!(daemon.stop().await, 0);
+    let text = fs::read_to_string(guest.path("HAMonitoring.xml")).unwrap();
+    fs::write(guest.path("HAMonitoring.xml"), text.replace("<Application", "<Application colour=\"red\""))
+        .unwrap();
+    let daemon = guest.daemon().await;
+    assert_eq!(guest.status(), "NOT_MONITORED GRAY");
+    let warning = "attribute colour of application app1 is not known; it is kept and not used";
+    let told =
+        guest.json(&["status"])["daemon"]["config_warnings"][0].as_str().unwrap_or_default().to_owned();
+    assert!(told.ends_with(warning), "{told}");
+    assert!(guest.done(&["status"]).contains(warning));
+    let output = guest.vmmgr(&["modify", "app", "app1", "desc=x"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("VMMGR-103(WARNING): line "), "{said}");
+    assert!(fs::read_to_string(guest.path("HAMonitoring.xml")).unwrap().contains("colour=\"red\""));
+    assert_eq!(daemon.stop().await, 0);
+}
+
+#[tokio::test]
+async fn an_application_is_stopped_started_and_resumed_by_hand() {
+    let guest = Guest::new();
+    fs::write(guest.path("works"), "").unwrap();
+    let daemon = guest.daemon().await;
+    guest.add(&["max_restart=0"]);
+    guest.until("NORMAL", || guest.status() == "NORMAL GREEN").await;
+    guest.done(&["stop", "app", "app1"]);
+    let stopped = || guest.json(&["query", "app", "app1"])["applications"][0]["live"]["stopped"] == true;
+    guest.until("stopped", || stopped() && guest.status() == "NOT_MONITORED GRAY").await;
+    assert!(guest.done(&["-a", "status", "q", "app"]).contains("NOT_MONITORED (GRAY), stopped by hand"));
+    guest.done(&["start", "app", "app1"]);
+    guest.until("NORMAL again", || guest.status() == "NORMAL GREEN").await;
+    let actions = fs::read_to_string(guest.path("actions")).unwrap();
+    let by_hand: Vec<&str> = actions.lines().filter(|action| *action != "monitor").collect();
+    assert_eq!(by_hand, ["stop", "start"]);
+
+    fs::remove_file(guest.path("works")).unwrap();
+    guest.until("a final state", || guest.status() == "FAILURE RED").await;
+    fs::write(guest.path("works"), "").unwrap();
+    guest.done(&["resume", "app", "app1"]);
+    guest.until("NORMAL after resume", || guest.status() == "NORMAL GREEN").await;
+    guest.done(&["suspend", "app", "app1"]);
+    assert_eq!(guest.status(), "NOT_MONITORED GRAY");
+    guest.done(&["resume", "app", "app1"]);
+    guest.until("NORMAL after suspend", || guest.status() == "NORMAL GREEN").await;
     assert_eq!(daemon.stop().await, 0);
 }
 

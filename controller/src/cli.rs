@@ -74,7 +74,7 @@ pub enum CliError {
         /// Theirs.
         uuids: String,
     },
-    /// A value that is refused.
+    /// A value that is allowed, but not together with what is set already.
     #[error("{attribute}={value} is refused{of}: {why}")]
     Refused {
         /// Which attribute.
@@ -104,8 +104,8 @@ impl CliError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::Settings(_)
-            | Self::Link(_)
+            Self::Settings(_) => Exit::Config,
+            Self::Link(_)
             | Self::Store(_)
             | Self::NotYet { .. }
             | Self::NoSuch { .. }

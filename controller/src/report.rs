@@ -235,8 +235,8 @@ mod tests {
 
     const SAMPLE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <report version="1.0" vm="61be20f0-09a8-4753-b5e5-564f8a545ed5" incarnation="5c0ffee012345678" sequence="17">
-  <application name="app1" uuid="1567267349133928000" status="NORMAL" colour="GREEN" critical="yes" monitored="1" max_restart="3" nooftimes_restarted="1" version="12.4" last_result="NORMAL" last_change_s="42"/>
-  <application name="app2" uuid="1567267349133928001" status="FAILURE" colour="RED" critical="no" monitored="1" max_restart="3" nooftimes_restarted="3" version="" last_result="ABNORM" last_change_s="3"/>
+  <application name="app1" uuid="1567267349133928000" status="NORMAL" colour="GREEN" critical="yes" monitored="1" max_restart="3" nooftimes_restarted="1" version="12.4" last_result="NORMAL" last_change_s="42" last_output=""/>
+  <application name="app2" uuid="1567267349133928001" status="FAILURE" colour="RED" critical="no" monitored="1" max_restart="3" nooftimes_restarted="3" version="" last_result="ABNORM" last_change_s="3" last_output="no answer on port 8080"/>
 </report>
 "#;
 

@@ -1,6 +1,7 @@
 //! The command `hmmgr`.
 
 mod capture;
+mod event;
 mod key;
 mod passthru;
 mod status;
@@ -37,6 +38,8 @@ struct Arguments {
 enum Action {
     /// Show every host monitor that runs on this machine.
     Status,
+    /// Show what host monitors recorded: conflicts, refused handshakes, forgeries, what they could not hear.
+    Event(event::Event),
     /// Make, change and show the keys that heartbeats of VMs are authenticated with.
     #[command(subcommand)]
     Key(key::KeyAction),
@@ -76,6 +79,9 @@ pub fn main() -> Exit {
     match Settings::load(arguments.settings.as_deref(), variable.as_deref()) {
         Ok(settings) => match arguments.action {
             Action::Status => status::run(&settings, arguments.output),
+            Action::Event(wanted) => {
+                event::run(&settings, arguments.store.as_deref(), &wanted, arguments.output)
+            }
             Action::Key(action) => key::run(&settings, action, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
             Action::Trunk { action } => trunk::run(&settings, arguments.output, action),

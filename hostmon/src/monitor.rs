@@ -4,6 +4,7 @@
 //! out. The store is a peer: writes carry growing numbers and later come back as [`Input::Stored`], so a slow
 //! store never delays a heartbeat, and a guest's message is acknowledged only once its write is committed.
 
+mod absent;
 mod guests;
 mod notes;
 mod quiet;
@@ -25,6 +26,7 @@ use vmpulse_protocol::path::{HmIdentity, Token};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
     HostMonitorStart, HostMonitorWrite, MonitorMode, NodeState, QuietAnswer, REASON_NODE_SHUTDOWN, Roster,
+    SuspendReason,
 };
 
 use crate::by_vm::ByVm;
@@ -32,9 +34,10 @@ use crate::queue;
 use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
 use crate::tracker::{Doubt, Edge, Tracker};
 
-use guests::Watched;
+pub use absent::AbsentView;
+use guests::{Trouble, Watched};
 pub use notes::Note;
-use notes::Reported;
+use notes::{Reported, StrangerLines};
 pub use quiet::QuietView;
 use quiet::Quiets;
 use roster::Asked;
@@ -165,6 +168,8 @@ pub struct Monitor {
     tracker: Tracker,
     started: Instant,
     watched: ByVm<Watched>,
+    /// Of watched VMs only, so the bound is theirs.
+    troubles: HashMap<VmUuid, Trouble>,
     elsewhere: BTreeSet<VmUuid>,
     roster_known: bool,
     /// Messages to guests under way: what each is for.
@@ -183,6 +188,7 @@ pub struct Monitor {
     taken_reports: HashMap<VmUuid, i64>,
     quiets: Quiets,
     reported: Reported,
+    stranger_lines: StrangerLines,
     hellos: usize,
     next_hello: Instant,
     next_store_heartbeat: Instant,
@@ -213,6 +219,7 @@ impl Monitor {
             tracker: Tracker::new(),
             started: now,
             watched: ByVm::new(),
+            troubles: HashMap::new(),
             elsewhere: BTreeSet::new(),
             roster_known: false,
             under_way: HashMap::new(),
@@ -226,6 +233,7 @@ impl Monitor {
             taken_reports: HashMap::new(),
             quiets: Quiets::default(),
             reported: Reported::default(),
+            stranger_lines: StrangerLines::default(),
             hellos: 0,
             next_hello: now,
             next_store_heartbeat: now + config.store_heartbeat,
@@ -299,6 +307,7 @@ impl Monitor {
         }
         self.sessions.handle_timeout(now);
         self.end_quiets(now);
+        self.note_left_out(now);
         if self.adapter_down {
             self.tracker.handle_doubt(now, Doubt::AdapterDown);
         }
@@ -332,17 +341,15 @@ impl Monitor {
         self.sessions.views().map(move |session| {
             let [watch, known] = session.hints;
             let watch = self.tracker.view_near(now, session.vm, watch);
+            let known = self.watched.get_near(&session.vm, known);
             PathView {
                 watched: watch.is_some(),
                 beating: watch.is_some_and(|watch| watch.beating),
                 missing: watch.is_some_and(|watch| watch.missing),
                 quiet: self.quiets.is_in_force(session.vm),
                 silence: watch.map(|watch| watch.silence),
-                interval_ms: self
-                    .watched
-                    .get_near(&session.vm, known)
-                    .and_then(|watched| watched.told)
-                    .flatten(),
+                interval_ms: known.and_then(|watched| watched.told).flatten(),
+                suspended: known.and_then(|watched| watched.suspended),
                 session,
             }
         })
@@ -382,6 +389,7 @@ impl Monitor {
             ("late_turns", self.late),
             ("deferrals", self.deferrals),
             ("writes", self.next_write),
+            ("log_lines_left_out", self.stranger_lines.left_out()),
         ];
         counters.extend(more.map(|(name, count)| (name.to_owned(), count)));
         counters
@@ -555,4 +563,6 @@ pub struct PathView {
     pub silence: Option<Duration>,
     /// Interval that the guest was told.
     pub interval_ms: Option<u32>,
+    /// Why the VM is suspended, if the store says so.
+    pub suspended: Option<SuspendReason>,
 }

@@ -71,6 +71,7 @@ impl Session {
             version: self.responder.version()?,
             heartbeats: self.heartbeats,
             security: self.responder.security(),
+            guardian: self.responder.is_held(),
             hints: self.hints,
         })
     }
@@ -364,7 +365,12 @@ impl Sessions {
             self.say_hello(now, source, vlan);
             return None;
         };
+        let held = session.responder.is_held();
         session.responder.handle_packet(now, packet, &self.identity, &mut self.scratch);
+        let kept = session.responder.is_held();
+        if let Some(vm) = session.vm.filter(|_| kept != held) {
+            self.events.push_back(SessionEvent::Guardian { vm, beats: kept });
+        }
         let mut beat = None;
         match self.scratch.poll_event() {
             Some(Event::Heartbeat { .. }) => {
@@ -377,7 +383,7 @@ impl Sessions {
         }
         self.carry(now, source);
         // What is neither acknowledged nor acknowledges moves no deadline and leaves nothing behind.
-        if packet.has(Flags::ACKR) || packet.has(Flags::ACK) || packet.has(Flags::SYN) {
+        if packet.has(Flags::ACKR) || packet.has(Flags::ACK) || packet.has(Flags::SYN) || kept != held {
             self.settle(now, source);
         }
         beat

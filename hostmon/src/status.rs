@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vmpulse_store::MonitorMode;
+use vmpulse_store::{MonitorMode, SuspendReason};
 
 use crate::policing::PolicingStatus;
 
@@ -67,6 +67,9 @@ pub struct Status<P = PathStatus> {
     pub spool: u64,
     /// Its guests, by VM.
     pub paths: Vec<P>,
+    /// Registered VMs that have no open path, by VM.
+    #[serde(default)]
+    pub without_path: Vec<AbsentStatus>,
     /// Announced silences in force, by VM; also of guests that have no open path now.
     pub quiet: Vec<QuietStatus>,
     /// What it counts, by name.
@@ -91,6 +94,19 @@ pub struct QuietStatus {
     pub reason: String,
 }
 
+/// A registered VM without an open path: of this host, or of another one and heard here before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsentStatus {
+    /// Which VM.
+    pub vm: String,
+    /// As the host monitor sees it: one word.
+    pub state: String,
+    /// Why it is suspended, if the store says so: `ADMINISTRATOR`, `DAEMON` or `OS`.
+    pub suspended: Option<SuspendReason>,
+    /// Since its last heartbeat or, where none was heard, since it was expected here; `None` if it never was.
+    pub silent_ms: Option<u64>,
+}
+
 /// One guest's path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathStatus {
@@ -100,6 +116,9 @@ pub struct PathStatus {
     pub mac: String,
     /// As the host monitor sees it: one word.
     pub state: String,
+    /// Why its VM is suspended, if the store says so; its silence is nobody's concern then.
+    #[serde(default)]
+    pub suspended: Option<SuspendReason>,
     /// Running protocol version.
     pub version: String,
     /// Heartbeat interval.
@@ -114,6 +133,9 @@ pub struct PathStatus {
     pub authenticated_out: bool,
     /// The key behind that.
     pub key_id: Option<u8>,
+    /// Whether the guest's guardian beats, because its agent hangs or died.
+    #[serde(default)]
+    pub guardian: bool,
 }
 
 #[cfg(test)]

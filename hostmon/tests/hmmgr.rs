@@ -6,9 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use vmpulse_hostmon::status::{CommandRequest, PathStatus, Status};
+use vmpulse_hostmon::status::{AbsentStatus, CommandRequest, PathStatus, Status};
 use vmpulse_local::command::CommandListener;
-use vmpulse_store::MonitorMode;
+use vmpulse_store::{HostMonitorStart, HostMonitorWrite, MonitorMode};
 
 const QUICK_QUERY: &str = "<VIO><Request action_str=\"VIO_HS_QUICK_QUERY\"/></VIO>";
 
@@ -166,6 +166,7 @@ fn running() -> Status {
             vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".into(),
             mac: "02:00:ab:00:01:01".into(),
             state: "BEATING".into(),
+            suspended: None,
             version: "2.1".into(),
             interval_ms: 10_000,
             last_heartbeat_age_ms: Some(412),
@@ -173,6 +174,13 @@ fn running() -> Status {
             authenticated_in: true,
             authenticated_out: true,
             key_id: Some(1),
+            guardian: false,
+        }],
+        without_path: vec![AbsentStatus {
+            vm: "4e395e99-fffb-4345-8067-2d5296ba7d91".into(),
+            state: "NEVER_HEARD".into(),
+            suspended: None,
+            silent_ms: None,
         }],
         quiet: vec![],
         counters: [("heartbeats".to_owned(), 7)].into(),
@@ -212,18 +220,77 @@ fn status_asks_every_host_monitor() {
     let output = machine.status(&[]);
     let (code, text) = ended(&output);
     assert_eq!(code, 0, "{text}");
-    for part in
-        ["Trunk:               eth1\n", "Started:             2026-11-21 07:00:00 UTC\n", "BEATING", "0.412"]
-    {
+    for part in [
+        "Trunk:               eth1\n",
+        "Started:             2026-11-21 07:00:00 UTC\n",
+        "BEATING",
+        "0.412",
+        "NEVER_HEARD",
+    ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
     let (code, text) = ended(&machine.status(&["-o", "json"]));
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &json["host_monitors"][0]["paths"][0]["heartbeats"]), (0, &serde_json::json!(7)));
 
+    assert_eq!(json["host_monitors"][0]["without_path"][0]["state"], "NEVER_HEARD");
+
     std::fs::write(machine.path("hostmon-eth2.sock"), "").unwrap();
     let (code, text) = ended(&machine.status(&["-o", "json"]));
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, json["failures"].as_array().map(Vec::len)), (69, Some(1)), "one is left to be told of");
     assert_eq!(json["host_monitors"][0]["trunk"], "eth1");
+}
+
+/// A host monitor that the store knows, with two node events.
+fn recorded(machine: &Machine) {
+    let mut store =
+        vmpulse_store::open(&format!("sqlite://{}", machine.path("health.db").display())).unwrap();
+    let start = HostMonitorWrite::Started(HostMonitorStart {
+        trunk: "eth1".into(),
+        mac: "02:00:ab:00:00:01".into(),
+        vlan: None,
+        incarnation: "1795245600.000000000.1".into(),
+        versions: "2.0-2.1".into(),
+        heartbeat_interval: std::time::Duration::from_secs(30),
+    });
+    let event = |kind: &str, text: &str| HostMonitorWrite::NodeEvent { kind: kind.into(), text: text.into() };
+    let writes = [start, event("FORGERY", "forged\u{1b}[2J"), event("KEY_PROBLEM", "no key")];
+    store.host_monitor_apply("5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".parse().unwrap(), &writes).unwrap();
+}
+
+#[test]
+fn events_of_host_monitors_are_shown_from_the_store() {
+    let machine = Machine::new();
+    let event = |arguments: &[&str]| machine.hmmgr(&[&["event"], arguments].concat()).output().unwrap();
+    let none = event(&[]);
+    assert_eq!(none.status.code(), Some(1), "there is no store");
+    assert!(!machine.path("health.db").exists(), "a question makes none");
+    recorded(&machine);
+
+    let (code, text) = ended(&event(&[]));
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((code, lines.len()), (0, 2), "{text}");
+    assert!(lines[0].ends_with(" UTC  eth1  FORGERY      forged?[2J"), "{text}");
+    assert!(lines[1].ends_with(" UTC  eth1  KEY_PROBLEM  no key"), "{text}");
+    let (code, text) =
+        ended(&event(&["--kind", "key_problem,BLIND", "--since", "1h", "--trunk", "eth1", "-o", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, json["events"].as_array().unwrap().len()), (0, 1), "{text}");
+    let first = &json["events"][0];
+    assert_eq!((&first["kind"], &first["trunk"]), (&"KEY_PROBLEM".into(), &"eth1".into()));
+    assert!(first["time"].as_str().unwrap().ends_with('Z'), "{text}");
+
+    let nothing = event(&["--kind", "BLIND"]);
+    assert_eq!((nothing.status.code(), nothing.stdout.as_slice()), (Some(0), b"".as_slice()));
+    assert_eq!(ended(&event(&["--kind", "BLIND", "-o", "json"])).1, "{\n  \"events\": []\n}\n");
+    for (line, expected) in [
+        (["--kind", "FORGERIES"], 1),
+        (["--trunk", "eth7"], 1),
+        (["--since", "yesterday"], 2),
+        (["--count", "0"], 2),
+        (["--count", "10001"], 2),
+    ] {
+        assert_eq!(event(&line).status.code(), Some(expected), "{line:?}");
+    }
 }

@@ -117,6 +117,7 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         vm: VM.to_owned(),
         mac: "02:00:ab:00:01:01".to_owned(),
         state: "BEATING".to_owned(),
+        suspended: None,
         version: "2.1".to_owned(),
         interval_ms: 1000,
         last_heartbeat_age_ms: Some(412),
@@ -124,6 +125,7 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         authenticated_in: key_id.is_some(),
         authenticated_out: key_id.is_some(),
         key_id,
+        guardian: false,
     };
     Status {
         trunk: trunk.to_owned(),
@@ -140,6 +142,7 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         spool: 0,
         paths: vec![path],
         counters: [].into(),
+        without_path: vec![],
         quiet: vec![],
         policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,

@@ -22,7 +22,7 @@ local WINDOW = 32
 local MAX_PART_BYTES = 4 * 256 * 1024
 -- What a part costs besides its payload.
 local PART_COST = 64
--- Longest payload of a SYN, longest reason of a QUIET.
+-- Longest payload of a SYN, longest reason of a QUIET or DYING.
 local MAX_SYN_BYTES, MAX_REASON_BYTES = 512, 128
 -- Longest text in the info column; the message itself is shown whole.
 local MAX_INFO = 120
@@ -495,6 +495,13 @@ parsers["QUIET"] = function(tree, range, arguments)
     tree:add(f["msg.ms"], tail(range, #arguments)(0, #number), ms)
     if reason ~= "" then tree:add(f["msg.reason"], tail(range, #reason)) end
     return "QUIET:" .. arguments
+end
+
+parsers["DYING"] = function(tree, range, arguments)
+    if not arguments or arguments == "" then return nil end
+    if #arguments > MAX_REASON_BYTES or arguments:find("[^\32-\126]") then return nil end
+    tree:add(f["msg.reason"], tail(range, #arguments))
+    return "DYING:" .. arguments
 end
 
 parsers["QUIET_OK"] = function(tree, range, arguments)

@@ -102,6 +102,11 @@ pub enum Message<'a> {
         /// Milliseconds granted, counted from the arrival of the `QUIET`; 0 if it was ended or is refused.
         ms: u32,
     },
+    /// `DYING:<reason>`, 2.1: the guest will not beat any more, though its agent still runs. [M-16]
+    Dying {
+        /// Why, as the reason of a `QUIET`; not empty.
+        reason: &'a str,
+    },
     /// `DBELL:0x<hex>`.
     Doorbell(Doorbell),
     /// `PMSG_REQ:<tag>:<what>`. [M-12]
@@ -150,6 +155,10 @@ impl<'a> Message<'a> {
             b"START_HB" => start_heartbeat(rest),
             b"QUIET" => quiet(rest),
             b"QUIET_OK" => Some(Self::QuietOk { ms: number(rest)? }),
+            b"DYING" => {
+                let reason = core::str::from_utf8(rest).ok()?;
+                (!reason.is_empty() && is_quiet_reason(reason)).then_some(Self::Dying { reason })
+            }
             b"DBELL" => doorbell(rest),
             b"PMSG_REQ" => {
                 let (tag, what) = split(rest)?;
@@ -181,6 +190,7 @@ impl<'a> Message<'a> {
             Self::Quiet { ms, reason: "" } => format!("QUIET:{ms}").into_bytes(),
             Self::Quiet { ms, reason } => format!("QUIET:{ms}:{reason}").into_bytes(),
             Self::QuietOk { ms } => format!("QUIET_OK:{ms}").into_bytes(),
+            Self::Dying { reason } => format!("DYING:{reason}").into_bytes(),
             Self::Doorbell(bits) => format!("DBELL:{:#x}", bits.0).into_bytes(),
             Self::ReportRequest { tag, what } => format!("PMSG_REQ:{tag}:{what}").into_bytes(),
             Self::Report { tag, xml } => {
@@ -200,7 +210,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Whether a `QUIET` may carry this reason.
+/// Whether a `QUIET` or a `DYING` may carry this reason.
 #[must_use]
 pub fn is_quiet_reason(text: &str) -> bool {
     let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();

@@ -14,12 +14,14 @@ mod outputs;
 mod receive;
 mod responder;
 mod send;
+mod shared;
 mod syn;
 
 pub use guard::Directions;
 pub use initiator::{Initiator, VmmIdentity, VmmSecurity};
 pub use outputs::{Delivery, Event, Outputs, Token};
 pub use responder::{HmIdentity, Reception, Refusal, Responder, SynOutcome};
+pub use shared::{Draw, Sending, SendingKey, SharedDraw};
 
 use core::fmt;
 use core::time::Duration;

@@ -159,6 +159,8 @@ def messages():
     yield understood("SHDN:OS", "vmm", "shutdown", True, what="os")
     yield understood("SUSPEND", "vmm", "suspend")
     yield understood("RESUME", "vmm", "resume")
+    for reason in ("the root disk does not answer", "a: b", "x" * 128):
+        yield understood(f"DYING:{reason}", "vmm", "dying", reason=reason)
     for bits in (0x02, 0x22, 0x7E, 0x80000000, 0xFFFFFFFF):
         yield understood(f"DBELL:0x{bits:x}", "vmm", "doorbell", bits=bits)
     yield understood("DBELL:0x0000007E", "vmm", "doorbell", canonical=False, bits=0x7E)
@@ -171,7 +173,7 @@ def messages():
     for text in ["", ":", "HB", "hb:", "HB:X", "HB::", "HB:\0", "START_HB:", "START_HB:interval", "START_HB:interval=",
                  "START_HB:interval=99", "START_HB:interval=60001", "START_HB:interval=+100", "START_HB:interval=1e3",
                  "START_HB:interval=99999999999", "START_HB:interval=100:interval=200", "STOP_HB:", "SHDN", "SHDN:",
-                 "SHDN:os", "SUSPEND:", "DBELL", "DBELL:", "DBELL:28", "DBELL:0x", "DBELL:0X2", "DBELL:0x+1",
+                 "SHDN:os", "SUSPEND:", "DYING", "DYING:", "DYING:a\tb", "DYING:" + "x" * 129, "DBELL", "DBELL:", "DBELL:28", "DBELL:0x", "DBELL:0X2", "DBELL:0x+1",
                  "DBELL:0x100000000", "GMSG:", "GMSG:+1", "GMSG:1:2", "GMSG:9223372036854775808", "GMSG: 1",
                  "PMSG_REQ:1", "PMSG_REQ:x:apps", "PMSG_RSP:1", "CLEAR_DB", "WHAT", "WHAT:1"]:
         yield {"rules": ["M-2"], "text": text, "kind": None}
@@ -388,15 +390,22 @@ def receiving():
                  step(0, whole(10), "deliver"), step(20000, whole(10), "deliver"))
     yield vector("48 packets are remembered", ["A-8"], 0,
                  *(step(number, whole(number), "deliver") for number in range(48)),
-                 step(100, whole(0), "acknowledge"), step(101, whole(48), "deliver"), step(102, whole(0), "deliver"))
+                 step(100, whole(0), "acknowledge"), step(101, whole(48), "deliver"), step(102, whole(0), "duplicate"),
+                 step(103, whole(17), "acknowledge"))
     yield vector("the gate", ["N-7"], 250,
                  step(0, whole(249), "duplicate"), step(1, whole(26), "duplicate"), step(2, whole(120), "duplicate"),
                  step(3, packet(urgent, 120, shutdown), "deliver"),
-                 step(4, whole(25), "deliver"), step(5, whole(249), "deliver"))
+                 step(4, whole(25), "deliver"), step(5, whole(249), "duplicate"), step(6, whole(250), "deliver"),
+                 step(7, whole(90), "duplicate"), step(8, whole(89), "deliver"))
     yield vector("no message under way", ["A-9"], 10,
                  step(0, packet("ACKR", 10, "x"), "orphan"), step(1, packet("ACKR|END", 11, "x"), "orphan"),
                  step(2, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"), step(3, packet("ACKR", 43, "x"), "orphan"),
                  step(4, packet("ACKR", 42, "x"), "acknowledge"))
+    yield vector("a message that was given up takes nothing of the next", ["A-9", "N-6"], 10,
+                 step(0, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"), step(1, packet("ACKR", 12, "c"), "acknowledge"),
+                 step(2, packet("ACKR", 46, "y"), "orphan"), step(3, packet("ACKR|BEG", 45, "PMSG_RSP:2:x"), "acknowledge"),
+                 step(4, packet("ACKR", 11, "b"), "duplicate"), step(5, packet("ACKR", 46, "y"), "acknowledge"),
+                 step(6, packet("ACKR|END", 47, "z"), "deliver"))
     yield vector("the two sequences know nothing of each other", ["N-1", "N-6"], 10,
                  step(0, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"),
                  step(1, packet(urgent, 10, shutdown), "deliver"), step(2, packet(urgent, 11, shutdown), "deliver"),
@@ -417,7 +426,7 @@ def receiving():
                  step(3, packet("SYN|ACKR|END", 10, HM_SYN, SYN), "flags"))
     yield vector("four messages wait for the owner", ["B-3"], 10,
                  *(step(0, whole(number), "deliver", "wait") for number in range(10, 14)),
-                 step(1, whole(14), "bound"), step(2, packet("ACKR|BEG", 14, "PMSG_RSP:1:a"), "acknowledge"),
+                 step(1, whole(14), "bound"), step(2, packet("ACKR|BEG", 14, "PMSG_RSP:1:a"), "bound"),
                  step(3, packet("ACKR|END", 15, "b"), "bound"))
 
 

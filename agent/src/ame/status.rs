@@ -139,7 +139,7 @@ impl fmt::Display for RunResult {
 }
 
 /// The scripts of an application.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ScriptKind {
     /// Ends with 0 if the application works.
     Monitor,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use vmpulse_agent::settings::SETTINGS_VARIABLE;
+use vmpulse_agent::vmmgr::service::Systemd;
 use vmpulse_agent::vmmgr::{self, Environment};
 use vmpulse_local::clock::MonotonicClock;
 
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
         program: arguments.next().unwrap_or_default(),
         settings_variable: std::env::var_os(SETTINGS_VARIABLE).map(PathBuf::from),
         realtime: MonotonicClock::start().realtime(),
+        systemd: Systemd::default(),
         local_time: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
     };
     let arguments: Vec<String> = arguments.collect();

@@ -19,6 +19,8 @@ pub enum Target<'a> {
     Root,
     /// `Application` of that name.
     Application(&'a str),
+    /// `Dependency` of that depuuid.
+    Dependency(&'a str),
 }
 
 /// Why a text could not be changed.
@@ -30,6 +32,9 @@ pub enum PatchError {
     /// Nothing of that name is in it.
     #[error("there is no application {0}")]
     NoApplication(String),
+    /// No such depuuid is in it.
+    #[error("there is no dependency {0}")]
+    NoDependency(String),
 }
 
 /// Bytes that replace a range of the text.
@@ -57,8 +62,17 @@ pub fn set_attributes(text: &str, target: Target<'_>, pairs: &[(&str, &str)]) ->
 
 /// Adds an application behind the last element.
 pub fn add_application(text: &str, pairs: &[(&str, &str)]) -> Result<String, PatchError> {
+    add_element(text, "Application", pairs)
+}
+
+/// Adds a dependency behind the last element.
+pub fn add_dependency(text: &str, pairs: &[(&str, &str)]) -> Result<String, PatchError> {
+    add_element(text, "Dependency", pairs)
+}
+
+fn add_element(text: &str, tag: &str, pairs: &[(&str, &str)]) -> Result<String, PatchError> {
     let document = parse(text)?;
-    let mut element = "<Application".to_owned();
+    let mut element = format!("<{tag}");
     for (name, value) in pairs {
         element.push_str(&format!(" {name}=\"{}\"", escape(*value)));
     }
@@ -73,8 +87,17 @@ pub fn add_application(text: &str, pairs: &[(&str, &str)]) -> Result<String, Pat
 
 /// Deletes an application, with its line if it has one to itself.
 pub fn delete_application(text: &str, name: &str) -> Result<String, PatchError> {
+    delete(text, Target::Application(name))
+}
+
+/// Deletes a dependency, with its line if it has one to itself.
+pub fn delete_dependency(text: &str, uuid: &str) -> Result<String, PatchError> {
+    delete(text, Target::Dependency(uuid))
+}
+
+fn delete(text: &str, target: Target<'_>) -> Result<String, PatchError> {
     let document = parse(text)?;
-    let range = find(&document, Target::Application(name))?.range();
+    let range = find(&document, target)?.range();
     Ok(apply(text, vec![Edit { range: whole_lines(text, range), text: String::new() }]))
 }
 
@@ -83,12 +106,17 @@ fn find<'a, 'input>(
     target: Target<'_>,
 ) -> Result<Node<'a, 'input>, PatchError> {
     let root = document.root_element();
+    let child = |tag, attribute, text| {
+        root.children().find(|node| node.has_tag_name(tag) && node.attribute(attribute) == Some(text))
+    };
     match target {
         Target::Root => Ok(root),
-        Target::Application(name) => root
-            .children()
-            .find(|node| node.has_tag_name("Application") && node.attribute("name") == Some(name))
-            .ok_or_else(|| PatchError::NoApplication(name.to_owned())),
+        Target::Application(name) => {
+            child("Application", "name", name).ok_or_else(|| PatchError::NoApplication(name.to_owned()))
+        }
+        Target::Dependency(uuid) => {
+            child("Dependency", "depuuid", uuid).ok_or_else(|| PatchError::NoDependency(uuid.to_owned()))
+        }
     }
 }
 

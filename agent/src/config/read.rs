@@ -2,8 +2,12 @@
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::attribute::{APPLICATION, VMM};
-use super::{Application, ConfigError, Configuration, MAX_FILE_BYTES, MAX_NODES, Problem, Values, Vmm};
+use super::attribute::{APPLICATION, DEPENDENCY, VMM};
+use super::{
+    Application, ConfigError, Configuration, Dependency, MAX_FILE_BYTES, MAX_NODES, Problem, UnfitDependency,
+    Values, Vmm,
+};
+use super::{position, unknown};
 
 pub(super) fn read(text: &str, max_apps: usize) -> Result<Configuration, ConfigError> {
     let document = parse(text)?;
@@ -11,8 +15,8 @@ pub(super) fn read(text: &str, max_apps: usize) -> Result<Configuration, ConfigE
     if !root.has_tag_name("Monitoring") {
         return Err(error_at(root, root.range().start, Problem::Root(root.tag_name().name().to_owned())));
     }
-    let mut configuration =
-        Configuration { vmm: Vmm::new(values(root, Values::new(VMM))?), applications: Vec::new() };
+    let vmm = Vmm::new(values(root, Values::new(VMM))?);
+    let mut configuration = Configuration { vmm, unknown: unknown::find(root), ..Configuration::default() };
     for node in root.children().filter(|node| node.has_tag_name("Application")) {
         if configuration.applications.len() == max_apps {
             return Err(error_at(node, node.range().start, Problem::TooMany(max_apps)));
@@ -20,6 +24,11 @@ pub(super) fn read(text: &str, max_apps: usize) -> Result<Configuration, ConfigE
         let application = application(node)?;
         check_unique(node, &application, &configuration.applications)?;
         configuration.applications.push(application);
+    }
+    // They may stand before the applications that they name.
+    for node in root.children().filter(|node| node.has_tag_name("Dependency")) {
+        let dependency = dependency(node, &configuration)?;
+        configuration.dependencies.push(dependency);
     }
     Ok(configuration)
 }
@@ -30,18 +39,10 @@ pub(super) fn parse(text: &str) -> Result<Document<'_>, ConfigError> {
         return Err(ConfigError { line: 1, column: 1, problem: Problem::TooLarge });
     }
     let options = ParsingOptions { allow_dtd: false, nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-    Document::parse_with_options(text, options).map_err(|error| ConfigError {
-        line: error.pos().row,
-        column: error.pos().col,
-        problem: Problem::Xml(without_position(&error)),
+    Document::parse_with_options(text, options).map_err(|error| {
+        let place = position::of(&error, text);
+        ConfigError { line: place.row, column: place.col, problem: Problem::Xml(position::words(&error)) }
     })
-}
-
-/// The position is said once, by [`ConfigError`].
-fn without_position(error: &roxmltree::Error) -> String {
-    let text = error.to_string();
-    let position = format!(" at {}", error.pos());
-    text.replace(&position, "").replace(&position.replace("at", "@"), "")
 }
 
 fn application(node: Node<'_, '_>) -> Result<Application, ConfigError> {
@@ -49,6 +50,22 @@ fn application(node: Node<'_, '_>) -> Result<Application, ConfigError> {
     let name = node.attribute("name").unwrap_or_default();
     Application::new(name, values)
         .map_err(|unfit| error_at(node, node.range().start, Problem::Unfit { name: name.to_owned(), unfit }))
+}
+
+fn dependency(node: Node<'_, '_>, others: &Configuration) -> Result<Dependency, ConfigError> {
+    let values = values(node, Values::new(DEPENDENCY))?;
+    let uuid = node.attribute("depuuid").unwrap_or_default().to_owned();
+    let taken = others.applications.iter().map(|application| &application.uuid);
+    if taken.chain(others.dependencies.iter().map(|other| &other.uuid)).any(|other| *other == uuid) {
+        let problem = Problem::Duplicate { attribute: "depuuid", text: uuid };
+        return Err(error_at(node, node.range().start, problem));
+    }
+    let unfit = |unfit: UnfitDependency| {
+        error_at(node, node.range().start, Problem::UnfitDependency { uuid: uuid.clone(), unfit })
+    };
+    let dependency = Dependency::new(values).map_err(unfit)?;
+    others.check_dependency(&dependency).map_err(unfit)?;
+    Ok(dependency)
 }
 
 fn values(node: Node<'_, '_>, mut values: Values) -> Result<Values, ConfigError> {
@@ -96,10 +113,13 @@ mod tests {
         let text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Monitoring version=\"1.0\" log=\"3\" period=\"0\" \
             rebootappstarttype=\"OS\" comment=\"2026-11-21 03:00:00\" newer=\"x\">\n<Application name=\"app1\" \
             uuid=\"1567267349133928000\" monitored=\"0\" critical=\"yes\" monitor_script=\"/m 1\" start_script=\"/s\" \
-            stop_script=\"/t\" desc=\"&lt;a&gt;\" future=\"1\"/>\n<Dependency depuuid=\"1542239347575681000\" \
+            stop_script=\"/t\" desc=\"&lt;a&gt;\" future=\"1\"/>\n<Application name=\"app2\" \
+            uuid=\"1567267349133928001\" monitor_script=\"/m\" start_script=\"/s\" stop_script=\"/t\"/>\n<Dependency depuuid=\"1542239347575681000\" \
             dependency_type=\"start_sequence\" dependency_list=\"app1,app2\" strict=\"YES\"/>\n</Monitoring>";
         let configuration = Configuration::read(text, 16).unwrap();
         assert_eq!((configuration.vmm.log, configuration.vmm.period), (3, Duration::ZERO));
+        assert_eq!(configuration.vmm.boot_start, crate::config::BootStart::System);
+        assert_eq!(configuration.dependency_of("app2").unwrap().list, ["app1", "app2"]);
         let application = configuration.application("app1").unwrap();
         assert!(application.critical && !application.monitored);
         assert_eq!(application.monitor_script, "/m 1");
@@ -112,7 +132,7 @@ mod tests {
     fn every_mistake_has_its_line_and_column() {
         let two = one("").replace("</Monitoring>", &one("").replace("<Monitoring version=\"1.0\">", ""));
         for (text, line, column, words) in [
-            (String::new(), 1, 1, "root"),
+            (String::new(), 1, 1, "no document element"),
             ("<!DOCTYPE a [<!ENTITY x \"y\">]><a/>".to_owned(), 1, 1, "DTD"),
             ("<Config/>".to_owned(), 1, 1, "Config, not Monitoring"),
             ("<Monitoring>\n <Application\n</Monitoring>".to_owned(), 3, 1, ""),
@@ -124,7 +144,10 @@ mod tests {
                 3,
                 "monitor_period (30 s) must be greater than monitor_timeout (30 s)",
             ),
-            (one("type=\"OCF\""), 2, 3, "type=OCF is not supported yet"),
+            (one("type=\"OCF\""), 2, 3, "type=OCF: instancename=\"\" names no agent"),
+            (one("type=\"ocf\""), 2, 107, "expected nothing or OCF or NAGIOS"),
+            (one("param.x-y=\"1\""), 2, 107, "param.NAME=\"x-y\": expected a name of letters"),
+            (one("param.x=\"1\""), 2, 3, "param.x is for applications of type OCF or of a product"),
             (one("critical=\"maybe\""), 2, 107, "expected yes or no"),
             (one("").replace("/m", ""), 2, 3, "monitor_script must be given"),
             (one("").replace("name=\"a\"", "name=\"a b\""), 2, 3, "no application name"),

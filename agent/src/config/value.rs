@@ -2,7 +2,7 @@
 
 use super::command_line;
 
-/// Longest free text, in bytes. The report of 128 applications must fit one message of 256 KiB.
+/// Longest free text, in bytes: more than a line of a terminal shows.
 const MAX_TEXT_BYTES: usize = 256;
 
 /// Longest script with its arguments, in bytes.
@@ -10,6 +10,9 @@ const MAX_SCRIPT_BYTES: usize = 1024;
 
 /// Longest name of an application.
 const MAX_NAME_BYTES: usize = 64;
+
+/// Most names in a list: as many as there can be applications.
+const MAX_NAMES: usize = 256;
 
 /// Digits of a uuid: nanoseconds since 1970 have 19 until the year 2286.
 const UUID_DIGITS: usize = 19;
@@ -19,7 +22,7 @@ const UUID_DIGITS: usize = 19;
 pub enum Kind {
     /// Shown, not set by `vmmgr`, not judged in the file.
     ReadOnly,
-    /// Set once, when the application is added: 19 digits.
+    /// Set once, when the element is added: 19 digits.
     Uuid,
     /// One of these words.
     OneOf(&'static [&'static str]),
@@ -41,6 +44,8 @@ pub enum Kind {
     Script,
     /// Name or number of a user.
     User,
+    /// Names of applications, parted by commas.
+    Names,
     /// Any text without control characters.
     Text,
 }
@@ -74,6 +79,9 @@ impl Kind {
             Self::Script => {
                 format!("an absolute path, optionally with arguments, of at most {MAX_SCRIPT_BYTES} bytes")
             }
+            Self::Names => {
+                format!("names of applications, parted by commas without blanks, at most {MAX_NAMES}")
+            }
             Self::User => "the name or number of a user of this system".to_owned(),
             Self::Text => format!("at most {MAX_TEXT_BYTES} bytes without control characters"),
         }
@@ -91,6 +99,7 @@ impl Kind {
             }
             Self::Script => text.is_empty() || is_script(text),
             Self::User => is_name(text),
+            Self::Names => text.is_empty() || is_names(text),
             Self::Text => text.len() <= MAX_TEXT_BYTES && is_printable(text),
         }
     }
@@ -119,6 +128,10 @@ pub fn is_uuid(text: &str) -> bool {
 fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn is_names(text: &str) -> bool {
+    text.split(',').all(is_name) && text.split(',').count() <= MAX_NAMES
 }
 
 fn is_printable(text: &str) -> bool {

@@ -8,8 +8,10 @@ use vmpulse_protocol::message::is_quiet_reason;
 use vmpulse_protocol::time::Instant;
 
 use super::{Daemon, start};
-use crate::ame::{AmeInput, ApplicationStatus};
-use crate::command::{DaemonStatus, LiveApplication, LivePath, LiveQuiet, LiveTold, Reply, Request};
+use crate::ame::{AmeInput, ApplicationStatus, Order};
+use crate::command::{
+    DaemonStatus, LiveApplication, LiveGuardian, LivePath, LiveQuiet, LiveTold, Reply, Request,
+};
 use crate::config_file;
 use crate::suspension::{self, Suspension};
 use crate::trunks::{Announced, PathStatus, PathTold, Told, TrunkInput};
@@ -75,7 +77,7 @@ impl Daemon {
         Answer::now(match request {
             Request::Status => Reply::Status(Box::new(self.status(now))),
             Request::Applications => Reply::Applications {
-                applications: self.ame.applications().map(|app| live(now, app)).collect(),
+                applications: self.ame.applications().map(|app| self.live(now, app)).collect(),
             },
             Request::Sync => match self.load_configuration() {
                 Ok(()) => Reply::Synced { applications: self.ame.applications().count() },
@@ -87,6 +89,9 @@ impl Daemon {
                 }
                 Err(problem) => Reply::NotLoaded { problem },
             },
+            Request::StartApplication { name } => self.order(now, Order::Start, &name),
+            Request::StopApplication { name } => self.order(now, Order::Stop, &name),
+            Request::ResumeApplication { name } => self.order(now, Order::Resume, &name),
             Request::Quiet { ms, reason } => return self.announce_quiet(now, ms, reason),
             Request::Suspension { suspend } => return self.suspend(now, suspend),
             Request::Told { quiet } => {
@@ -118,6 +123,7 @@ impl Daemon {
         }
         self.suspension = suspension;
         tracing::info!("monitoring is {}", if suspend { "suspended" } else { "resumed" });
+        self.suspend_applications(now, suspend);
         self.trunks.handle_input(now, if suspend { TrunkInput::Suspend } else { TrunkInput::Resume });
         Answer::When(Announced::Suspension)
     }
@@ -151,7 +157,14 @@ impl Daemon {
             Ok(configuration) => {
                 start::change_level(&self.log_level, configuration.vmm.log);
                 self.config_problem = None;
+                self.config_warnings = configuration.unknown.sentences();
+                for warning in &self.config_warnings {
+                    tracing::warn!("{}: {warning}", self.settings.config.display());
+                }
+                self.last_scripts.retain(|name, _| configuration.application(name).is_some());
+                self.healthy.retain(|name| configuration.application(name).is_some());
                 self.ame.handle_input(self.clock.now(), AmeInput::Configure(configuration));
+                self.health_is_stale = true;
                 Ok(())
             }
             Err(error) => {
@@ -163,6 +176,24 @@ impl Daemon {
         }
     }
 
+    fn live(&self, now: Instant, application: ApplicationStatus) -> LiveApplication {
+        let age = now.since(application.changed_at).as_millis();
+        LiveApplication {
+            last_script: self.last_scripts.get(&application.name).cloned(),
+            healthy: self.healthy.contains(&application.name),
+            monitored: application.monitored,
+            name: application.name,
+            uuid: application.uuid,
+            status: application.status.to_string(),
+            colour: application.status.colour().to_string(),
+            nooftimes_restarted: application.restarts,
+            last_result: application.last_result.to_string(),
+            last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
+            stopped: application.stopped,
+            waits_for: application.waits_for,
+        }
+    }
+
     fn status(&self, now: Instant) -> DaemonStatus {
         DaemonStatus {
             pid: std::process::id(),
@@ -170,6 +201,7 @@ impl Daemon {
             vm_uuid: self.vm_uuid.clone(),
             config: self.settings.config.display().to_string(),
             config_problem: self.config_problem.clone(),
+            config_warnings: self.config_warnings.clone(),
             applications: self.ame.applications().count(),
             suspended: self.suspension.suspended,
             suspension_heard: self.suspension.heard,
@@ -180,6 +212,10 @@ impl Daemon {
             authentication: self.secrets.mode.to_string(),
             key_ids: self.secrets.ids.clone(),
             key_problem: self.secrets.problem.clone(),
+            guardian: Box::new(LiveGuardian {
+                pid: self.guard.pid(now),
+                problem: self.guard.problem().map(str::to_owned),
+            }),
         }
     }
 }
@@ -222,18 +258,5 @@ fn path(path: PathStatus) -> LivePath {
         authenticated_in: path.security.is_some_and(|(directions, _)| directions.incoming),
         authenticated_out: path.security.is_some_and(|(directions, _)| directions.outgoing),
         key_id: path.security.map(|(_, key)| key.as_u8()),
-    }
-}
-
-fn live(now: Instant, application: ApplicationStatus) -> LiveApplication {
-    let age = now.since(application.changed_at).as_millis();
-    LiveApplication {
-        name: application.name,
-        uuid: application.uuid,
-        status: application.status.to_string(),
-        colour: application.status.colour().to_string(),
-        nooftimes_restarted: application.restarts,
-        last_result: application.last_result.to_string(),
-        last_change_ms: u64::try_from(age).unwrap_or(u64::MAX),
     }
 }

@@ -1,9 +1,12 @@
 //! What the cores want done, done.
 
+use std::sync::Arc;
+
 use vmpulse_protocol::time::Instant;
 
 use super::Daemon;
 use crate::ame::{AmeOutput, Colour, Outcome};
+use crate::health::Health;
 use crate::runner::Ended;
 use crate::trunks::{TrunkInput, TrunkOutput};
 
@@ -18,21 +21,40 @@ impl Daemon {
                 shutdown_done |= output == TrunkOutput::ShutdownDone;
                 self.carry_trunk(now, output);
             } else {
+                self.publish_health();
                 return shutdown_done;
             }
         }
     }
 
     fn carry_engine(&mut self, now: Instant, output: AmeOutput) {
+        if let AmeOutput::StatusChanged { app, to, .. } = &output {
+            self.healthy.on_change(app, *to);
+            self.health_is_stale = true;
+        }
         match output {
+            // News may reach the engine while the daemon ends; nobody would wait for what it began now.
+            AmeOutput::StartScript(_) if self.stop_at.is_some() => {}
             AmeOutput::StartScript(order) => self.runner.start(order),
             AmeOutput::KillScript { run } => self.runner.kill(run),
             AmeOutput::StatusChanged { app, from, to } if to.colour() == Colour::Red => {
                 tracing::warn!(app, %from, %to, "application is RED");
             }
             AmeOutput::StatusChanged { app, from, to } => tracing::info!(app, %from, %to, "application"),
+            AmeOutput::Waits { app, status, waits_for } => {
+                tracing::info!(app, %status, waits_for = waits_for.join(","), "application waits");
+            }
             AmeOutput::Changed(bits) => self.trunks.handle_input(now, TrunkInput::Ring(bits)),
             AmeOutput::Table(table) => tracing::debug!("round\n{table}"),
+        }
+    }
+
+    /// For the health endpoint, once a turn at most.
+    fn publish_health(&mut self) {
+        if let Some(health) = &self.health
+            && std::mem::take(&mut self.health_is_stale)
+        {
+            health.send_replace(Arc::new(Health::of(self.ame.applications(), &self.healthy)));
         }
     }
 
@@ -42,7 +64,9 @@ impl Daemon {
                 self.links.send(adapter, destination, vlan, &payload);
             }
             TrunkOutput::ReportWanted { tag } => {
-                let xml = self.reporter.build(now, self.ame.applications());
+                let xml = self.reporter.build(now, self.ame.applications(), |name| {
+                    self.last_scripts.get(name).map_or("", |script| script.output.as_str())
+                });
                 self.trunks.handle_input(now, TrunkInput::Report { tag, xml });
             }
             TrunkOutput::ReportTaken { tag } => tracing::debug!(tag, "the controller has the report"),
@@ -56,10 +80,10 @@ impl Daemon {
 
 /// What failed, with its last words; what succeeded at the detailed level only.
 pub(super) fn log_script(ended: &Ended) {
-    let Ended { app, kind, outcome, output, .. } = ended;
+    let Ended { app, kind, outcome, how, output, .. } = ended;
     if *outcome == Outcome::Exit(0) {
         tracing::debug!(app, %kind, output, "script succeeded");
     } else {
-        tracing::info!(app, %kind, ?outcome, output, "script failed");
+        tracing::info!(app, %kind, how, output, "script failed");
     }
 }

@@ -1,12 +1,16 @@
 //! Everything before the first turn of the loop, and what can go wrong there.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use vmpulse_link::LinkError;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandError, CommandListener};
@@ -15,12 +19,15 @@ use vmpulse_local::lock::{LockError, RunLock};
 use vmpulse_local::logging::{self, LEVEL_VARIABLE, LevelHandle, LoggingError};
 use vmpulse_protocol::id::VmUuid;
 
+use super::guard::Guard;
 use super::links::Links;
 use super::secrets::Secrets;
 use super::{Daemon, Signals};
-use crate::ame::Ame;
+use crate::ame::{Ame, Past};
+use crate::boot::BootFile;
 use crate::config::Configuration;
 use crate::config_file;
+use crate::health::{Health, Healthy, server};
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, SettingsSource, identity};
@@ -99,6 +106,7 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     let vm_uuid = identity::vm_uuid(&settings.vm_uuid);
     warn_about_uuid(&vm_uuid);
     let suspension = last_suspension(&settings.state_dir);
+    let boot = last_boot(&settings.state_dir);
     let trunks_config = TrunksConfig {
         vm: vm_uuid.clone(),
         incarnation_seed: incarnation,
@@ -108,26 +116,41 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     let mut trunks = Trunks::new(trunks_config, now);
     let (secrets, authentication) = Secrets::load(&settings, source);
     trunks.handle_authentication(now, authentication);
+    let (guard, keeper) = Guard::start(&settings, now);
+    if let Some(keeper) = keeper {
+        trunks.keep_with(keeper);
+    }
     let mut links = Links::new(&settings);
     links.first_scan(now, &mut trunks)?;
     let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
     if let Some(problem) = &config_problem {
         tracing::error!("no application is monitored: {problem}; correct the file and run `vmmgr sync`");
     }
+    let config_warnings = loaded.as_ref().map(|loaded| loaded.unknown.sentences()).unwrap_or_default();
+    for warning in &config_warnings {
+        tracing::warn!("{}: {warning}", settings.config.display());
+    }
     let daemon = Daemon {
         clock,
         trunks,
-        ame: Ame::new(loaded.unwrap_or_default(), now),
+        ame: Ame::new(loaded.unwrap_or_default(), &past(suspension, &boot), now),
         reporter: Reporter::new(vm_uuid.clone(), incarnation),
         links,
-        runner: Runner::new(settings.run_dir.clone(), Grace::default()),
+        runner: Runner::new(settings.run_dir.clone(), settings.ocf_root.clone(), Grace::default()),
         commands: listen(&settings)?,
         signals: signals()?,
         log_level: level,
         config_problem,
+        config_warnings,
         suspension,
+        boot,
+        last_scripts: HashMap::new(),
+        health: settings.health_address().map(open_health),
+        health_is_stale: true,
+        healthy: Healthy::default(),
         held: Vec::new(),
         secrets,
+        guard,
         stop_at: None,
         stopping: None,
         _lock: lock,
@@ -136,6 +159,13 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     };
     tracing::info!(vm = daemon.vm_uuid, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(daemon)
+}
+
+/// The endpoint never keeps the daemon from starting.
+fn open_health(address: SocketAddr) -> watch::Sender<Arc<Health>> {
+    let (say, told) = watch::channel(Arc::default());
+    tokio::spawn(server::run(address, told));
+    say
 }
 
 fn nonce_seed() -> Result<[u8; 32], StartError> {
@@ -156,6 +186,20 @@ fn last_suspension(state_dir: &Path) -> Suspension {
             Suspension { suspended: false, heard: true }
         }
     }
+}
+
+/// Nothing known is as if nothing had happened since the agent last ran.
+fn last_boot(state_dir: &Path) -> BootFile {
+    let (boot, noted) = BootFile::open(state_dir);
+    if let Err(err) = noted {
+        tracing::warn!(%err, path = %boot.path().display(), "cannot tell whether the guest has booted, nor keep it: after a \
+                       boot the applications are monitored, and started only when that fails");
+    }
+    boot
+}
+
+fn past(suspension: Suspension, boot: &BootFile) -> Past {
+    Past { booted: boot.booted(), suspended: suspension.suspended, stopped: boot.stopped().to_vec() }
 }
 
 /// The filter of a `log` attribute.

@@ -26,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let runner = Runner::new(directory.path().to_owned(), GRACE);
+        let runner = Runner::new(directory.path().to_owned(), "/usr/lib/ocf".into(), GRACE);
         Self { directory, runner, next: 0 }
     }
 
@@ -49,6 +49,7 @@ impl Bench {
             run: RunId(self.next),
             kind,
             command: command.to_owned(),
+            typed: None,
             user: nix::unistd::geteuid().to_string(),
             time_limit: Duration::from_secs(7),
         }
@@ -111,8 +112,8 @@ async fn arguments_directory_and_environment_are_as_documented() {
         bench.script("a", "#!/bin/sh\necho \"$# $2 $(pwd)\"\nenv | cut -d= -f1 | sort | tr '\\n' ' '\n");
     let (outcome, output) = bench.monitor(&format!("{script} x 'a  b'")).await;
     assert_eq!(outcome, Outcome::Exit(0));
-    let documented = "HOME LANG LOGNAME PATH PWD SHELL USER VMPULSE_ACTION VMPULSE_APPLICATION VMPULSE_TIME_LIMIT_S \
-        VMPULSE_UUID";
+    let documented = "HOME LANG LOGNAME PATH PWD SHELL USER VMPULSE_ACTION VMPULSE_APPLICATION VMPULSE_RUN \
+        VMPULSE_TIME_LIMIT_S VMPULSE_UUID";
     let found = output.replace("OLDPWD ", "").replace("SHLVL ", "").replace(" _ ", " ");
     assert_eq!(found.trim(), format!("2 a  b / | {documented}"));
     let page = include_str!("../../../docs/reference/applications.md");
@@ -200,6 +201,118 @@ async fn an_escaped_grandchild_that_holds_the_output_is_not_waited_for() {
     let child = written(&pids).await;
     let pid = Pid::from_raw(child.parse().unwrap());
     nix::sys::signal::kill(pid, Signal::SIGKILL).expect("it lives on");
+}
+
+/// Leaves the session, is orphaned, and hangs.
+fn escaping(pids: &str) -> String {
+    format!("#!/bin/sh\n(setsid sh -c 'echo $$ > {pids}; exec sleep 1000' &)\nsleep 1000\n")
+}
+
+#[tokio::test]
+async fn one_that_left_the_session_and_lost_its_parents_is_killed_too() {
+    for kind in [ScriptKind::Monitor, ScriptKind::Stop] {
+        let mut bench = Bench::new();
+        let pids = bench.path("pids");
+        let script = bench.script("escape", &escaping(&pids));
+        let run = bench.start(kind, &script);
+        let child = written(&pids).await;
+        bench.runner.kill(run);
+        assert_eq!(bench.ended().await.outcome, Outcome::Timeout);
+        gone(&child).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_left_the_session_and_ignores_term_is_killed_too() {
+    let mut bench = Bench::new();
+    let pids = bench.path("pids");
+    // Its environment does not name the run, but its parent is still there.
+    let body = format!(
+        "#!/bin/sh\nsetsid env -i /bin/sh -c 'trap \"\" TERM; echo $$ > {pids}; while :; do sleep 1000; done'\n"
+    );
+    let script = bench.script("escape", &body);
+    let run = bench.start(ScriptKind::Monitor, &script);
+    let child = written(&pids).await;
+    // The script itself, which is the parent, would end at once; the escaped one must not be lost then.
+    bench.runner.kill(run);
+    assert_eq!(bench.ended().await.outcome, Outcome::Timeout);
+    gone(&child).await;
+}
+
+#[tokio::test]
+async fn an_application_in_a_session_of_its_own_outlives_a_late_start_script() {
+    let mut bench = Bench::new();
+    let pids = bench.path("pids");
+    let script = bench.script("start", &escaping(&pids));
+    let run = bench.start(ScriptKind::Start, &script);
+    let child = written(&pids).await;
+    bench.runner.kill(run);
+    assert_eq!(bench.ended().await.outcome, Outcome::Timeout);
+    let pid = Pid::from_raw(child.parse().unwrap());
+    nix::sys::signal::kill(pid, Signal::SIGKILL).expect("it lives on");
+}
+
+#[tokio::test]
+async fn a_script_leads_a_session_as_its_user_with_all_groups() {
+    let mut bench = Bench::new();
+    let script = bench.script("a", "#!/bin/sh\necho $$ $(ps -o sid= -o pgid= -p $$)\n");
+    let (outcome, output) = bench.monitor(&script).await;
+    assert_eq!(outcome, Outcome::Exit(0), "{output}");
+    let ids: Vec<&str> = output.split_whitespace().collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{output}");
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    fs::set_permissions(bench.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let users = users::Users::system();
+    for name in ["nobody", "daemon"] {
+        let Some(user) = users.lookup(name) else { continue };
+        let script = bench.script("b", "#!/bin/sh\necho $(id -u) $(id -g) $(id -G)\n");
+        let mut order = bench.order(ScriptKind::Monitor, &script);
+        order.user = name.to_owned();
+        bench.runner.start(order);
+        let groups = user.groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        assert_eq!(bench.ended().await.output, format!("{} {} {groups}", user.uid, user.gid));
+    }
+}
+
+#[tokio::test]
+async fn a_typed_application_runs_its_agent_and_its_codes_are_judged() {
+    let mut bench = Bench::new();
+    let root = bench.directory.path().join("ocf");
+    let agents = root.join("resource.d/own");
+    fs::create_dir_all(&agents).unwrap();
+    // Prints what it was given, and ends as its parameter says.
+    let body = "#!/bin/sh\necho $1 $OCF_RESOURCE_INSTANCE; [ -d $HA_RSCTMP ] && exit $OCF_RESKEY_code\n";
+    fs::write(agents.join("echo"), body).unwrap();
+    fs::set_permissions(agents.join("echo"), fs::Permissions::from_mode(0o755)).unwrap();
+    bench.runner = Runner::new(bench.directory.path().join("run"), root, GRACE);
+    fs::create_dir(bench.directory.path().join("run")).unwrap();
+    let run = async |bench: &mut Bench, agent: &str, code: &str| {
+        let mut values = crate::config::Values::new(crate::config::attribute::APPLICATION);
+        for (name, text) in [("type", "OCF"), ("instancename", agent), ("param.code", code)] {
+            values.set(name, text).unwrap();
+        }
+        let mut order = bench.order(ScriptKind::Monitor, "");
+        order.typed = crate::types::Typed::new(&values).unwrap().map(Arc::new);
+        bench.runner.start(order);
+        bench.ended().await
+    };
+    let ended = run(&mut bench, "ocf:own:echo", "0").await;
+    assert_eq!((ended.outcome, ended.output.as_str()), (Outcome::Exit(0), "monitor app1"));
+    let ended = run(&mut bench, "ocf:own:echo", "8").await;
+    assert_eq!((ended.outcome, ended.how.as_str()), (Outcome::Exit(0), "exit code 8 (OCF_RUNNING_PROMOTED)"));
+    let ended = run(&mut bench, "ocf:own:echo", "7").await;
+    assert_eq!((ended.outcome, ended.how.as_str()), (Outcome::Exit(7), "exit code 7 (OCF_NOT_RUNNING)"));
+    assert_eq!(run(&mut bench, "ocf:own:echo", "5").await.outcome, Outcome::CouldNotStart);
+    let ended = run(&mut bench, "ocf:own:absent", "0").await;
+    assert_eq!(ended.outcome, Outcome::CouldNotStart);
+    assert!(
+        ended.output.contains("ocf:own:absent") && ended.output.contains("No such file"),
+        "{}",
+        ended.output
+    );
 }
 
 #[tokio::test]

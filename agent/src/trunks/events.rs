@@ -149,7 +149,9 @@ impl Trunks {
                 addresses: Addresses { vmm: adapter.mac, hm: key.1 },
                 nonces: self.nonces.fork(),
             });
-            adapter.paths.insert(key.1, HmPath::new(now, initiator, incarnation.clone(), vlan));
+            let mut path = HmPath::new(now, initiator, incarnation.clone(), vlan);
+            path.silence(self.silenced);
+            adapter.paths.insert(key.1, path);
         }
         self.with_path(now, key, |path, out| {
             path.handle_hello(now, incarnation, unicast, vlan, out);
@@ -198,6 +200,8 @@ impl Trunks {
     fn on_opened(&mut self, now: Instant, key: PathKey, replaced: bool) {
         let Some(path) = self.path_mut(key) else { return };
         path.on_opened(replaced);
+        self.hand_over(key);
+        let Some(path) = self.path_mut(key) else { return };
         let (peer, security) = (path.initiator.peer(), path.initiator.security());
         if let (Some((host_monitor, version)), Some(adapter)) = (peer, self.adapter_name(key)) {
             let event = TrunkEvent::Opened { adapter, host_monitor, version, security };
@@ -206,6 +210,18 @@ impl Trunks {
         self.bell.ring(now, Doorbell::CONNECTED);
         self.tell_announcements(now, key);
         self.tell_shutdown(now, key);
+    }
+
+    /// The guardian gets what it needs to beat on the channel, and the numbers are drawn where it draws them.
+    fn hand_over(&mut self, key: PathKey) {
+        let Some(adapter) = self.adapters.get_mut(&key.0) else { return };
+        let source = adapter.mac;
+        let (Some(keeper), Some(path)) = (&mut self.keeper, adapter.paths.get_mut(&key.1)) else { return };
+        let Some(sending) = path.initiator.sending() else { return };
+        let name = (key.0.0, key.1);
+        if let Some(shared) = keeper.open(name, source, path.vlan(), path.beating(), &sending) {
+            path.initiator.share(shared);
+        }
     }
 
     /// A host monitor that did not answer a handshake does not know this path (another address has our UUID). If it
@@ -219,6 +235,9 @@ impl Trunks {
     fn on_lost(&mut self, now: Instant, key: PathKey, reason: CloseReason) {
         if let Some(path) = self.path_mut(key) {
             path.on_closed();
+        }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.close((key.0.0, key.1));
         }
         if let Some(adapter) = self.adapters.get_mut(&key.0) {
             adapter.on_path_lost(now);
@@ -267,7 +286,7 @@ impl Trunks {
             Purpose::Suspension { suspend } => self.on_suspension_delivered(key, token, suspend),
             Purpose::Quiet => self.on_quiet_delivered(key, token),
             Purpose::Shutdown => self.on_fewer_paths(),
-            Purpose::Doorbell | Purpose::Report | Purpose::Clear => {}
+            Purpose::Doorbell | Purpose::Report | Purpose::Clear | Purpose::LastWords => {}
         }
     }
 
@@ -278,8 +297,8 @@ impl Trunks {
             Purpose::Shutdown => self.on_fewer_paths(),
             // Told again when a path opens.
             Purpose::Suspension { .. } | Purpose::Quiet => self.on_announcement_lost(key, token),
-            // The store clears an exchange that was never cleared by itself.
-            Purpose::Clear => {}
+            // The store clears an exchange that was never cleared by itself. Of last words nobody has more than one try.
+            Purpose::Clear | Purpose::LastWords => {}
         }
     }
 

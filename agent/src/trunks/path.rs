@@ -36,6 +36,7 @@ pub(super) struct HmPath {
     heartbeats_sent: u64,
     /// Of those, since the path was opened.
     heartbeats_since_open: u64,
+    silenced: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +64,26 @@ impl HmPath {
             beat: None,
             heartbeats_sent: 0,
             heartbeats_since_open: 0,
+            silenced: false,
         }
+    }
+
+    /// Whether heartbeats are left out.
+    pub(super) fn silence(&mut self, silenced: bool) {
+        self.silenced = silenced;
+    }
+
+    pub(super) const fn heartbeats_sent(&self) -> u64 {
+        self.heartbeats_sent
+    }
+
+    /// How often it is to beat, while it can.
+    pub(super) fn beating(&self) -> Option<Duration> {
+        self.beat.filter(|_| self.initiator.is_open()).map(|beat| beat.interval)
+    }
+
+    pub(super) const fn vlan(&self) -> Option<u16> {
+        self.vlan
     }
 
     /// A Hello. A new incarnation, or one addressed to us alone, asks for a handshake; any asks a closed path. [H-3]
@@ -159,6 +179,9 @@ impl HmPath {
             beat.next = beat.next + beat.interval;
             if beat.next <= now {
                 beat.next = now + beat.interval;
+            }
+            if self.silenced {
+                return self.initiator.handle_timeout(now, out);
             }
             self.initiator.send_heartbeat(out);
             self.heartbeats_sent = self.heartbeats_sent.saturating_add(1);

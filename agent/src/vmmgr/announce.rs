@@ -5,14 +5,11 @@
 use serde_json::{Value, json};
 use vmpulse_local::exit::Exit;
 
-use super::change::DONE;
+use super::codes::Code;
 use super::grammar::QuietWords;
 use super::show::{self, milliseconds};
 use super::{Context, Fault, Format, Outcome};
 use crate::command::{LiveTold, Reply, Request};
-
-/// Code of the message that something is not as it was wanted.
-const NOT_AS_WANTED: u16 = 102;
 
 /// The daemon is asked so often whether all host monitors have answered; each time it waits for 1.5 s.
 const ROUNDS: usize = 4;
@@ -77,6 +74,7 @@ fn tell(context: &Context<'_>, request: Request, quiet: bool) -> Result<Vec<Live
             | Reply::Applications { .. }
             | Reply::Synced { .. }
             | Reply::KeysLoaded { .. }
+            | Reply::Ordered { .. }
             | Reply::NotLoaded { .. } => return Err(Fault::OtherReply),
         }
         let waiting = told.iter().filter(|path| is_open(path)).count();
@@ -174,10 +172,10 @@ fn outcome(
     };
     let mut outcome = Outcome::shown(text);
     if warnings.is_empty() {
-        outcome.notes.push((DONE, done));
+        outcome.messages.push((Code::Done, done));
     } else {
         outcome.exit = Exit::Failed;
-        outcome.warnings = warnings.into_iter().map(|text| (NOT_AS_WANTED, text)).collect();
+        outcome.messages = warnings.into_iter().map(|text| (Code::NotAsWanted, text)).collect();
     }
     outcome
 }

@@ -15,16 +15,13 @@ use vmpulse_local::keys::{AddError, KeyFileError, KeyRing, LockedKeyFile};
 use vmpulse_local::keys::{generate, read_secret, secret_line};
 use vmpulse_protocol::auth::{Key, KeyId};
 
+use super::codes::Code;
 use super::grammar::Class;
-use super::{Context, Fault, Outcome};
-use crate::command::{Reply, Request};
+use super::{Context, Fault, Outcome, query};
+use crate::command::{LivePath, Reply, Request};
 pub use fault::KeyFault;
-pub(super) use list::query;
+pub(super) use list::query as list;
 
-/// Code of the message that something was done.
-const DONE: u16 = 110;
-/// Code of the message what the daemon made of it.
-const TOLD: u16 = 111;
 /// Where a key is read from when no file is named.
 const STANDARD_INPUT: &str = "-";
 
@@ -77,9 +74,11 @@ pub(super) fn export(context: &Context<'_>) -> Result<Outcome, Fault> {
 }
 
 /// Makes the daemon read the key file; what it says for the user.
-pub(super) fn load_in_daemon(context: &Context<'_>) -> Result<(u16, String), Fault> {
+pub(super) fn load_in_daemon(context: &Context<'_>) -> Result<(Code, String), Fault> {
     match context.daemon.ask(Request::LoadKeys) {
-        Ok(Reply::KeysLoaded { mode, ids }) => Ok((TOLD, told(&mode, ids.last().copied()))),
+        Ok(Reply::KeysLoaded { mode, ids }) => {
+            Ok((Code::KeyTold, told(&mode, ids.last().copied(), &paths(context))))
+        }
         Ok(Reply::NotLoaded { problem }) => Err(KeyFault::NotLoaded(problem).into()),
         Ok(Reply::NotAllowed) => Err(Fault::NotAllowed),
         Ok(
@@ -87,28 +86,43 @@ pub(super) fn load_in_daemon(context: &Context<'_>) -> Result<(u16, String), Fau
             | Reply::Applications { .. }
             | Reply::Synced { .. }
             | Reply::Told { .. }
+            | Reply::Ordered { .. }
             | Reply::NotDone { .. },
         ) => Err(Fault::OtherReply),
         Err(CallError::NotRunning { .. }) => {
-            Ok((TOLD, "vmpulse-agentd is not running; it reads the keys when it starts.".to_owned()))
+            Ok((Code::KeyTold, "vmpulse-agentd is not running; it reads the keys when it starts.".to_owned()))
         }
         Err(error) => Err(KeyFault::NotTold(error).into()),
     }
 }
 
-fn told(mode: &str, used: Option<u8>) -> String {
-    match used {
-        Some(id) => format!("vmpulse-agentd uses key {id}; authentication is {mode}."),
+/// Which key is used, as `sync` and `status` both say it. In mode off, or when the keys are gone, a path stays as it is
+/// until its host monitor takes a handshake without a key.
+pub(super) fn told(mode: &str, used: Option<u8>, paths: &[LivePath]) -> String {
+    let said = match used {
+        Some(id) => return format!("vmpulse-agentd uses key {id}; authentication is {mode}."),
         None if mode == "off" => {
-            "authentication = \"off\" in agent.toml: vmpulse-agentd uses no key.".to_owned()
+            "authentication = \"off\" in agent.toml: vmpulse-agentd uses no key".to_owned()
         }
-        None => format!("vmpulse-agentd has no key; authentication is {mode}."),
+        None => format!("vmpulse-agentd has no key; authentication is {mode}"),
+    };
+    let still: Vec<String> =
+        paths.iter().filter_map(|path| Some(format!("key {} on {}", path.key_id?, path.adapter))).collect();
+    if still.is_empty() {
+        return format!("{said}.");
     }
+    let until = "until the host monitor takes a handshake without one (`hmmgr key relax` there lets it)";
+    format!("{said} for new handshakes; still in use: {}, {until}.", still.join(", "))
+}
+
+/// What the daemon says of its paths; nothing if it says nothing.
+fn paths(context: &Context<'_>) -> Vec<LivePath> {
+    query::daemon_status(context).ok().flatten().map(|status| status.paths).unwrap_or_default()
 }
 
 fn applied(context: &Context<'_>, done: String) -> Result<Outcome, Fault> {
-    let mut outcome = Outcome::note(DONE, done);
-    outcome.notes.push(load_in_daemon(context)?);
+    let mut outcome = Outcome::note(Code::KeyDone, done);
+    outcome.messages.push(load_in_daemon(context)?);
     Ok(outcome)
 }
 

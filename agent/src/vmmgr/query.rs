@@ -4,20 +4,29 @@ use serde_json::{Map, Value, json};
 use vmpulse_local::command::CallError;
 use vmpulse_local::exit::Exit;
 
-use super::{Context, Fault, Format, Outcome, show};
+use super::grammar::Class;
+use super::{Context, Fault, Format, Outcome, change, show};
 use crate::command::{DaemonStatus, LiveApplication, Reply, Request};
-use crate::config::attribute::{self, Attribute, SetError, Values};
+use crate::config::attribute::{self, PARAMETER_PREFIX, Values};
 use crate::config::value::Kind;
 use crate::config::{Application, Configuration};
 use crate::config_file;
 use crate::settings::identity;
 
-/// What a query shows that is no attribute of the file.
-const LIVE: [&str; 4] = ["VmUUID", "status", "suspended", "announced_silence"];
+/// What a query of vmm shows that is not in the file.
+pub(super) const LIVE: [(&str, &str); 4] = [
+    ("suspended", "whether the administrator of this guest has suspended monitoring"),
+    ("announced_silence", "how much is left of an announced silence, and why"),
+    ("VmUUID", "UUID of the virtual machine"),
+    ("status", "of the daemon: active or inoperative"),
+];
+
+/// What a query of applications shows in JSON: the script that ended last, and what it printed.
+const LAST_SCRIPT: &str = "last_script";
 
 /// `query app [NAME]`
 pub(super) fn applications(context: &Context<'_>) -> Result<Outcome, Fault> {
-    check_only(context, attribute::APPLICATION)?;
+    check_only(context)?;
     let configuration = load(context)?;
     let wanted = wanted(context, &configuration)?;
     let live = live_applications(context)?;
@@ -30,12 +39,12 @@ pub(super) fn applications(context: &Context<'_>) -> Result<Outcome, Fault> {
             show::json(&json!({ "applications": objects }))
         }
     };
-    Ok(Outcome::shown(text))
+    Ok(with_unknown(text, &configuration))
 }
 
 /// `query [vmm]`
 pub(super) fn vmm(context: &Context<'_>) -> Result<Outcome, Fault> {
-    check_only(context, attribute::VMM)?;
+    check_only(context)?;
     let configuration = load(context)?;
     let status = daemon_status(context)?;
     let vm_uuid = match &status {
@@ -57,7 +66,12 @@ pub(super) fn vmm(context: &Context<'_>) -> Result<Outcome, Fault> {
         Format::Text => format!("VMM\n{}", lines(context, values, &extra)),
         Format::Json => show::json(&json!({ "vmm": members(context, values, &extra) })),
     };
-    Ok(Outcome::shown(text))
+    Ok(with_unknown(text, &configuration))
+}
+
+/// What is shown, with a warning for what the file has and this version does not know.
+pub(super) fn with_unknown(text: String, configuration: &Configuration) -> Outcome {
+    Outcome { messages: change::unknown(configuration).collect(), ..Outcome::shown(text) }
 }
 
 /// `status`: exit 1 if the daemon is not running.
@@ -97,7 +111,7 @@ fn live_applications(context: &Context<'_>) -> Result<Option<Vec<LiveApplication
     }
 }
 
-fn load(context: &Context<'_>) -> Result<Configuration, Fault> {
+pub(super) fn load(context: &Context<'_>) -> Result<Configuration, Fault> {
     config_file::load(&context.settings.config, context.settings.max_apps).map_err(Fault::File)
 }
 
@@ -108,15 +122,21 @@ fn wanted<'a>(
     let Some(name) = context.line.name.as_deref() else {
         return Ok(configuration.applications.iter().collect());
     };
-    let found = configuration.application(name).ok_or_else(|| Fault::NoApplication(name.to_owned()))?;
-    Ok(vec![found])
+    Ok(vec![change::find(configuration, name)?])
 }
 
-fn check_only(context: &Context<'_>, table: &'static [Attribute]) -> Result<(), Fault> {
+/// Names behind `-a` that are no attributes are mistakes.
+pub(super) fn check_only(context: &Context<'_>) -> Result<(), Fault> {
+    let class = context.line.class.unwrap_or(Class::Vmm);
+    let table = class.attributes();
     let names = context.line.only.iter().flatten();
-    let live = |name: &str| LIVE.contains(&name);
+    let live = |name: &str| match class {
+        Class::Vmm => LIVE.iter().any(|(live, _)| *live == name),
+        Class::App => name == LAST_SCRIPT || name.starts_with(PARAMETER_PREFIX),
+        Class::Dependency | Class::Key => false,
+    };
     let mut unknown = names.filter(|name| !live(name) && attribute::find(table, name).is_none());
-    unknown.next().map_or(Ok(()), |name| Err(Fault::Attribute(SetError::Unknown(name.clone()))))
+    unknown.next().map_or(Ok(()), |name| Err(change::unknown_attribute(context, name.clone())))
 }
 
 fn is_wanted(context: &Context<'_>, name: &str) -> bool {
@@ -126,56 +146,63 @@ fn is_wanted(context: &Context<'_>, name: &str) -> bool {
 /// An application of the file, with what the daemon says of it.
 struct Shown<'a> {
     application: &'a Application,
-    status: String,
-    colour: String,
-    /// Why the daemon says nothing.
-    remark: &'static str,
-    restarts: u32,
+    live: Option<&'a LiveApplication>,
+    /// What is to be known besides the state.
+    remark: String,
 }
 
 impl<'a> Shown<'a> {
-    fn new(application: &'a Application, live: Option<&[LiveApplication]>) -> Self {
+    /// `live` is `None` if the daemon does not run.
+    fn new(application: &'a Application, live: Option<&'a [LiveApplication]>) -> Self {
         let found = live.and_then(|live| live.iter().find(|live| live.uuid == application.uuid));
-        match found {
-            Some(live) => Self {
-                application,
-                status: live.status.clone(),
-                colour: live.colour.clone(),
-                remark: "",
-                restarts: live.nooftimes_restarted,
-            },
-            None => Self {
-                application,
-                status: "NOT_MONITORED".to_owned(),
-                colour: "GRAY".to_owned(),
-                remark: if live.is_some() {
-                    "not loaded, run `vmmgr sync`"
-                } else {
-                    "vmpulse-agentd is not running"
-                },
-                restarts: 0,
-            },
-        }
+        let remark = match (found, live) {
+            (Some(found), _) => remark(found),
+            (None, Some(_)) => "not loaded, run `vmmgr sync`".to_owned(),
+            (None, None) => "vmpulse-agentd is not running".to_owned(),
+        };
+        Self { application, live: found, remark }
     }
+
+    fn status(&self) -> &str {
+        self.live.map_or("NOT_MONITORED", |live| &live.status)
+    }
+
+    fn colour(&self) -> &str {
+        self.live.map_or("GRAY", |live| &live.colour)
+    }
+
+    fn restarts(&self) -> String {
+        self.live.map_or(0, |live| live.nooftimes_restarted).to_string()
+    }
+}
+
+fn remark(live: &LiveApplication) -> String {
+    let stopped = live.stopped.then(|| "stopped by hand".to_owned());
+    let waits = (!live.waits_for.is_empty()).then(|| format!("waits for {}", live.waits_for.join(", ")));
+    stopped.into_iter().chain(waits).collect::<Vec<_>>().join(", ")
 }
 
 fn block(context: &Context<'_>, shown: &Shown<'_>) -> String {
     let remark = if shown.remark.is_empty() { String::new() } else { format!(", {}", shown.remark) };
-    let status = format!("{} ({}){remark}", shown.status, shown.colour);
-    let restarts = shown.restarts.to_string();
+    let status = format!("{} ({}){remark}", shown.status(), shown.colour());
+    let restarts = shown.restarts();
     let extra = [("nooftimes_restarted", restarts.as_str()), ("status", status.as_str())];
     let values = &shown.application.values;
     format!("Application name={}\n{}", shown.application.name, lines(context, values, &extra))
 }
 
 fn object(context: &Context<'_>, shown: &Shown<'_>) -> Value {
-    let restarts = shown.restarts.to_string();
-    let extra = [("nooftimes_restarted", restarts.as_str()), ("status", shown.status.as_str())];
+    let restarts = shown.restarts();
+    let extra = [("nooftimes_restarted", restarts.as_str()), ("status", shown.status())];
     let mut members = members(context, &shown.application.values, &extra);
     members.insert("name".to_owned(), json!(shown.application.name));
     if is_wanted(context, "status") {
-        members.insert("colour".to_owned(), json!(shown.colour));
-        members.insert("loaded".to_owned(), json!(shown.remark.is_empty()));
+        members.insert("colour".to_owned(), json!(shown.colour()));
+        members.insert("loaded".to_owned(), json!(shown.live.is_some()));
+        members.insert("live".to_owned(), json!(shown.live));
+    }
+    if is_wanted(context, LAST_SCRIPT) {
+        members.insert(LAST_SCRIPT.to_owned(), json!(shown.live.and_then(|live| live.last_script.as_ref())));
     }
     Value::Object(members)
 }
@@ -197,11 +224,16 @@ fn pairs<'a>(
     own.chain(others).filter(|(name, ..)| is_wanted(context, name))
 }
 
-fn lines(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> String {
-    pairs(context, values, extra).map(|(name, _, text)| format!(" {name}={text}\n")).collect()
+pub(super) fn lines(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> String {
+    let attributes = pairs(context, values, extra).map(|(name, _, text)| format!(" {name}={text}\n"));
+    attributes.chain(parameters(context, values).map(|(name, text)| format!(" {name}={text}\n"))).collect()
 }
 
-fn members(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)]) -> Map<String, Value> {
+pub(super) fn members(
+    context: &Context<'_>,
+    values: &Values,
+    extra: &[(&'static str, &str)],
+) -> Map<String, Value> {
     pairs(context, values, extra)
         .map(|(name, kind, text)| {
             let is_number =
@@ -209,5 +241,12 @@ fn members(context: &Context<'_>, values: &Values, extra: &[(&'static str, &str)
             let number = text.parse::<u32>().ok().filter(|_| is_number);
             (name.to_owned(), number.map_or_else(|| json!(text), |number| json!(number)))
         })
+        .chain(parameters(context, values).map(|(name, text)| (name, json!(text))))
         .collect()
+}
+
+/// Of a typed application's agent, with their prefix.
+fn parameters<'a>(context: &'a Context<'_>, values: &'a Values) -> impl Iterator<Item = (String, &'a str)> {
+    let named = values.parameters().map(|(name, text)| (format!("{PARAMETER_PREFIX}{name}"), text));
+    named.filter(|(name, _)| is_wanted(context, name))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vmpulse_local::keys::path_words;
 
-use super::announce;
+use super::{announce, keys};
 use crate::command::{DaemonStatus, LivePath, LiveQuiet, LiveTold};
 
 /// Name of the daemon, as the system's own tools call it.
@@ -25,6 +25,8 @@ pub(super) fn status(status: Option<&DaemonStatus>, group: &str) -> String {
     let Some(status) = status else { return text };
     text.push('\n');
     text.push_str(&paths(&status.paths));
+    let key = status.key_ids.last().copied();
+    text.push_str(&format!("\nKeys: {}\n", keys::told(&status.authentication, key, &status.paths)));
     if status.suspended {
         let heard = if status.suspension_heard { "" } else { ", and no host monitor knows it yet" };
         text.push_str(&format!("\nMonitoring is suspended{heard}; `vmmgr resume` resumes it.\n"));
@@ -34,11 +36,17 @@ pub(super) fn status(status: Option<&DaemonStatus>, group: &str) -> String {
     if let Some(quiet) = &status.quiet {
         text.push_str(&format!("\nAnnounced silence: {}\n{}", quiet_line(quiet), told(&quiet.paths)));
     }
+    if let Some(problem) = &status.guardian.problem {
+        text.push_str(&format!("\nNo guardian: {problem}\n"));
+    }
     for problem in &status.adapter_problems {
         text.push_str(&format!("\nAdapter: {problem}\n"));
     }
     if let Some(problem) = &status.config_problem {
         text.push_str(&format!("\nConfiguration not loaded, the last good one is used: {problem}\n"));
+    }
+    for warning in &status.config_warnings {
+        text.push_str(&format!("\nConfiguration: {warning}\n"));
     }
     if let Some(problem) = &status.key_problem {
         text.push_str(&format!("\nKeys not loaded, those read before are used: {problem}\n"));

@@ -1,4 +1,6 @@
 mod announce;
+mod dependency;
+mod order;
 
 use std::cell::RefCell;
 use std::fs;
@@ -11,18 +13,24 @@ use super::*;
 use crate::command::{DaemonStatus, LiveApplication, LivePath};
 
 mod keys;
+mod typed;
 
 /// A daemon that answers what it was given, or is not running.
 #[derive(Clone, Default)]
 struct FakeDaemon {
     answers: Option<Rc<dyn Fn(Request) -> Reply>>,
     asked: Rc<RefCell<Vec<Request>>>,
+    /// Whether it runs by now; it does if this is nothing.
+    late: Option<Rc<dyn Fn() -> bool>>,
 }
 
 impl Daemon for FakeDaemon {
     fn ask(&self, request: Request) -> Result<Reply, CallError> {
         self.asked.borrow_mut().push(request.clone());
         let not_running = || CallError::NotRunning { path: PathBuf::from("/run/agent.sock") };
+        if self.late.as_ref().is_some_and(|late| !late()) {
+            return Err(not_running());
+        }
         self.answers.as_ref().map(|answer| answer(request)).ok_or_else(not_running)
     }
 }
@@ -32,6 +40,7 @@ struct Guest {
     directory: TempDir,
     daemon: FakeDaemon,
     program: &'static str,
+    systemd: Systemd,
 }
 
 impl Guest {
@@ -47,7 +56,8 @@ impl Guest {
             fs::write(root.join(script), "#!/bin/sh\n").unwrap();
             fs::set_permissions(root.join(script), fs::Permissions::from_mode(0o755)).unwrap();
         }
-        Self { directory, daemon: FakeDaemon::default(), program: "/usr/bin/vmmgr" }
+        let systemd = Systemd { booted: root.join("systemd"), program: root.join("systemctl") };
+        Self { directory, daemon: FakeDaemon::default(), program: "/usr/bin/vmmgr", systemd }
     }
 
     fn path(&self, name: &str) -> String {
@@ -63,6 +73,7 @@ impl Guest {
             settings_variable: Some(PathBuf::from(self.path("agent.toml"))),
             realtime: Duration::from_nanos(1_567_267_349_133_928_000),
             local_time: "2026-11-21 03:00:00".to_owned(),
+            systemd: self.systemd.clone(),
         };
         let connect = |_: &Settings| -> Box<dyn Daemon> { Box::new(self.daemon.clone()) };
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -129,6 +140,15 @@ fn query_shows_the_daemon_s_view() {
             nooftimes_restarted: 2,
             last_result: "NORMAL".to_owned(),
             last_change_ms: 10,
+            stopped: false,
+            waits_for: Vec::new(),
+            healthy: true,
+            monitored: true,
+            last_script: Some(crate::command::LiveScript {
+                action: "monitor".to_owned(),
+                end: "exit code 3".to_owned(),
+                output: "no answer".to_owned(),
+            }),
         };
         Reply::Applications { applications: vec![live] }
     }));
@@ -143,6 +163,47 @@ fn query_shows_the_daemon_s_view() {
     let app = &json["applications"][0];
     assert_eq!((&app["status"], &app["colour"]), (&"NORMAL".into(), &"GREEN".into()));
     assert_eq!((&app["max_restart"], &app["nooftimes_restarted"]), (&3.into(), &2.into()));
+    assert_eq!(
+        app["last_script"],
+        serde_json::json!({ "action": "monitor", "end": "exit code 3", "output": "no answer" })
+    );
+    let (_, stdout, _) = guest.run("-o json q app app2");
+    assert!(stdout.contains("\"last_script\": null"), "{stdout}");
+}
+
+#[test]
+fn health_is_an_exit_status() {
+    let mut guest = Guest::new();
+    assert_eq!(guest.run("health").0, Exit::Failed, "nobody can tell");
+    let live = |name: &str, healthy| LiveApplication {
+        name: name.to_owned(),
+        uuid: "1567267349133928000".to_owned(),
+        status: if healthy { "NORMAL" } else { "FAILURE" }.to_owned(),
+        colour: if healthy { "GREEN" } else { "RED" }.to_owned(),
+        nooftimes_restarted: 0,
+        last_result: "NORMAL".to_owned(),
+        last_change_ms: 10,
+        healthy,
+        monitored: true,
+        last_script: None,
+        stopped: false,
+        waits_for: Vec::new(),
+    };
+    guest.daemon.answers = Some(Rc::new(move |_| Reply::Applications {
+        applications: vec![live("app1", true), live("app2", false)],
+    }));
+    let (exit, stdout, _) = guest.run("health");
+    assert_eq!(
+        (exit, stdout.as_str()),
+        (Exit::Failed, "app1: healthy, NORMAL (GREEN)\napp2: not healthy, FAILURE (RED)\n")
+    );
+    assert_eq!(guest.run("health app1").0, Exit::Done);
+    let (_, stdout, _) = guest.run("-o json health app1");
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&json["healthy"], &json["applications"][0]["name"]), (&true.into(), &"app1".into()));
+    assert_eq!(guest.run("health app2").0, Exit::Failed);
+    guest.refused("health app3", Exit::Failed, "VMMGR-012");
+    guest.refused("health app1 app2", Exit::Usage, "VMMGR-005");
 }
 
 #[test]
@@ -175,10 +236,10 @@ fn refusals_have_their_codes_and_change_nothing() {
         ("add app".to_owned(), Exit::Usage, "VMMGR-004"),
         ("modify app app1".to_owned(), Exit::Usage, "VMMGR-005"),
         ("modify app app1 colour=red".to_owned(), Exit::Usage, "VMMGR-006"),
-        ("modify app app1 status=NORMAL".to_owned(), Exit::Usage, "VMMGR-007"),
-        ("modify app app1 uuid=1".to_owned(), Exit::Usage, "VMMGR-007"),
-        ("modify app app1 max_restart=x".to_owned(), Exit::Usage, "VMMGR-008"),
-        ("modify log=4".to_owned(), Exit::Usage, "VMMGR-008"),
+        ("modify app app1 status=NORMAL".to_owned(), Exit::Failed, "VMMGR-007"),
+        ("modify app app1 uuid=1".to_owned(), Exit::Failed, "VMMGR-007"),
+        ("modify app app1 max_restart=x".to_owned(), Exit::Failed, "VMMGR-008"),
+        ("modify log=4".to_owned(), Exit::Failed, "VMMGR-008"),
         ("modify app other desc=x".to_owned(), Exit::Failed, "VMMGR-012"),
         ("delete app other".to_owned(), Exit::Failed, "VMMGR-012"),
         ("query app other".to_owned(), Exit::Failed, "VMMGR-012"),
@@ -186,16 +247,18 @@ fn refusals_have_their_codes_and_change_nothing() {
         ("modify app app1 monitor_script=@missing".to_owned(), Exit::Failed, "VMMGR-014"),
         ("modify app app1 monitor_script=@plain".to_owned(), Exit::Failed, "VMMGR-014"),
         ("modify app app1 stop_script=/tmp".to_owned(), Exit::Failed, "VMMGR-014"),
-        (format!("add app a/b {scripts}"), Exit::Usage, "VMMGR-016"),
-        ("add app app2 monitor_script=@mon".to_owned(), Exit::Usage, "VMMGR-017"),
-        ("modify app app1 start_script=".to_owned(), Exit::Usage, "VMMGR-017"),
+        (format!("add app a/b {scripts}"), Exit::Failed, "VMMGR-016"),
+        ("add app app2 monitor_script=@mon".to_owned(), Exit::Failed, "VMMGR-017"),
+        ("modify app app1 start_script=".to_owned(), Exit::Failed, "VMMGR-017"),
         ("modify app app1 type=OCF".to_owned(), Exit::Failed, "VMMGR-018"),
         ("modify app app1 user=nobody-of-that-name".to_owned(), Exit::Failed, "VMMGR-019"),
         ("modify app app1 monitor_period=10".to_owned(), Exit::Failed, "VMMGR-057"),
         ("modify app app1 monitor_timeout=31".to_owned(), Exit::Failed, "VMMGR-057"),
-        ("suspend app app1".to_owned(), Exit::Failed, "VMMGR-025"),
-        ("start vmm".to_owned(), Exit::Failed, "VMMGR-025"),
-        ("add dependency".to_owned(), Exit::Failed, "VMMGR-025"),
+        ("start app".to_owned(), Exit::Usage, "VMMGR-004"),
+        ("stop app app1 app2".to_owned(), Exit::Usage, "VMMGR-005"),
+        ("suspend app other".to_owned(), Exit::Failed, "VMMGR-012"),
+        ("resume app other".to_owned(), Exit::Failed, "VMMGR-012"),
+        ("start vmm".to_owned(), Exit::Failed, "VMMGR-035"),
         ("sync".to_owned(), Exit::Failed, "VMMGR-001"),
         ("-a colour q app".to_owned(), Exit::Usage, "VMMGR-006"),
         ("--settings /no/such.toml q app".to_owned(), Exit::Failed, "VMMGR-022"),
@@ -254,6 +317,7 @@ fn status_shows_daemon_and_paths() {
          Adapter  HM    State  Last_hello  Heartbeats  Authenticated\n\
          eth1     5ac3  OPEN   12 s        345         key 2 in+out\n\
          eth2     -     QUIET  -           0           -\n\n\
+         Keys: vmpulse-agentd uses key 2; authentication is optional.\n\n\
          Configuration not loaded, the last good one is used: line 1, column 1: x\n\n\
          Keys not loaded, those read before are used: no such key\n"
     );
@@ -298,6 +362,7 @@ fn running() -> DaemonStatus {
         vm_uuid: "61be".to_owned(),
         config: "/x".to_owned(),
         config_problem: Some("line 1, column 1: x".to_owned()),
+        config_warnings: Vec::new(),
         applications: 0,
         suspended: false,
         suspension_heard: true,
@@ -307,6 +372,7 @@ fn running() -> DaemonStatus {
         authentication: "optional".to_owned(),
         key_ids: vec![1, 2],
         key_problem: Some("no such key".to_owned()),
+        guardian: Box::default(),
     }
 }
 
@@ -330,5 +396,20 @@ fn help_has_every_action_and_attribute() {
     for attribute in crate::config::attribute::APPLICATION {
         assert!(stdout.contains(attribute.name), "{}", attribute.name);
     }
-    assert_eq!(guest.run("add app -h").1, stdout);
+    assert_eq!(guest.run("-h").1, stdout);
+    let (exit, text, _) = guest.run("add app x -h");
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(text, guest.run("help add app").1);
+    assert!(text.contains("vmmgr add app NAME") && text.contains("monitor_timeout"), "{text}");
+    assert!(!text.contains("vmmgr query") && !text.contains("Attributes of vmm"), "{text}");
+    let (_, text, _) = guest.run("help key");
+    assert!(text.contains("vmmgr import key ID [FILE]") && !text.contains("add app"), "{text}");
+    assert!(guest.run("help quiet").1.contains("quiet TIME REASON"));
+    assert_eq!(
+        guest.run("modify app x monitor_period=5 -h").1,
+        "monitor_period: from start to start of the monitor script\n  takes    whole seconds from 2 to 86400\n  default  30\n"
+    );
+    guest.refused("help frobnicate", Exit::Usage, "VMMGR-002");
+    guest.refused("help add app x", Exit::Usage, "VMMGR-002");
+    guest.refused("help add add", Exit::Usage, "VMMGR-005");
 }

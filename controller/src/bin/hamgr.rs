@@ -33,7 +33,7 @@ fn write_out(data: &str) -> ExitCode {
     match out.write_all(data.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             eprintln!("ERROR: cannot write the answer: {error}");
-            Exit::Failed.into()
+            Exit::OsError.into()
         }
         Ok(()) | Err(_) => Exit::Done.into(),
     }

@@ -49,7 +49,7 @@ fn overview(program: &str) -> String {
          \n\
          {FLAGS}\
          \n\
-         Exit status: 0 done, 1 refused or failed, 2 the command line is wrong.\n",
+         Exit status: 0 done, 1 refused or failed, 2 wrong command line, 78 wrong settings.\n",
         wrapped("Actions:", there.into_iter().map(|one| one.name())),
         wrapped("Not available yet:", later.into_iter().map(|one| one.name())),
         wrapped("Classes:", Class::ALL.iter().map(|one| one.name())),
@@ -96,7 +96,9 @@ fn syntax(program: &str, action: Action, class: Class) -> String {
              none inherits again. All VMs that are named are changed, or none.\n"
         }
         Some(Operation::Query(Topic::Event)) => {
-            " [EVENT[,EVENT...]] [count=1-100000]\n  the newest events (20), the newest last\n"
+            " [EVENT[,EVENT...]] [since=AGE|TIME] [count=1-100000]\n  the newest events (20), the newest last\n  \
+             source=vios [vios=NAME[,NAME...]]: what host monitors recorded, in place of what the controller did\n  \
+             since=15min, 2h, 7d, 2026-11-21T08:00:00Z\n"
         }
         Some(Operation::Query(Topic::System)) => "  settings, controllers, numbers\n",
         Some(Operation::Query(Topic::App | Topic::Host | Topic::Vios | Topic::Vm)) => " [NAME[,NAME...]]\n",

@@ -97,11 +97,13 @@ struct Changed {
 
 fn vms(store: &mut dyn Store, command: &Command) -> Result<Done, CliError> {
     attributes(command, &[SPEED, TIME, INTERVAL])?;
-    let given = given(command)?;
+    let changes = changes(&given(command)?)?;
     let named = called(store.vms()?, &command.names)?;
     let system = store.system_settings()?;
-    let planned =
-        named.iter().map(|vm| plan_vm(vm, &system, &given)).collect::<Result<Vec<VmSettings>, CliError>>()?;
+    let planned = named
+        .iter()
+        .map(|vm| plan_vm(vm, &system, &changes))
+        .collect::<Result<Vec<VmSettings>, CliError>>()?;
     replace(store, &named, &planned)?;
     let mut text: Vec<String> =
         named.iter().map(|vm| format!("VM {}: {} changed.", vm.name, list(command))).collect();
@@ -154,44 +156,59 @@ fn called(all: Vec<VmView>, names: &[String]) -> Result<Vec<VmView>, CliError> {
 }
 
 /// The system's settings with what was given. `none` means the default.
-fn plan_system(mut settings: SystemSettings, given: &[(&str, &str)]) -> Result<SystemSettings, CliError> {
+fn plan_system(mut settings: SystemSettings, given: &[(&str, &str)]) -> Result<SystemSettings, UsageError> {
     let default = SystemSettings::default();
     for (attribute, value) in given {
         if *attribute == HOST_TIME {
             settings.host_failure_detection_time_s = match optional(value) {
                 None => default.host_failure_detection_time_s,
-                Some(value) => in_range(HOST_TIME, value, "", value.parse().ok(), HOST_TIME_S, "seconds")?,
+                Some(value) => in_range(HOST_TIME, value, HOST_TIME_S, "seconds")?,
             };
         } else {
-            settings.vm_failure_detection_speed =
-                speed(value, "")?.unwrap_or(default.vm_failure_detection_speed);
+            settings.vm_failure_detection_speed = speed(value)?.unwrap_or(default.vm_failure_detection_speed);
         }
     }
     Ok(settings)
 }
 
-/// A VM's settings with what was given. `none` means what the system has.
-fn plan_vm(vm: &VmView, system: &SystemSettings, given: &[(&str, &str)]) -> Result<VmSettings, CliError> {
-    let of = format!(" for VM {}", printable(&vm.name));
+/// What is to become of one setting of a VM; `None`: what the system has.
+#[derive(Clone, Copy)]
+enum Change {
+    Speed(Option<DetectionSpeed>),
+    TimeMs(Option<u32>),
+    IntervalMs(Option<u32>),
+}
+
+/// Values that are wrong for every VM are so before any is looked for.
+fn changes(given: &[(&str, &str)]) -> Result<Vec<Change>, UsageError> {
+    let change = |(attribute, value): &(&str, &str)| match (*attribute, optional(value)) {
+        (SPEED, _) => speed(value).map(Change::Speed),
+        (TIME, None) => Ok(Change::TimeMs(None)),
+        (TIME, Some(text)) => {
+            let why = "it must be seconds from 0.3 to 3600, at most 3 decimals, or none";
+            let time_ms = decimal_seconds_ms(text).filter(|time_ms| TIME_MS.contains(time_ms));
+            time_ms
+                .map(|time_ms| Change::TimeMs(Some(time_ms)))
+                .ok_or_else(|| UsageError::value(TIME, text, why))
+        }
+        (_, None) => Ok(Change::IntervalMs(None)),
+        (_, Some(text)) => in_range(INTERVAL, text, INTERVAL_MS, "milliseconds")
+            .map(|interval| Change::IntervalMs(Some(interval))),
+    };
+    given.iter().map(change).collect()
+}
+
+/// A VM's settings with what was given.
+fn plan_vm(vm: &VmView, system: &SystemSettings, changes: &[Change]) -> Result<VmSettings, CliError> {
     let mut settings = vm.settings;
-    for (attribute, value) in given {
-        match (*attribute, optional(value)) {
-            (SPEED, _) => settings.vm_failure_detection_speed = speed(value, &of)?,
-            (TIME, None) => settings.vm_failure_detection_time_ms = None,
-            (TIME, Some(text)) => {
-                let why = "it must be seconds from 0.3 to 3600, at most 3 decimals";
-                let time_ms = decimal_seconds_ms(text).filter(|time_ms| TIME_MS.contains(time_ms));
-                let refused = || refused(TIME, text, &of, why.to_owned());
-                settings.vm_failure_detection_time_ms = Some(time_ms.ok_or_else(refused)?);
-            }
-            (_, None) => settings.heartbeat_interval_ms = None,
-            (_, Some(text)) => {
-                let interval = in_range(INTERVAL, text, &of, text.parse().ok(), INTERVAL_MS, "milliseconds")?;
-                settings.heartbeat_interval_ms = Some(interval);
-            }
+    for change in changes {
+        match *change {
+            Change::Speed(speed) => settings.vm_failure_detection_speed = speed,
+            Change::TimeMs(time_ms) => settings.vm_failure_detection_time_ms = time_ms,
+            Change::IntervalMs(interval_ms) => settings.heartbeat_interval_ms = interval_ms,
         }
     }
-    long_enough(&settings, system, &of)?;
+    long_enough(&settings, system, &format!(" for VM {}", printable(&vm.name)))?;
     Ok(settings)
 }
 
@@ -206,7 +223,7 @@ fn long_enough(settings: &VmSettings, system: &SystemSettings, of: &str) -> Resu
                  {interval_ms} ms",
                 seconds(least_ms.into())
             );
-            Err(refused(TIME, &seconds(time_ms.into()), of, why))
+            Err(CliError::Refused { attribute: TIME, value: seconds(time_ms.into()), of: of.to_owned(), why })
         }
         Some(_) | None => Ok(()),
     }
@@ -216,28 +233,23 @@ fn optional(value: &str) -> Option<&str> {
     if value.eq_ignore_ascii_case("none") { None } else { Some(value) }
 }
 
-fn speed(value: &str, of: &str) -> Result<Option<DetectionSpeed>, CliError> {
+fn speed(value: &str) -> Result<Option<DetectionSpeed>, UsageError> {
     let Some(text) = optional(value) else { return Ok(None) };
     let parsed = DetectionSpeed::parse(&text.to_lowercase());
-    let refused = || refused(SPEED, text, of, "it must be fast, normal, slow or none".to_owned());
-    parsed.map(Some).ok_or_else(refused)
+    let wrong = || UsageError::value(SPEED, text, "it must be fast, normal, slow or none");
+    parsed.map(Some).ok_or_else(wrong)
 }
 
 fn in_range(
     attribute: &'static str,
     text: &str,
-    of: &str,
-    value: Option<u32>,
     range: std::ops::RangeInclusive<u32>,
     unit: &str,
-) -> Result<u32, CliError> {
+) -> Result<u32, UsageError> {
     let (least, most) = (range.start(), range.end());
-    let why = format!("it must be {least} to {most} {unit}, or none");
-    value.filter(|value| range.contains(value)).ok_or_else(|| refused(attribute, text, of, why))
-}
-
-fn refused(attribute: &'static str, value: &str, of: &str, why: String) -> CliError {
-    CliError::Refused { attribute, value: printable(value), of: of.to_owned(), why }
+    let wrong =
+        || UsageError::value(attribute, text, format!("it must be {least} to {most} {unit}, or none"));
+    text.parse().ok().filter(|value| range.contains(value)).ok_or_else(wrong)
 }
 
 /// `0.3` as 300; `None` if it is no such number.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::words::{Action, Class};
+use crate::events::printable;
 
 /// Arguments on one command line: more than any shell line that a person writes, fewer than what hurts.
 const ARGUMENTS_LIMIT: usize = 4096;
@@ -72,9 +73,27 @@ pub enum UsageError {
         /// Which there are.
         known: String,
     },
+    /// A value that its attribute never has, whatever there is.
+    #[error("{attribute}={value} is wrong: {why}")]
+    Value {
+        /// Which attribute.
+        attribute: &'static str,
+        /// As given, printable.
+        value: String,
+        /// What is allowed.
+        why: String,
+    },
     /// Names where none are allowed, or none where they are needed.
     #[error("{0}")]
     Names(String),
+}
+
+impl UsageError {
+    /// A value that its attribute never has.
+    #[must_use]
+    pub fn value(attribute: &'static str, value: &str, why: impl Into<String>) -> Self {
+        Self::Value { attribute, value: printable(value), why: why.into() }
+    }
 }
 
 /// How the answer is written.

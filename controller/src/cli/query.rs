@@ -3,6 +3,7 @@
 mod app;
 mod event;
 mod host;
+mod node_event;
 mod system;
 mod vios;
 mod vm;
@@ -66,12 +67,14 @@ pub fn run(
     store: &mut dyn Store,
     zone: &TimeZone,
 ) -> Result<Answer, CliError> {
-    attributes(command, if topic == Topic::Event { &["count"] } else { &[] })?;
+    if topic != Topic::Event {
+        attributes(command, &[])?;
+    }
     let shown = Shown { invocation, zone };
     let names = &command.names;
     match topic {
         Topic::App => shown.answer(&app::views(store, names)?, "No application was reported yet."),
-        Topic::Event => shown.answer(&event::views(store, command)?, "There is no such event."),
+        Topic::Event => shown.events(store, command),
         Topic::Host => shown.answer(&host::views(store, names)?, "No host is registered."),
         Topic::System => shown.system(store, names),
         Topic::Vios => shown.answer(&vios::views(store, names)?, "No host monitor is known."),
@@ -101,6 +104,16 @@ impl Shown<'_> {
     fn answer<V: View>(&self, views: &[V], nothing: &str) -> Result<Answer, CliError> {
         let data = render(views, self.invocation.output, self.invocation.verbose, self.zone);
         Ok(Answer { data, note: views.is_empty().then(|| nothing.to_owned()) })
+    }
+
+    fn events(&self, store: &mut dyn Store, command: &Command) -> Result<Answer, CliError> {
+        let source = event::Source::of(command)?;
+        attributes(command, source.attributes())?;
+        let nothing = "There is no such event.";
+        match source {
+            event::Source::Controller => self.answer(&event::views(store, command, self.zone)?, nothing),
+            event::Source::Vios => self.answer(&node_event::views(store, command, self.zone)?, nothing),
+        }
     }
 
     fn system(&self, store: &mut dyn Store, names: &[String]) -> Result<Answer, CliError> {

@@ -50,6 +50,7 @@ delegate! {
         fn system_settings(&mut self) -> SystemSettings;
         fn reports_arrived(&mut self) -> Vec<ArrivedReport>;
         fn reports_pending(&mut self) -> Vec<PendingReport>;
+        fn node_events(&mut self, wanted: &NodeEventsWanted) -> Vec<NodeEventRecord>;
         fn events(&mut self, limit: u32) -> Vec<EventRecord>;
         fn controllers(&mut self) -> Vec<ControllerView>;
         fn quiet_news(&mut self) -> Vec<QuietNews>;

@@ -7,8 +7,8 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_store::MonitorMode;
 
 use super::Driver;
-use crate::monitor::{PathView, QuietView};
-use crate::status::{PathStatus, QuietStatus, Status};
+use crate::monitor::{AbsentView, PathView, QuietView};
+use crate::status::{AbsentStatus, PathStatus, QuietStatus, Status};
 
 /// What does not change, and the store's state.
 pub(super) struct Facts {
@@ -23,6 +23,7 @@ pub(super) struct Snapshot {
     /// Not in order; without announced silences.
     status: Status<ShownPath>,
     quiets: Vec<QuietView>,
+    absent: Vec<AbsentView>,
 }
 
 /// Its texts are made one after the other, when they are written.
@@ -33,8 +34,11 @@ pub(super) struct ShownPath {
 
 impl Snapshot {
     pub(super) fn status(self) -> Status<ShownPath> {
-        let Self { mut status, quiets } = self;
+        let Self { mut status, quiets, mut absent } = self;
         status.paths.sort_by_key(|shown| (shown.path.session.vm, shown.path.session.mac.octets()));
+        absent.sort_by_key(|absent| absent.vm);
+        let hears_trunk = status.trunk_heard;
+        status.without_path = absent.iter().map(|absent| absent_status(absent, hears_trunk)).collect();
         status.quiet = quiets.into_iter().map(quiet_status).collect();
         status.quiet.sort_by(|a, b| a.vm.cmp(&b.vm));
         status
@@ -52,7 +56,8 @@ impl Driver {
         let hears_trunk = self.monitor.hears_trunk();
         let paths = self.monitor.paths(now).map(|path| ShownPath { path, hears_trunk }).collect();
         let quiets = self.monitor.quiets(now).collect();
-        Snapshot { status: Status { paths, ..self.own_status() }, quiets }
+        let absent = self.monitor.absent(now).collect();
+        Snapshot { status: Status { paths, ..self.own_status() }, quiets, absent }
     }
 
     fn own_status(&self) -> Status<ShownPath> {
@@ -81,6 +86,7 @@ impl Driver {
             pending_writes: self.written.saturating_sub(self.committed),
             spool: 0,
             paths: Vec::new(),
+            without_path: Vec::new(),
             quiet: Vec::new(),
             late: counters.get("late_turns").copied().unwrap_or_default(),
             counters,
@@ -103,6 +109,7 @@ fn path_status(path: &PathView, hears_trunk: bool) -> PathStatus {
         vm: path.session.vm.to_string(),
         mac: path.session.mac.to_string(),
         state: state.to_owned(),
+        suspended: path.suspended,
         version: path.session.version.to_string(),
         interval_ms: path.interval_ms.map(u64::from).unwrap_or_default(),
         last_heartbeat_age_ms: path.silence.filter(|_| path.session.heartbeats > 0).map(milliseconds),
@@ -110,6 +117,27 @@ fn path_status(path: &PathView, hears_trunk: bool) -> PathStatus {
         authenticated_in: path.session.security.is_some_and(|(directions, _)| directions.incoming),
         authenticated_out: path.session.security.is_some_and(|(directions, _)| directions.outgoing),
         key_id: path.session.security.map(|(_, key)| key.as_u8()),
+        guardian: path.session.guardian,
+    }
+}
+
+/// Why it is not heard, the strongest reason first.
+fn absent_status(absent: &AbsentView, hears_trunk: bool) -> AbsentStatus {
+    let AbsentView { vm, wanted, suspended, quiet, missing, silence } = *absent;
+    let state = match (suspended, silence) {
+        _ if !wanted => "NOT_MONITORED",
+        (Some(_), _) => "SUSPENDED",
+        _ if !hears_trunk => "UNKNOWN",
+        _ if quiet => "QUIET",
+        (None, None) => "NEVER_HEARD",
+        (None, Some(_)) if missing => "MISSING",
+        (None, Some(_)) => "EXPECTED",
+    };
+    AbsentStatus {
+        vm: vm.to_string(),
+        state: state.to_owned(),
+        suspended,
+        silent_ms: silence.map(milliseconds),
     }
 }
 
@@ -119,4 +147,37 @@ fn quiet_status(quiet: QuietView) -> QuietStatus {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmpulse_store::SuspendReason;
+
+    #[test]
+    fn a_vm_without_a_path_is_shown_with_the_reason() {
+        let missing = AbsentView {
+            vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".parse().unwrap(),
+            wanted: true,
+            suspended: None,
+            quiet: false,
+            missing: true,
+            silence: Some(Duration::from_millis(19_500)),
+        };
+        let never = AbsentView { missing: false, silence: None, ..missing };
+        let suspended = Some(SuspendReason::Os);
+        for (view, hears_trunk, expected) in [
+            (missing, true, "MISSING"),
+            (missing, false, "UNKNOWN"),
+            (AbsentView { missing: false, ..missing }, true, "EXPECTED"),
+            (never, true, "NEVER_HEARD"),
+            (AbsentView { quiet: true, ..never }, true, "QUIET"),
+            (AbsentView { suspended, ..missing }, true, "SUSPENDED"),
+            (AbsentView { suspended, ..never }, false, "SUSPENDED"),
+            (AbsentView { wanted: false, ..never }, true, "NOT_MONITORED"),
+        ] {
+            assert_eq!(absent_status(&view, hears_trunk).state, expected, "{view:?}");
+        }
+        assert_eq!(absent_status(&missing, true).silent_ms, Some(19_500));
+    }
 }

@@ -8,11 +8,12 @@ use serde::Serialize;
 use vmpulse_local::command::{CallError, call};
 use vmpulse_local::exit::Exit;
 use vmpulse_local::keys::path_words;
+use vmpulse_store::SuspendReason;
 
 use super::{Output, fail, print};
 use crate::policing::PolicingStatus;
 use crate::settings::Settings;
-use crate::status::{CommandRequest, PathStatus, Status};
+use crate::status::{AbsentStatus, CommandRequest, PathStatus, Status};
 
 /// A host monitor that is well answers in milliseconds.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,6 +122,7 @@ fn show(status: &Status) -> String {
         ("Policing", policing(&status.policing)),
         ("Policing_drops", policing_drops(&status.policing)),
         ("Paths", status.paths.len().to_string()),
+        ("Without_path", status.without_path.len().to_string()),
     ];
     for (key, value) in lines {
         line(&mut text, &format!("{:<21}{value}", format!("{key}:")));
@@ -130,6 +132,7 @@ fn show(status: &Status) -> String {
         line(&mut text, &format!("{:<21}{text_of}", "Announced_silence:"));
     }
     paths(&mut text, &status.paths);
+    without_path(&mut text, &status.without_path);
     for (name, count) in status.counters.iter().filter(|(_, count)| **count > 0) {
         line(&mut text, &format!("{:<21}{name} {count}", "Counter:"));
     }
@@ -156,23 +159,65 @@ fn paths(text: &mut String, paths: &[PathStatus]) {
         return;
     }
     line(text, "");
-    let row = |cells: [&str; 8]| {
-        let [vm, mac, state, version, interval, age, heartbeats, key] = cells;
+    let row = |cells: [&str; 9]| {
+        let [vm, mac, state, version, interval, age, heartbeats, key, suspended] = cells;
         format!(
-            "  {vm:<36}  {mac:<17}  {state:<9}  {version:<7}  {interval:>11}  {age:>10}  {heartbeats:>10}  {key}"
+            "  {vm:<36}  {mac:<17}  {state:<9}  {version:<7}  {interval:>11}  {age:>10}  {heartbeats:>10}  {key:<13}  {suspended}"
         )
     };
-    let titles = ["VM", "MAC", "STATE", "VERSION", "INTERVAL_MS", "LAST_HB_S", "HEARTBEATS", "AUTHENTICATED"];
+    let titles = [
+        "VM",
+        "MAC",
+        "STATE",
+        "VERSION",
+        "INTERVAL_MS",
+        "LAST_HB_S",
+        "HEARTBEATS",
+        "AUTHENTICATED",
+        "SUSPENDED_BY",
+    ];
     line(text, &row(titles));
     for path in paths {
         let age = path.last_heartbeat_age_ms.map_or_else(|| "never".to_owned(), seconds);
         let (interval, heartbeats) = (path.interval_ms.to_string(), path.heartbeats.to_string());
         let key = path_words(path.authenticated_in, path.authenticated_out, path.key_id);
+        // It is alive, and somebody should look after its agent.
+        let state = if path.guardian && path.state == "BEATING" { "GUARDIAN" } else { &path.state };
         line(
             text,
-            &row([&path.vm, &path.mac, &path.state, &path.version, &interval, &age, &heartbeats, &key]),
+            &row([
+                &path.vm,
+                &path.mac,
+                state,
+                &path.version,
+                &interval,
+                &age,
+                &heartbeats,
+                &key,
+                suspended_by(path.suspended),
+            ]),
         );
     }
+}
+
+fn without_path(text: &mut String, vms: &[AbsentStatus]) {
+    if vms.is_empty() {
+        return;
+    }
+    line(text, "");
+    let row = |cells: [&str; 4]| {
+        let [vm, state, silent, suspended] = cells;
+        format!("  {vm:<36}  {state:<13}  {silent:>12}  {suspended}")
+    };
+    line(text, &row(["VM_WITHOUT_PATH", "STATE", "SILENT_S", "SUSPENDED_BY"]));
+    for vm in vms {
+        let silent = vm.silent_ms.map_or_else(|| "-".to_owned(), seconds);
+        line(text, &row([&vm.vm, &vm.state, &silent, suspended_by(vm.suspended)]));
+    }
+}
+
+fn suspended_by(reason: Option<SuspendReason>) -> &'static str {
+    reason.map_or("-", SuspendReason::as_str)
 }
 
 fn seconds(age_ms: u64) -> String {
@@ -180,7 +225,7 @@ fn seconds(age_ms: u64) -> String {
 }
 
 /// In the reader's time zone; as it came if it is no time.
-fn local_time(rfc3339: &str) -> String {
+pub(super) fn local_time(rfc3339: &str) -> String {
     match rfc3339.parse::<jiff::Timestamp>() {
         Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
         Err(_) => rfc3339.to_owned(),
@@ -203,6 +248,7 @@ mod tests {
             vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".into(),
             mac: "02:00:00:00:00:01".into(),
             state: "BEATING".into(),
+            suspended: None,
             version: "2.1".into(),
             interval_ms: 10_000,
             last_heartbeat_age_ms: Some(4_007),
@@ -210,6 +256,7 @@ mod tests {
             authenticated_in: true,
             authenticated_out: false,
             key_id: Some(2),
+            guardian: false,
         };
         let status = Status {
             trunk: "eth1".into(),
@@ -224,7 +271,28 @@ mod tests {
             store_ok: true,
             pending_writes: 0,
             spool: 0,
-            paths: vec![path.clone(), PathStatus { last_heartbeat_age_ms: None, ..path }],
+            paths: vec![
+                path.clone(),
+                PathStatus {
+                    last_heartbeat_age_ms: None,
+                    suspended: Some(SuspendReason::Administrator),
+                    ..path
+                },
+            ],
+            without_path: vec![
+                AbsentStatus {
+                    vm: "4e395e99-fffb-4345-8067-2d5296ba7d91".into(),
+                    state: "MISSING".into(),
+                    suspended: None,
+                    silent_ms: Some(412_003),
+                },
+                AbsentStatus {
+                    vm: "57275f1e-3680-4eef-945a-fe7670500310".into(),
+                    state: "SUSPENDED".into(),
+                    suspended: Some(SuspendReason::Os),
+                    silent_ms: None,
+                },
+            ],
             quiet: vec![QuietStatus {
                 vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".into(),
                 left_ms: 12_345,
@@ -246,8 +314,12 @@ mod tests {
             "Started:             soon\n",
             "Store:               sqlite:///var/lib/vmpulse/health.db (ok)\n",
             "  VM                                    MAC                STATE      VERSION  INTERVAL_MS   LAST_HB_S",
-            "  02:00:00:00:00:01  BEATING    2.1            10000       4.007          12  key 2 in\n",
-            "never",
+            "  02:00:00:00:00:01  BEATING    2.1            10000       4.007          12  key 2 in       -\n",
+            "never          12  key 2 in       ADMINISTRATOR\n",
+            "Without_path:        2\n",
+            "  VM_WITHOUT_PATH                       STATE              SILENT_S  SUSPENDED_BY\n",
+            "  4e395e99-fffb-4345-8067-2d5296ba7d91  MISSING             412.003  -\n",
+            "  57275f1e-3680-4eef-945a-fe7670500310  SUSPENDED                 -  OS\n",
             "Announced_silence:   VM 61be20f0-09a8-4753-b5e5-564f8a545ed5 for 12.345 s more: backup\n",
             "Counter:             hello_sent 5\n",
             "Policing:            on, 2 addresses known\n",

@@ -11,7 +11,7 @@ use vmpulse_protocol::message::{DEFAULT_HEARTBEAT_INTERVAL_MS, Message};
 use vmpulse_protocol::path::{CloseReason, Refusal};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
-use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite};
+use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite, SuspendReason};
 
 use super::notes::{Note, Stranger};
 use super::roster::Asked;
@@ -29,7 +29,23 @@ pub(super) struct Watched {
     pub(super) telling: bool,
     /// Its present path speaks 2.0, which knows one interval. [M-4]
     pub(super) plain: bool,
+    /// As the store last said.
+    pub(super) suspended: Option<SuspendReason>,
 }
+
+/// What a guest said of its own troubles. Most never have any.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// It was told that its agent does not run, and not yet that it does.
+    agent_failed: bool,
+    /// When that was told last.
+    agent_failed_at: Option<Instant>,
+    /// When it said last that it would not beat any more.
+    pub(super) dying_at: Option<Instant>,
+}
+
+/// Failures of one VM's agent that are told, and its last words: one in so much time, so that a guest cannot fill the store.
+pub(super) const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl Watched {
     /// What it is to be told.
@@ -53,13 +69,14 @@ impl Monitor {
         match event {
             SessionEvent::Opened { vm, mac, version } => self.on_opened(now, vm, mac, version),
             SessionEvent::Closed { vm, reason, .. } => {
-                self.note(Note::Closed { vm, reason });
+                self.note_of_path(now, vm, Note::Closed { vm, reason });
                 self.on_path_changed(vm);
             }
             SessionEvent::Message { vm, receipt, payload } => self.on_message(now, vm, receipt, &payload),
             SessionEvent::Delivered { token } => self.on_delivered(now, token),
             SessionEvent::HandedBack { token } => self.on_handed_back(token),
             SessionEvent::Unanswered { vm } => self.on_unanswered(now, vm),
+            SessionEvent::Guardian { vm, beats } => self.on_guardian(now, vm, beats),
             SessionEvent::CannotManage { mac, uuid } => self.on_cannot_manage(now, mac, uuid),
             SessionEvent::AnotherAddress { vm, open_at, mac } => {
                 self.on_another_address(now, vm, open_at, mac)
@@ -91,10 +108,33 @@ impl Monitor {
         self.reconcile(now, vm);
     }
 
+    fn is_registered(&self, vm: VmUuid) -> bool {
+        self.watched.contains_key(&vm) || self.elsewhere.contains(&vm)
+    }
+
+    /// A line about a path. Of VMs that are registered each is written; of others few at once, since anybody can make them up.
+    fn note_of_path(&mut self, now: Instant, vm: VmUuid, note: Note) {
+        if !self.is_registered(vm) {
+            self.note_left_out(now);
+            if !self.stranger_lines.may_write(now) {
+                return;
+            }
+        }
+        self.note(note);
+    }
+
+    /// Says how many lines were left out, once it is over.
+    pub(super) fn note_left_out(&mut self, now: Instant) {
+        if let Some(lines) = self.stranger_lines.take_left_out(now) {
+            self.note(Note::LeftOut { lines });
+        }
+    }
+
     fn on_opened(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, version: Version) {
-        let registered = self.watched.contains_key(&vm) || self.elsewhere.contains(&vm);
+        let registered = self.is_registered(vm);
         // Before the store was read nothing is known of anybody.
-        self.note(Note::Opened { vm, mac, version, registered: registered || !self.roster_known });
+        let opened = Note::Opened { vm, mac, version, registered: registered || !self.roster_known };
+        self.note_of_path(now, vm, opened);
         if self.elsewhere.contains(&vm) {
             // Alive is alive, whichever host's monitor hears it. [S-20]
             let wanted = Some(self.config.heartbeat_interval_ms);
@@ -102,6 +142,8 @@ impl Monitor {
         }
         self.on_path_changed(vm);
         self.tracker.handle_opened(vm);
+        // Whoever shakes hands anew is the agent.
+        self.on_guardian(now, vm, false);
         if registered {
             self.write_opened(vm, mac, version);
             self.reconcile(now, vm);
@@ -179,6 +221,28 @@ impl Monitor {
         if !self.tracker.is_beating(vm) {
             self.sessions.close(now, vm, CloseReason::Unanswered);
         }
+    }
+
+    /// An agent hangs or died, and its guardian keeps the path: told once, and once when that is over. A guest that goes to and
+    /// fro is told of once a minute. [M-15]
+    fn on_guardian(&mut self, now: Instant, vm: VmUuid, beats: bool) {
+        if !self.watched.contains_key(&vm) || !beats && !self.troubles.contains_key(&vm) {
+            return;
+        }
+        let trouble = self.troubles.entry(vm).or_default();
+        let recently = trouble.agent_failed_at.is_some_and(|at| now.since(at) < TOLD_AGAIN_AFTER);
+        if beats == trouble.agent_failed || (beats && recently) {
+            return;
+        }
+        trouble.agent_failed = beats;
+        let (kind, text) = if beats {
+            trouble.agent_failed_at = Some(now);
+            ("AGENT_FAILURE", format!("the agent of VM {vm} hangs or died; its guardian beats in its place"))
+        } else {
+            ("AGENT_BACK", format!("the agent of VM {vm} is back"))
+        };
+        self.note(Note::Agent { vm, failed: beats });
+        self.write(HostMonitorWrite::NodeEvent { kind: kind.to_owned(), text });
     }
 
     fn on_cannot_manage(&mut self, now: Instant, mac: MacAddr, uuid: String) {

@@ -17,6 +17,10 @@ const REPORTED_MAXIMUM: usize = 1024;
 /// Reports of a kind in a [`WINDOW`]: a flood of forged addresses must not become a flood of writes.
 const REPORTS_PER_WINDOW: usize = 32;
 const WINDOW: Duration = Duration::from_secs(1);
+/// Lines about paths of strangers in a [`LINES_WINDOW`]: a host's new guests are all told of, a flood of made-up ones writes
+/// three lines a second.
+const LINES_PER_WINDOW: u64 = 32;
+const LINES_WINDOW: Duration = Duration::from_secs(10);
 
 /// A transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +59,20 @@ pub enum Note {
         /// What.
         what: &'static str,
     },
+    /// The guest's agent hangs or died, and its guardian beats (true); or the agent is back.
+    Agent {
+        /// Which VM.
+        vm: VmUuid,
+        /// Whether it does not beat itself.
+        failed: bool,
+    },
+    /// The guest will not beat any more.
+    Dying {
+        /// Which VM.
+        vm: VmUuid,
+        /// Why, in its words.
+        reason: String,
+    },
     /// The guest announced to be silent.
     Quiet {
         /// Which VM.
@@ -72,6 +90,11 @@ pub enum Note {
         vm: VmUuid,
         /// The guest ended it; else it ran out.
         ended: bool,
+    },
+    /// Lines about opened and closed paths of VMs that are not registered were not written: there were too many at once.
+    LeftOut {
+        /// How many.
+        lines: u64,
     },
     /// The store cannot be written.
     StoreLost,
@@ -94,11 +117,16 @@ impl Note {
             | Self::Quiet { .. }
             | Self::QuietOver { .. }
             | Self::StoreBack
+            | Self::Agent { failed: false, .. }
             | Self::Adapter { up: true } => false,
             Self::Edge(edge) => !matches!(edge, Edge::Detected { .. } | Edge::Sighted),
-            Self::Closed { .. } | Self::Stranger { .. } | Self::StoreLost | Self::Adapter { up: false } => {
-                true
-            }
+            Self::Closed { .. }
+            | Self::LeftOut { .. }
+            | Self::Stranger { .. }
+            | Self::StoreLost
+            | Self::Agent { failed: true, .. }
+            | Self::Dying { .. }
+            | Self::Adapter { up: false } => true,
         }
     }
 }
@@ -127,6 +155,11 @@ impl fmt::Display for Note {
             Self::Edge(Edge::Sighted) => out.write_str("the trunk is heard again"),
             Self::Stranger { mac, text } => write!(out, "guest at {mac}: {text}"),
             Self::Announced { vm, what } => write!(out, "VM {vm} announced: {what}"),
+            Self::Agent { vm, failed: true } => {
+                write!(out, "the agent of VM {vm} hangs or died; its guardian beats in its place")
+            }
+            Self::Dying { vm, reason } => write!(out, "VM {vm} stops beating, in its own words: {reason}"),
+            Self::Agent { vm, failed: false } => write!(out, "the agent of VM {vm} is back"),
             Self::Quiet { vm, left, reason, prolonged } => {
                 let again = if *prolonged { "again " } else { "" };
                 write!(out, "VM {vm} {again}announced to be silent for {} ms: {reason}", left.as_millis())
@@ -137,6 +170,10 @@ impl fmt::Display for Note {
             Self::QuietOver { vm, ended: false } => {
                 write!(out, "the announced silence of VM {vm} is over: silence counts again")
             }
+            Self::LeftOut { lines } => write!(
+                out,
+                "{lines} lines about opened and closed paths of VMs that are not registered were left out"
+            ),
             Self::StoreLost => out.write_str("the store cannot be written; edges are kept until it can"),
             Self::StoreBack => out.write_str("the store can be written again"),
             Self::Adapter { up: true } => out.write_str("the trunk adapter is up"),
@@ -208,6 +245,38 @@ impl Reported {
     }
 }
 
+/// Keeps lines about paths of strangers few.
+#[derive(Debug, Default)]
+pub(super) struct StrangerLines {
+    since: Option<Instant>,
+    in_window: u64,
+    left_out: u64,
+}
+
+impl StrangerLines {
+    /// Whether a line may be written now; if not it is counted. [`take_left_out`](Self::take_left_out) comes before.
+    pub(super) fn may_write(&mut self, now: Instant) -> bool {
+        let _ = self.since.get_or_insert(now);
+        self.in_window = self.in_window.saturating_add(1);
+        let may = self.in_window <= LINES_PER_WINDOW;
+        self.left_out = self.left_out.saturating_add(u64::from(!may));
+        may
+    }
+
+    /// When a window is over, how many lines were left out in it, if any: once.
+    pub(super) fn take_left_out(&mut self, now: Instant) -> Option<u64> {
+        self.since.filter(|since| now.since(*since) >= LINES_WINDOW)?;
+        self.since = None;
+        let lines = std::mem::take(&mut self.in_window).saturating_sub(LINES_PER_WINDOW);
+        (lines > 0).then_some(lines)
+    }
+
+    /// How many were left out since the start.
+    pub(super) const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use vmpulse_protocol::auth::KeyId;
@@ -236,5 +305,23 @@ mod tests {
             reported.is_new(Instant::from_millis(0), MacAddr(2, 0, 0, 0, 0, 1), Stranger::from(*refusal))
         });
         assert_eq!(new.count(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_paths_is_a_few_lines_and_a_count() {
+        let mut lines = StrangerLines::default();
+        let write = |lines: &mut StrangerLines, at_ms: u64, times: usize| {
+            let now = Instant::from_millis(at_ms);
+            let told = lines.take_left_out(now);
+            (told, (0..times).filter(|_| lines.may_write(now)).count())
+        };
+        assert_eq!(write(&mut lines, 5, 20), (None, 20));
+        assert_eq!(write(&mut lines, 9_000, 5000), (None, 12));
+        assert_eq!(write(&mut lines, 10_004, 1), (None, 0), "the window began at 5");
+        assert_eq!(write(&mut lines, 10_005, 10), (Some(4989), 10), "told once, and a new window");
+        assert_eq!(write(&mut lines, 90_000, 0), (None, 0), "nothing was left out");
+        assert_eq!(lines.left_out(), 4989);
+        let text = Note::LeftOut { lines: 7 }.to_string();
+        assert!(text.starts_with("7 lines about") && Note::LeftOut { lines: 7 }.is_warning());
     }
 }

@@ -6,6 +6,7 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_store::{HostMonitorWrite, SuspendReason};
 
 use super::Monitor;
+use super::guests::TOLD_AGAIN_AFTER;
 use super::notes::Note;
 use crate::sessions::Receipt;
 
@@ -37,6 +38,7 @@ impl Monitor {
                 let what = "monitoring resumed by its administrator";
                 self.announce(now, vm, receipt, what, HostMonitorWrite::Resumed { vm });
             }
+            Message::Dying { reason } => self.on_dying(now, vm, receipt, reason),
             Message::Doorbell(bits) => {
                 self.write_for(now, vm, receipt, HostMonitorWrite::Doorbell { vm, bits: bits.0 });
             }
@@ -61,6 +63,20 @@ impl Monitor {
                 self.sessions.count_strange_message();
                 self.take_and_drop(now, receipt);
             }
+        }
+    }
+
+    /// Its last words; what follows is silence, and counts as such. [M-16]
+    fn on_dying(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, reason: &str) {
+        let said_at = self.troubles.get(&vm).and_then(|trouble| trouble.dying_at);
+        if said_at.is_some_and(|at| now.since(at) < TOLD_AGAIN_AFTER) {
+            return self.take_and_drop(now, receipt);
+        }
+        let text = format!("VM {vm} stops beating, in its own words: {reason}");
+        let write = HostMonitorWrite::NodeEvent { kind: "GUEST_DYING".to_owned(), text };
+        if self.write_for(now, vm, receipt, write) {
+            self.troubles.entry(vm).or_default().dying_at = Some(now);
+            self.note(Note::Dying { vm, reason: reason.to_owned() });
         }
     }
 

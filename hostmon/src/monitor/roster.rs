@@ -11,6 +11,7 @@ use vmpulse_store::{
 };
 
 use super::Monitor;
+use super::guests::Watched;
 use crate::sessions::SessionView;
 
 /// What a message to a guest is for.
@@ -73,11 +74,14 @@ impl Monitor {
 
     fn on_roster_vm(&mut self, now: Instant, vm: &RosterVm) {
         let wanted = self.wanted(vm);
-        if self.is_settled(vm.uuid, wanted) {
+        if self.is_settled(vm, wanted) {
             return;
         }
         let new = !self.watched.contains_key(&vm.uuid);
-        self.watched.change(vm.uuid, |watched| watched.wanted = wanted);
+        self.watched.change(vm.uuid, |watched| {
+            watched.wanted = wanted;
+            watched.suspended = vm.suspended;
+        });
         if let Some(session) = self.sessions.view(vm.uuid).filter(|_| new) {
             // Its path was open before the store was read, or before the VM was registered.
             self.write_opened(vm.uuid, session.mac, session.version);
@@ -94,8 +98,9 @@ impl Monitor {
     }
 
     /// Nothing else is wanted of it than what it was told: of thousands of VMs in a roster, nearly all.
-    fn is_settled(&self, vm: VmUuid, wanted: Option<u32>) -> bool {
-        let watched = self.watched.get(&vm).filter(|watched| watched.wanted == wanted);
+    fn is_settled(&self, vm: &RosterVm, wanted: Option<u32>) -> bool {
+        let same = |watched: &&Watched| watched.wanted == wanted && watched.suspended == vm.suspended;
+        let watched = self.watched.get(&vm.uuid).filter(same);
         watched.is_some_and(|watched| watched.told == Some(watched.due()))
     }
 
@@ -107,10 +112,13 @@ impl Monitor {
     /// A VM of another host that was heard here: it is watched here, also after a restart. Alive is alive.
     fn on_visiting(&mut self, now: Instant, vm: &RosterVm) {
         let wanted = self.wanted(vm);
-        if self.is_settled(vm.uuid, wanted) {
+        if self.is_settled(vm, wanted) {
             return;
         }
-        self.watched.change(vm.uuid, |watched| watched.wanted = wanted);
+        self.watched.change(vm.uuid, |watched| {
+            watched.wanted = wanted;
+            watched.suspended = vm.suspended;
+        });
         match (wanted, vm.path.as_ref().filter(|_| !self.roster_known)) {
             (Some(interval_ms), Some(path)) => {
                 self.expect(now, vm.uuid, interval_ms, path);
@@ -144,6 +152,7 @@ impl Monitor {
         self.unwatch(now, vm);
         self.reconcile(now, vm);
         self.watched.remove(&vm);
+        self.troubles.remove(&vm);
         self.asked_reports.remove(&vm);
         self.taken_reports.remove(&vm);
         self.drop_quiet(vm);

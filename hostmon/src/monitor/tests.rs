@@ -4,6 +4,7 @@
 mod adversity;
 mod known;
 mod quiet;
+mod shown;
 
 use std::collections::BTreeMap;
 
@@ -35,6 +36,7 @@ struct Guest {
 }
 
 mod authentication;
+mod guardian;
 
 struct World {
     now: Instant,

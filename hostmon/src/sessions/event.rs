@@ -94,6 +94,13 @@ pub enum SessionEvent {
         /// Which.
         token: Token,
     },
+    /// The guardian of a guest beats in its agent's place (true), or the agent beats again. [M-14]
+    Guardian {
+        /// Which VM's path.
+        vm: VmUuid,
+        /// Whether the guardian beats.
+        beats: bool,
+    },
     /// Messages to the guest went unanswered; they were handed back before.
     Unanswered {
         /// Which VM.
@@ -144,6 +151,8 @@ pub struct SessionView {
     pub heartbeats: u64,
     /// Which directions are authenticated, and with which key, if any is.
     pub security: Option<(Directions, KeyId)>,
+    /// Whether the guest's guardian beats, because its agent does not.
+    pub guardian: bool,
     /// See [`Beat::hints`].
     pub hints: Hints,
 }

@@ -10,6 +10,7 @@
 mod clock;
 mod error;
 mod model;
+mod node_events;
 mod postgres;
 mod quiet;
 mod sql;
@@ -19,6 +20,9 @@ mod write;
 pub use clock::{FixedClock, StoreClock, StoreTime, SystemClock};
 pub use error::{BackendError, StoreError};
 pub use model::*;
+pub use node_events::{
+    NODE_EVENT_KINDS, NODE_EVENTS_LIMIT, NodeEventRecord, NodeEventsWanted, Since, SinceError,
+};
 pub use postgres::{PostgresStore, Target};
 pub use quiet::{
     QUIET_BUDGET, QUIET_LEAST_COST, QUIET_WINDOW, Quiet, QuietAnswer, QuietChange, QuietNews, QuietView,
@@ -113,6 +117,9 @@ pub trait Store: Send {
 
     /// Every application of every VM as last reported, ordered by VM name, then application name.
     fn applications(&mut self) -> Result<Vec<ApplicationView>, StoreError>;
+
+    /// The newest node events and conflicts that are `wanted`, oldest of them first. Nothing is acknowledged by it.
+    fn node_events(&mut self, wanted: &NodeEventsWanted) -> Result<Vec<NodeEventRecord>, StoreError>;
 
     // ---- settings ---------------------------------------------------------------------------------------
 

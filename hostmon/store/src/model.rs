@@ -238,6 +238,8 @@ pub struct HostMonitorStatus {
     pub mode: MonitorMode,
     /// Whether the last heartbeat is younger than 2.5 of its intervals.
     pub responsive: bool,
+    /// Whether it hears its trunk, as it last said; until it ran nothing else is known. Otherwise its paths are unknown.
+    pub trunk_heard: bool,
     /// Age of the last heartbeat; `None` before the first.
     pub heartbeat_age: Option<Duration>,
     /// Whether node events wait to be retrieved.

@@ -4,6 +4,7 @@ mod attention;
 pub(crate) mod db;
 mod hosts;
 mod monitor;
+mod node_events;
 mod quiet;
 mod registration;
 mod reports;
@@ -130,6 +131,10 @@ impl<B: BackEnd + Send> Store for B {
 
     fn applications(&mut self) -> Result<Vec<ApplicationView>, StoreError> {
         self.read(|turn| turn.applications())
+    }
+
+    fn node_events(&mut self, wanted: &NodeEventsWanted) -> Result<Vec<NodeEventRecord>, StoreError> {
+        self.read(|turn| turn.node_events(wanted))
     }
 
     fn system_settings(&mut self) -> Result<SystemSettings, StoreError> {

@@ -50,6 +50,9 @@ macro_rules! every_case {
                 shut_down_on_purpose
                 unregistered_host_monitors_are_kept_and_adopted
                 node_events_are_bounded
+                node_events_are_told_newest_last_by_kind_monitor_and_time
+                conflicts_are_node_events_too
+                a_host_monitor_that_cannot_hear_its_trunk_is_shown_as_such
                 numbered_writes_are_applied_once
             }
             states {

@@ -7,7 +7,9 @@
 //! * [`CaptureSocket`] and [`PcapWriter`]: what passes on an adapter both ways, for a person to look at;
 //! * [`interfaces`]: the adapters of this machine;
 //! * [`LinkError`]: what can go wrong, by what a daemon does about it;
-//! * [`run_in_real_time`]: so that nothing of this machine's other work delays a frame.
+//! * [`in_own_session`]: for the scripts of applications, because it needs `unsafe` and all of that is here;
+//! * [`run_in_real_time`]: so that nothing of this machine's other work delays a frame;
+//! * [`Transmitter`], [`SharedWords`], [`set_watchdog_timeout`]: what the agent's guardian needs.
 
 mod adapter;
 #[cfg(feature = "bench")]
@@ -24,6 +26,7 @@ mod pcap;
 mod ring;
 mod socket;
 mod sys;
+mod transmitter;
 
 pub use capture::{CaptureConfig, CaptureSocket, Captured, Direction};
 pub use config::{
@@ -36,5 +39,9 @@ pub use interface::{Interface, interfaces};
 pub use link::{Left, Link, ReceiveBuffer, Received};
 pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
+pub use sys::child::{Identity, in_own_session};
 pub use sys::sched::run_in_real_time;
+pub use sys::shared::{SharedWords, lock_used_memory};
+pub use sys::watchdog::{set_watchdog_timeout, watchdog_timeout};
+pub use transmitter::{Destination, Transmitter};
 pub use vmpulse_protocol::MacAddr;

@@ -1,9 +1,12 @@
 //! The system calls that have no safe wrapper. All `unsafe` of the project is in this file and its folder.
 #![allow(unsafe_code)]
 
+pub(crate) mod child;
 pub(crate) mod many;
 pub(crate) mod ring;
 pub(crate) mod sched;
+pub(crate) mod shared;
+pub(crate) mod watchdog;
 
 use std::ffi::{c_int, c_void};
 use std::io;

@@ -33,10 +33,22 @@ impl Sealer {
     pub fn seal(&mut self, packet: &Packet<'_>) -> Vec<u8> {
         // A wrapped count would be refused; at a million packets a second that is half a million years away.
         self.count = self.count.saturating_add(1);
-        let mut trailer = Trailer { key_id: self.key_id.as_u8(), count: self.count, tag: [0; TAG_LENGTH] };
+        self.sealed(packet, self.count).encode()
+    }
+
+    /// The packet with its trailer, for whoever draws the counts elsewhere: each only once, and in the order of sending.
+    #[must_use]
+    pub fn sealed<'a>(&self, packet: &Packet<'a>, count: u64) -> Packet<'a> {
+        let mut trailer = Trailer { key_id: self.key_id.as_u8(), count, tag: [0; TAG_LENGTH] };
         let sealed = Packet { trailer: Some(trailer), ..*packet };
         trailer.tag = tag(&self.function, &sealed, &trailer);
-        Packet { trailer: Some(trailer), ..*packet }.encode()
+        Packet { trailer: Some(trailer), ..*packet }
+    }
+
+    /// The count of the next packet, if it draws them itself.
+    #[must_use]
+    pub const fn next_count(&self) -> u64 {
+        self.count.saturating_add(1)
     }
 
     /// Which key of the VM is behind it.

@@ -1,5 +1,6 @@
 //! An open channel: both directions of a path after its handshake.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use super::guard::{Directions, Guard};
 use super::outputs::{Delivery, Event, Outputs, Token};
 use super::receive::{Receipt, Receiver};
 use super::send::{Framing, Sender};
+use super::shared::{Sending, SendingKey, SharedDraw};
 use super::{CloseReason, DELIVERIES_MAXIMUM, Discard, MESSAGE_MAXIMUM, Priority};
 use crate::auth::KeyId;
 use crate::time::Instant;
@@ -35,7 +37,7 @@ pub(super) fn first_number(open: Option<&Channel>, candidate: Option<u8>, random
     if candidate != Some(first) {
         return first;
     }
-    // Another one of the 128 that there are; once in 16,000 the same again, which the gate then sorts out.
+    // Another one of the 64 that there are; once in 4,000 the same again, which the gate then sorts out.
     draw()
 }
 
@@ -72,8 +74,8 @@ impl Channel {
         out: &mut Outputs,
     ) {
         let too_long = payload.len() > MESSAGE_MAXIMUM
-            || (priority == Priority::Urgent && payload.len() > self.framing.capacity);
-        let (framing, sender) = self.sending(priority);
+            || (priority == Priority::Urgent && payload.len() > self.framing.capacity());
+        let (framing, sender) = self.sender(priority);
         if too_long || !sender.queue(token, payload.clone()) {
             out.event(Event::HandedBack { token, payload });
             return;
@@ -83,6 +85,41 @@ impl Channel {
 
     pub(super) fn send_heartbeat(&mut self, payload: &[u8], out: &mut Outputs) {
         self.send_urgent.send_unreliable(&mut self.framing, payload, out);
+    }
+
+    /// What somebody else needs to send heartbeats here. `key`: of the direction, if it is authenticated.
+    pub(super) fn sending(&self, key: Option<&SendingKey>) -> Sending {
+        let sealer = self.framing.sealer.as_ref();
+        Sending {
+            version: self.framing.version(),
+            next_urgent: self.send_urgent.next_number(),
+            next_count: sealer.map_or(1, |sealer| sealer.next_count()),
+            key: sealer.zip(key).map(|(sealer, key)| (sealer.key_id(), key.clone())),
+        }
+    }
+
+    /// Numbers are drawn from there from now on.
+    pub(super) fn share(&mut self, shared: SharedDraw) {
+        self.framing.shared = Some(Box::new(shared));
+    }
+
+    /// Whether the peer's guardian beats in its place: what it would have to acknowledge waits until it does not. True if that
+    /// is new. [M-14]
+    pub(super) fn hold(&mut self, now: Instant, held: bool, out: &mut Outputs) -> bool {
+        if self.framing.held == held {
+            return false;
+        }
+        self.framing.held = held;
+        if !held {
+            for sender in [&mut self.send_urgent, &mut self.send_normal] {
+                sender.resume(now, &mut self.framing, out);
+            }
+        }
+        true
+    }
+
+    pub(super) const fn is_held(&self) -> bool {
+        self.framing.held
     }
 
     /// Takes a packet that is neither Hello nor SYN, and whose trailer was checked.
@@ -102,7 +139,8 @@ impl Channel {
             out.discard(Discard::Flags);
             return Ok(());
         }
-        if self.undecided.len() >= DELIVERIES_MAXIMUM && packet.has(Flags::END) {
+        if self.undecided.len() >= DELIVERIES_MAXIMUM {
+            // Any packet may be the one that was missing. [B-3]
             out.discard(Discard::Bound);
             return Ok(());
         }
@@ -134,6 +172,7 @@ impl Channel {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let senders = [self.send_normal.poll_timeout(), self.send_urgent.poll_timeout()];
+        let senders = if self.framing.held { [None, None] } else { senders };
         let receivers = [self.receive_normal.poll_timeout(), self.receive_urgent.poll_timeout()];
         senders.into_iter().chain(receivers).flatten().min()
     }
@@ -166,7 +205,7 @@ impl Channel {
         priority: Priority,
         out: &mut Outputs,
     ) {
-        let (framing, sender) = self.sending(priority);
+        let (framing, sender) = self.sender(priority);
         if !sender.on_acknowledged(now, packet.number, framing, out) {
             out.discard(Discard::Acknowledgement);
         }
@@ -203,7 +242,7 @@ impl Channel {
 
     /// Acknowledges the SYN by which this channel was begun once more.
     pub(super) fn acknowledge_syn(&mut self, number: u8, out: &mut Outputs) {
-        super::syn::acknowledge_syn(number, self.framing.sealer.as_deref_mut(), out);
+        out.acknowledge(self.framing.seal(&super::syn::acknowledgement(number)));
     }
 
     /// Which directions are authenticated, if any is, and with which key.
@@ -223,7 +262,7 @@ impl Channel {
         Some(decided)
     }
 
-    const fn sending(&mut self, priority: Priority) -> (&mut Framing, &mut Sender) {
+    const fn sender(&mut self, priority: Priority) -> (&mut Framing, &mut Sender) {
         let sender = match priority {
             Priority::Normal => &mut self.send_normal,
             Priority::Urgent => &mut self.send_urgent,

@@ -20,6 +20,7 @@ use super::channel::{Channel, first_number};
 use super::guard::{Agreed, Directions, Guard, Origin, check_syn_acknowledgement};
 use super::outputs::{Delivery, Event, Outputs, Token};
 use super::send::Framing;
+use super::shared::{Sending, SendingKey, SharedDraw};
 use super::syn::{OutgoingSyn, acknowledge_syn};
 use super::{CloseReason, Discard, HISTORY_AGE, Priority};
 use crate::auth::{Addresses, Authentication, KeyId, Nonces, Offer, Transcript, derive};
@@ -73,6 +74,8 @@ struct Open {
     version: Version,
     opened_at: Instant,
     answer: Received,
+    /// Of what is sent, if that is authenticated.
+    key: Option<SendingKey>,
 }
 
 #[derive(Debug)]
@@ -96,6 +99,7 @@ struct Answer {
     host_monitor: HostMonitorId,
     version: Version,
     agreed: Agreed,
+    key: Option<SendingKey>,
 }
 
 /// A SYN as it came.
@@ -217,6 +221,20 @@ impl Initiator {
         }
     }
 
+    /// What somebody else needs to beat on the open channel.
+    #[must_use]
+    pub fn sending(&self) -> Option<Sending> {
+        self.open.as_ref().map(|open| open.channel.sending(open.key.as_ref()))
+    }
+
+    /// Urgent numbers and counts of the open channel are drawn from there from now on; it begins where
+    /// [`sending`](Self::sending) says.
+    pub fn share(&mut self, shared: SharedDraw) {
+        if let Some(open) = &mut self.open {
+            open.channel.share(shared);
+        }
+    }
+
     /// Takes a packet from the HM; Hello is not for here.
     pub fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>, out: &mut Outputs) {
         if packet.has(Flags::SYN) {
@@ -305,6 +323,12 @@ impl Initiator {
         if let Some(open) = self.open.as_mut().filter(|open| open.is_opened_by(now, packet)) {
             return open.channel.acknowledge_syn(packet.number, out);
         }
+        if let HmSyn::Conflict { lower, upper, .. } = syn
+            && self.identity.lower.max(lower) <= self.identity.upper.min(upper)
+        {
+            // It answers somebody who used this address: there is a common version. [S-10]
+            return out.discard(Discard::Syn);
+        }
         let HmSyn::Accepted { uuid, running, answers, offer, .. } = syn else {
             // Nothing is kept of a conflict, so a repetition is simply acknowledged. [S-10]
             acknowledge_syn(packet.number, None, out);
@@ -340,7 +364,7 @@ impl Initiator {
             let matched = matching(candidate.offer, offer, running)?;
             agree(security, &self.identity, candidate, (uuid, packet.payload), matched)
         });
-        let mut agreed = agreed.unwrap_or_default();
+        let (mut agreed, key) = agreed.unwrap_or_default();
         let demanded = self.security.as_ref().is_some_and(|security| security.authentication.mode.demands())
             // Whoever offers nothing any more (switched off, key removed) cannot demand it, and must not be stuck here.
             || candidate.offer.is_some() && self.open.as_ref().is_some_and(|open| open.guard.is_on());
@@ -351,7 +375,7 @@ impl Initiator {
         acknowledge_syn(packet.number, agreed.sealer.as_deref_mut(), out);
         let received = Received { number: packet.number, payload: packet.payload.to_vec() };
         candidate.refused = false;
-        candidate.answer = Some(Answer { received, host_monitor: uuid, version: running, agreed });
+        candidate.answer = Some(Answer { received, host_monitor: uuid, version: running, agreed, key });
         candidate.take_early_acknowledgement();
     }
 
@@ -360,13 +384,14 @@ impl Initiator {
         let complete =
             |candidate: &mut Candidate| candidate.syn.is_acknowledged() && candidate.answer.is_some();
         let Some(candidate) = self.candidate.take_if(complete) else { return };
-        let Some(Answer { received, host_monitor, version, agreed }) = candidate.answer else { return };
+        let Some(Answer { received, host_monitor, version, agreed, key }) = candidate.answer else { return };
         let framing = Framing::new(version, self.mtu, agreed.sealer);
         let channel = Channel::new(framing, candidate.syn.number(), received.number);
         let mut replaced = self.open.take();
         let old_guard = replaced.as_mut().map(|old| core::mem::take(&mut old.guard));
         let guard = Guard::new(now, agreed.opener, old_guard);
-        self.open = Some(Open { channel, guard, host_monitor, version, opened_at: now, answer: received });
+        self.open =
+            Some(Open { channel, guard, host_monitor, version, opened_at: now, answer: received, key });
         out.event(Event::Opened { replaced: replaced.is_some() });
         if let Some(mut old) = replaced {
             old.channel.hand_back(out);
@@ -438,14 +463,15 @@ fn matching(ours: Option<Offer>, theirs: Option<Offer>, running: Version) -> Opt
     (ours.key_id == theirs.key_id && running >= Version::V2_1).then_some((ours, theirs))
 }
 
-/// `answer`: the HM and the payload of its SYN. `None` if the key was removed meanwhile.
+/// What was agreed, and the key of what is sent if that is authenticated. `answer`: the HM and the payload of its SYN. `None`
+/// if the VM's key was removed meanwhile.
 fn agree(
     security: &VmmSecurity,
     identity: &VmmIdentity,
     candidate: &Candidate,
     answer: (HostMonitorId, &[u8]),
     (ours, theirs): (Offer, Offer),
-) -> Option<Agreed> {
+) -> Option<(Agreed, Option<SendingKey>)> {
     let transcript = Transcript {
         addresses: security.addresses,
         vm: identity.uuid.parse().ok()?,
@@ -457,5 +483,6 @@ fn agree(
     };
     let keys = derive(security.authentication.key(ours.key_id)?, &transcript);
     let directions = Directions { incoming: theirs.sends, outgoing: ours.sends };
-    Some(Agreed::at_vmm(ours.key_id, directions, &keys))
+    let key = directions.outgoing.then(|| SendingKey::new(keys.vmm_to_hm));
+    Some((Agreed::at_vmm(ours.key_id, directions, &keys), key))
 }

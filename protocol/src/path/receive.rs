@@ -10,11 +10,37 @@ use crate::wire::{Flags, Packet};
 
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
-    /// The first number of the peer's new sequence, until a packet of it has come. What comes before is of the channel
-    /// that this one replaced: its sender does not know yet that it was replaced, and it was received there. [N-7]
-    gate: Option<u8>,
+    /// What else comes is of the channel that this one replaced: its sender does not know yet that it was replaced, or it
+    /// was long on its way, and it was received there. `None` for the urgent sequence. [N-7]
+    gate: Option<Gate>,
     /// Boxed, and gone when all of it is old: there are thousands of paths, and heartbeats leave nothing here.
     memory: Option<Box<Memory>>,
+}
+
+/// Which numbers may come.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    /// The number after the greatest that was taken; the one that the peer's SYN named until one was.
+    next: u8,
+    opened: bool,
+}
+
+impl Gate {
+    const fn lets_in(self, number: u8) -> bool {
+        // A sender is at most a window ahead, and leaves out as much when it gives a message up.
+        if self.opened {
+            number.wrapping_sub(self.next.wrapping_sub(WINDOW)) < 3 * WINDOW
+        } else {
+            number.wrapping_sub(self.next) < WINDOW
+        }
+    }
+
+    const fn on_taken(&mut self, number: u8) {
+        if !self.opened || number.wrapping_sub(self.next) < 2 * WINDOW {
+            self.next = number.wrapping_add(1);
+        }
+        self.opened = true;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -66,22 +92,25 @@ pub(super) enum Receipt {
 impl Receiver {
     /// `first`: the number that the peer's SYN named.
     pub(super) fn starting_at(first: u8) -> Self {
-        Self { gate: Some(first), ..Self::default() }
+        Self { gate: Some(Gate { next: first, opened: false }), ..Self::default() }
     }
 
     pub(super) fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>) -> Receipt {
         self.forget_old(now);
-        if self.gate.is_some_and(|first| packet.number.wrapping_sub(first) >= WINDOW) {
-            return Receipt::Discard(Discard::Duplicate);
-        }
-        self.gate = None;
-        let memory = self.memory.get_or_insert_default();
-        if let Some(seen) = memory.history.iter_mut().find(|seen| seen.number == packet.number) {
+        let mut history = self.memory.iter_mut().flat_map(|memory| memory.history.iter_mut());
+        if let Some(seen) = history.find(|seen| seen.number == packet.number) {
             return match seen.refused.take() {
                 Some(message) => Receipt::Complete(message),
                 None if seen.acknowledged => Receipt::Acknowledge,
                 None => Receipt::Discard(Discard::Duplicate),
             };
+        }
+        if self.gate.is_some_and(|gate| !gate.lets_in(packet.number)) {
+            return Receipt::Discard(Discard::Duplicate);
+        }
+        let memory = self.memory.get_or_insert_default();
+        if packet.has(Flags::BEG) {
+            memory.forget_given_up(packet.number);
         }
         let receipt = match (packet.has(Flags::BEG), packet.has(Flags::END)) {
             (true, true) => Receipt::Complete(packet.payload.to_vec()),
@@ -91,7 +120,10 @@ impl Receiver {
         match receipt {
             Receipt::Acknowledge => memory.remember(now, packet.number, true),
             Receipt::Complete(_) => memory.remember(now, packet.number, false),
-            Receipt::Discard(_) | Receipt::Overflow => {}
+            Receipt::Discard(_) | Receipt::Overflow => return receipt,
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.on_taken(packet.number);
         }
         receipt
     }
@@ -164,9 +196,15 @@ impl Memory {
         Receipt::Acknowledge
     }
 
+    /// A sender that begins a message this far ahead of what is missing has given the other up, and handed it back.
+    fn forget_given_up(&mut self, number: u8) {
+        self.partials.retain(|partial| !(WINDOW..128).contains(&number.wrapping_sub(partial.next)));
+    }
+
     fn go_on(&mut self, packet: &Packet<'_>) -> Receipt {
-        let in_window = |partial: &Partial| packet.number.wrapping_sub(partial.next) < WINDOW;
-        let Some(at) = self.partials.iter().position(in_window) else {
+        let distance = |partial: &Partial| packet.number.wrapping_sub(partial.next);
+        let partials = self.partials.iter().enumerate().filter(|(_, partial)| distance(partial) < WINDOW);
+        let Some((at, _)) = partials.min_by_key(|(_, partial)| distance(partial)) else {
             return Receipt::Discard(Discard::Orphan);
         };
         let Some(partial) = self.partials.get_mut(at) else { return Receipt::Discard(Discard::Orphan) };

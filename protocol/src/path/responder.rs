@@ -274,9 +274,13 @@ impl Responder {
         if !packet.has(Flags::ACKR) && !packet.has(Flags::ACK) {
             let same_vm = self.candidate.as_ref().is_some_and(|candidate| candidate.vm == open.vm);
             return match origin {
-                Origin::Channel => on_heartbeat(packet, out),
+                Origin::Channel => {
+                    if let Some(guardian) = on_heartbeat(packet, out) {
+                        open.channel.hold(now, guardian, out);
+                    }
+                }
                 // The VMM has opened the new channel already, and is alive.
-                Origin::Candidate if same_vm => on_heartbeat(packet, out),
+                Origin::Candidate if same_vm => drop(on_heartbeat(packet, out)),
                 Origin::Candidate => out.discard(Discard::Handshaking),
             };
         }
@@ -300,6 +304,12 @@ impl Responder {
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.open.is_none() && self.candidate.is_none()
+    }
+
+    /// Whether the VMM's guardian beats in its place: messages to it wait. [M-14]
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.channel.is_held())
     }
 
     /// The running version, while open.
@@ -503,13 +513,17 @@ fn answer(
     }
 }
 
-/// Packets without ACKR are whole messages, never judged by their number: heartbeats. [N-3]
-fn on_heartbeat(packet: &Packet<'_>, out: &mut Outputs) {
+/// Packets without ACKR are whole messages, never judged by their number: heartbeats. Returns whether it is the guardian's, if
+/// it is one. [N-3]
+fn on_heartbeat(packet: &Packet<'_>, out: &mut Outputs) -> Option<bool> {
     if !packet.has(Flags::BEG | Flags::END | Flags::PRI) {
-        return out.discard(Discard::Flags);
+        out.discard(Discard::Flags);
+        return None;
     }
-    match Message::parse(packet.payload) {
-        Some(Message::Heartbeat { guardian }) => out.event(Event::Heartbeat { guardian }),
-        Some(_) | None => out.discard(Discard::Message),
-    }
+    let Some(Message::Heartbeat { guardian }) = Message::parse(packet.payload) else {
+        out.discard(Discard::Message);
+        return None;
+    };
+    out.event(Event::Heartbeat { guardian });
+    Some(guardian)
 }

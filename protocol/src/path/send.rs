@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::outputs::{Event, Outputs, Token};
+use super::shared::SharedDraw;
 use super::{Priority, QUEUE_MAXIMUM, SENDINGS_MAXIMUM, WINDOW, retransmission_timeout};
 use crate::auth::Sealer;
 use crate::time::Instant;
@@ -23,23 +24,42 @@ use crate::wire::{Flags, Packet, Version, payload_capacity};
 #[derive(Debug)]
 pub(super) struct Framing {
     version: Version,
-    /// Largest payload of a packet.
-    pub(super) capacity: usize,
+    /// Largest payload of a packet. Small, as there are thousands of paths.
+    capacity: u16,
     /// If what is sent here is authenticated.
     pub(super) sealer: Option<Box<Sealer>>,
+    /// Where urgent numbers and counts are drawn, if somebody else draws there as well.
+    pub(super) shared: Option<Box<SharedDraw>>,
+    /// The peer's guardian beats: it acknowledges nothing, so nothing is sent that it would have to. [M-14]
+    pub(super) held: bool,
 }
 
 impl Framing {
     pub(super) const fn new(version: Version, mtu: usize, sealer: Option<Box<Sealer>>) -> Self {
-        Self { version, capacity: payload_capacity(mtu, sealer.is_some()), sealer }
+        let capacity = payload_capacity(mtu, sealer.is_some());
+        // A length on the wire has no more bits.
+        let capacity = if capacity > 0xFFFF { 0xFFFF } else { capacity as u16 };
+        Self { version, capacity, sealer, shared: None, held: false }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity.into()
+    }
+
+    pub(super) const fn version(&self) -> Version {
+        self.version
     }
 
     /// A packet's bytes, authenticated anew at each sending.
     pub(super) fn encode(&mut self, number: u8, flags: Flags, payload: &[u8]) -> Vec<u8> {
-        let packet = Packet::plain(self.version, number, flags, payload);
-        match &mut self.sealer {
-            Some(sealer) => sealer.seal(&packet),
-            None => packet.encode(),
+        self.seal(&Packet::plain(self.version, number, flags, payload))
+    }
+
+    pub(super) fn seal(&mut self, packet: &Packet<'_>) -> Vec<u8> {
+        match (&mut self.sealer, &self.shared) {
+            (Some(sealer), Some(shared)) => sealer.sealed(packet, shared.next_count()).encode(),
+            (Some(sealer), None) => sealer.seal(packet),
+            (None, _) => packet.encode(),
         }
     }
 }
@@ -103,12 +123,18 @@ impl Sender {
     /// Sends a whole message that nobody acknowledges. [N-3]
     pub(super) fn send_unreliable(&mut self, framing: &mut Framing, payload: &[u8], out: &mut Outputs) {
         let flags = Flags::BEG | Flags::END | self.priority;
-        let number = self.take_number();
+        let number = match &framing.shared {
+            Some(shared) => shared.next_urgent(),
+            None => self.take_number(),
+        };
         out.transmit(framing.encode(number, flags, payload));
     }
 
     /// Sends as much as the window allows. [N-6]
     pub(super) fn pump(&mut self, now: Instant, framing: &mut Framing, out: &mut Outputs) {
+        if framing.held {
+            return;
+        }
         let (priority, next) = (self.priority, &mut self.next);
         let Some(work) = &mut self.work else { return };
         if work.flight.is_none() {
@@ -116,9 +142,11 @@ impl Sender {
                 self.work = None;
                 return;
             };
-            let total = payload.len().div_ceil(framing.capacity.max(1)).max(1);
-            work.flight =
-                Some(Flight { token, payload, first: *next, total, sent: 0, outstanding: Vec::new() });
+            let total = payload.len().div_ceil(framing.capacity().max(1)).max(1);
+            // An urgent message is one packet, so its first number is its only one.
+            let shared = framing.shared.as_ref().filter(|_| priority == Flags::PRI);
+            let first = shared.map_or(*next, |shared| shared.next_urgent());
+            work.flight = Some(Flight { token, payload, first, total, sent: 0, outstanding: Vec::new() });
         }
         let Some(flight) = &mut work.flight else { return };
         while flight.may_send() {
@@ -166,6 +194,9 @@ impl Sender {
         out: &mut Outputs,
     ) -> Result<(), Unanswered> {
         let priority = self.priority;
+        if framing.held {
+            return Ok(());
+        }
         let Some(flight) = self.work.as_mut().and_then(|work| work.flight.as_mut()) else { return Ok(()) };
         let mut due = Vec::new();
         for packet in flight.outstanding.iter_mut().filter(|packet| packet.deadline <= now) {
@@ -187,9 +218,26 @@ impl Sender {
         flight.outstanding.iter().map(|packet| packet.deadline).min()
     }
 
+    /// What was held back goes on: what is not acknowledged is sent again at once, as often as if it had not been sent. [M-14]
+    pub(super) fn resume(&mut self, now: Instant, framing: &mut Framing, out: &mut Outputs) {
+        for packet in self
+            .work
+            .iter_mut()
+            .filter_map(|work| work.flight.as_mut())
+            .flat_map(|flight| &mut flight.outstanding)
+        {
+            (packet.sendings, packet.deadline) = (0, now);
+        }
+        self.pump(now, framing, out);
+    }
+
     /// Hands everything back, oldest first.
     pub(super) fn hand_back(&mut self, out: &mut Outputs) {
         let Some(work) = self.work.take() else { return };
+        if work.flight.is_some() {
+            // Should the channel stay open, no packet of the next message may be taken for one of this. [N-6]
+            self.next = self.next.wrapping_add(WINDOW);
+        }
         let flying = work.flight.map(|flight| (flight.token, flight.payload));
         for (token, payload) in flying.into_iter().chain(work.waiting) {
             out.event(Event::HandedBack { token, payload });
@@ -199,11 +247,16 @@ impl Sender {
     /// A first number for the channel that is to replace this one: far from those that may still be repeated here. [S-18]
     pub(super) fn far_number(&self, random: &mut fastrand::Rng) -> u8 {
         const CLEARANCE: u8 = 2 * WINDOW;
-        self.next.wrapping_add(CLEARANCE).wrapping_add(random.u8(..128))
+        self.next.wrapping_add(CLEARANCE).wrapping_add(random.u8(..64))
     }
 
     pub(super) const fn is_idle(&self) -> bool {
         self.work.is_none()
+    }
+
+    /// The number of the next packet.
+    pub(super) const fn next_number(&self) -> u8 {
+        self.next
     }
 
     fn take_number(&mut self) -> u8 {
@@ -225,8 +278,8 @@ impl Flight {
     }
 
     fn transmit(&self, index: usize, priority: Flags, framing: &mut Framing, out: &mut Outputs) {
-        let begin = index.saturating_mul(framing.capacity).min(self.payload.len());
-        let end = begin.saturating_add(framing.capacity).min(self.payload.len());
+        let begin = index.saturating_mul(framing.capacity()).min(self.payload.len());
+        let end = begin.saturating_add(framing.capacity()).min(self.payload.len());
         let mut flags = Flags::ACKR | priority;
         if index == 0 {
             flags = flags | Flags::BEG;

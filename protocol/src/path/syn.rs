@@ -74,9 +74,13 @@ impl OutgoingSyn {
 
 /// Acknowledges a peer's SYN; authenticated as all that follows, if that is agreed.
 pub(super) fn acknowledge_syn(number: u8, sealer: Option<&mut Sealer>, out: &mut Outputs) {
-    let packet = Packet::plain(SYN_VERSION, number, Flags::SYN | Flags::ACK, b"");
+    let packet = acknowledgement(number);
     out.acknowledge(match sealer {
         Some(sealer) => sealer.seal(&packet),
         None => packet.encode(),
     });
+}
+
+pub(super) const fn acknowledgement(number: u8) -> Packet<'static> {
+    Packet::plain(SYN_VERSION, number, Flags::SYN.with(Flags::ACK), b"")
 }

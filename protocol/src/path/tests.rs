@@ -19,6 +19,7 @@ use crate::wire::{Flags, Packet, Version};
 const VM: VmUuid = VmUuid::from_bytes([0x61; 16]);
 const ADDRESSES: Addresses =
     Addresses { vmm: MacAddr(0x52, 0x54, 0, 0, 0, 1), hm: MacAddr(0x52, 0x54, 0, 0, 0, 2) };
+mod guardian;
 mod secured;
 
 const TICK: Duration = Duration::from_millis(10);
@@ -292,6 +293,20 @@ fn a_version_conflict_is_told_and_forgotten() {
     assert!(!pair.vmm.is_open() && !pair.vmm.is_connecting() && pair.hm.is_closed());
 }
 
+/// Somebody sends a SYN of another version from the VMM's address: the HM's answer to that is none to the VMM's. [S-10]
+#[test]
+fn a_conflict_over_a_version_that_the_vmm_speaks_is_not_its_own() {
+    let mut pair = Pair::new(1, PERFECT);
+    pair.connect();
+    let uuid = HostMonitorId::from_bytes([0xaa; 16]);
+    let conflict = crate::message::HmSyn::Conflict { uuid, lower: Version::V2_0, upper: Version::V2_1 };
+    let flags = Flags::SYN | Flags::ACKR | Flags::END;
+    pair.transmit(End::Vmm, Packet::plain(Version::V2_0, 9, flags, &conflict.encode()).encode());
+    pair.run(5);
+    assert!(pair.events.contains(&(End::Vmm, Event::Discarded(Discard::Syn))));
+    assert!(pair.vmm.is_open() && pair.hm.is_open());
+}
+
 /// [S-12]
 #[test]
 fn a_repeated_syn_does_not_disturb_the_open_path() {
@@ -508,7 +523,8 @@ fn unexpected_flags_are_discarded() {
         pair.send(End::Vmm, 1, b"");
         pair.run(2);
         pair.events.clear();
-        let bytes = Packet::plain(Version::V2_1, 77, flags, b"HB:").encode();
+        let next = pair.hm.opened_with().wrapping_add(1);
+        let bytes = Packet::plain(Version::V2_1, next, flags, b"HB:").encode();
         pair.transmit(End::Hm, bytes);
         pair.run(1);
         assert_eq!(pair.events, vec![(End::Hm, Event::Discarded(reason))], "{flags:?}");

@@ -137,21 +137,39 @@ impl<'a> Packet<'a> {
     /// The payload is cut at 65,535 bytes; the callers never make one that long.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let payload = self.payload.get(..usize::from(self.length())).unwrap_or_default();
         let behind = if self.trailer.is_some() { TRAILER_LENGTH } else { 0 };
-        let mut bytes =
-            Vec::with_capacity(HEADER_LENGTH.saturating_add(payload.len()).saturating_add(behind));
-        bytes.extend_from_slice(&self.header());
-        bytes.extend_from_slice(payload);
-        if let Some(trailer) = &self.trailer {
-            bytes.extend_from_slice(&trailer.count.to_be_bytes());
-            bytes.extend_from_slice(&trailer.tag);
-        }
-        let checksum = sum(&bytes);
-        if let Some([.., place]) = bytes.first_chunk_mut::<HEADER_LENGTH>() {
-            *place = checksum;
-        }
+        let payload = usize::from(self.length());
+        let mut bytes = Vec::with_capacity(HEADER_LENGTH.saturating_add(payload).saturating_add(behind));
+        self.parts(|part| bytes.extend_from_slice(part));
+        set_checksum(&mut bytes);
         bytes
+    }
+
+    /// As [`encode`](Self::encode), into `room`, for whoever must not allocate. Returns how many bytes it took; `None` if there
+    /// is not enough room.
+    pub fn encode_into(&self, room: &mut [u8]) -> Option<usize> {
+        let mut length: usize = 0;
+        let mut fits = true;
+        self.parts(|part| {
+            let end = length.saturating_add(part.len());
+            match room.get_mut(length..end) {
+                Some(place) => place.copy_from_slice(part),
+                None => fits = false,
+            }
+            length = end;
+        });
+        set_checksum(room.get_mut(..length).filter(|_| fits)?);
+        Some(length)
+    }
+
+    /// The packet piece by piece, its checksum still 0.
+    fn parts(&self, mut take: impl FnMut(&[u8])) {
+        take(&self.header());
+        take(self.payload.get(..usize::from(self.length())).unwrap_or_default());
+        if let Some(trailer) = &self.trailer {
+            take(&trailer.count.to_be_bytes());
+            take(&trailer.tag);
+        }
     }
 
     fn length(&self) -> u16 {
@@ -170,6 +188,13 @@ impl Trailer {
         let (count, tag) = bytes.split_first_chunk::<8>()?;
         let tag = tag.first_chunk::<TAG_LENGTH>()?;
         Some(Self { key_id, count: u64::from_be_bytes(*count), tag: *tag })
+    }
+}
+
+fn set_checksum(packet: &mut [u8]) {
+    let checksum = sum(packet);
+    if let Some([.., place]) = packet.first_chunk_mut::<HEADER_LENGTH>() {
+        *place = checksum;
     }
 }
 
@@ -245,6 +270,10 @@ mod tests {
             for length in 0..bytes.len() {
                 prop_assert!(Packet::decode(&bytes[..length]).is_err());
             }
+            let mut room = vec![0xEE; bytes.len()];
+            prop_assert_eq!(packet.encode_into(&mut room), Some(bytes.len()));
+            prop_assert_eq!(&room, &bytes);
+            prop_assert_eq!(packet.encode_into(&mut room[1..]), None);
         }
 
         #[test]

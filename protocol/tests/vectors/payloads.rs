@@ -21,6 +21,7 @@ fn message(vector: &Value) -> Option<Message<'_>> {
         "shutdown" => Message::Shutdown(Shutdown::Daemon),
         "suspend" => Message::Suspend,
         "resume" => Message::Resume,
+        "dying" => Message::Dying { reason: text(arguments, "reason") },
         "doorbell" => Message::Doorbell(Doorbell(u32_of("bits"))),
         "report_request" => Message::ReportRequest { tag: tag(), what: text(arguments, "what") },
         "report" => Message::Report { tag: tag(), xml: text(arguments, "xml").as_bytes() },

@@ -28,7 +28,8 @@ const CONFIGURATION: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
   <Application name="app1" uuid="1567267349133928000" monitored="0" critical="yes" monitor_script="/m 1"
     start_script="/s" stop_script="/t" desc="&lt;a&gt;"/>
   <Application name="app2" uuid="1567267349133928001" monitor_script="/m" start_script="/s" stop_script="/t"></Application>
-  <Dependency depuuid="1542239347575681000" dependency_list="app1,app2"/>
+  <Dependency depuuid="1542239347575681000" dependency_type="start_sequence" dependency_list="app1,app2"/>
+  <Dependency depuuid="1542239347575681001" dependency_type="parent_child" dependency_list="app1,app2" future="x"></Dependency>
 </Monitoring>
 "#;
 

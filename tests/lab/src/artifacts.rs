@@ -11,12 +11,19 @@ use crate::workspace::{Workspace, host_triple};
 /// The host's programs as the worlds run them.
 const HOST_PACKAGES: [&str; 3] = ["vmpulse-agent", "vmpulse-hostmon", "vmpulse-controller"];
 /// The programs in them.
-const HOST_PROGRAMS: [&str; 6] =
-    ["vmpulse-agentd", "vmmgr", "vmpulse-hostmond", "hmmgr", "vmpulse-controllerd", "hamgr"];
+const HOST_PROGRAMS: [&str; 7] = [
+    "vmpulse-agentd",
+    "vmpulse-guardian",
+    "vmmgr",
+    "vmpulse-hostmond",
+    "hmmgr",
+    "vmpulse-controllerd",
+    "hamgr",
+];
 /// The lab's own program among them.
 pub(crate) const OWN_PROGRAM: &str = "vmpulse-lab";
 /// What a guest of its own kernel is given.
-pub(crate) const GUEST_PROGRAMS: [&str; 2] = ["vmpulse-agentd", "vmmgr"];
+pub(crate) const GUEST_PROGRAMS: [&str; 3] = ["vmpulse-agentd", "vmpulse-guardian", "vmmgr"];
 
 /// The folder of the daemons and commands for this machine, built now if `build` says so.
 pub(crate) fn host(workspace: &Workspace, build: bool) -> Lab<PathBuf> {

@@ -4,6 +4,7 @@ mod agent;
 mod application;
 mod chain;
 mod controller;
+mod guest_view;
 mod host_monitor;
 pub(crate) mod keys;
 mod recording;
@@ -19,6 +20,7 @@ pub(crate) use agent::Agent;
 pub(crate) use application::Application;
 pub(crate) use chain::{Chain, Plan, text_of};
 pub(crate) use controller::Controller;
+pub(crate) use guest_view::GuestView;
 pub(crate) use host_monitor::{AS_SHIPPED, HostMonitor, MonitorSettings, MonitorStatus, PathStatus};
 pub(crate) use recording::{Recording, capture_command};
 

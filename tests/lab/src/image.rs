@@ -14,7 +14,7 @@ use cpio::Archive;
 
 /// The modules a virtio guest needs, in the order they must be loaded. One that the kernel has built in is not
 /// found as a file and left out.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 13] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_modern_dev",
@@ -24,6 +24,11 @@ const MODULES: [&str; 9] = [
     "net_failover",
     "virtio_net",
     "virtio_console",
+    "virtio_blk",
+    "watchdog",
+    // Before the kernel's own: the first is /dev/watchdog. Kernels for clouds have none for this device.
+    "i6300esb",
+    "softdog",
 ];
 
 /// The commands of busybox that /init, the application scripts of the lab and a curious visitor use.

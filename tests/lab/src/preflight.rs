@@ -12,7 +12,7 @@ use crate::progress::{Step, run_step, say};
 use crate::workspace::Workspace;
 
 pub(crate) use permissions::Privilege;
-pub(crate) use tools::{Purpose, emulator, is_ubuntu};
+pub(crate) use tools::{Purpose, emulator, is_ubuntu, postgresql_programs};
 
 /// Checks permissions and programs, installs what is missing, and says what it found.
 pub(crate) fn check(workspace: &Workspace, purpose: Purpose) -> Lab<Privilege> {

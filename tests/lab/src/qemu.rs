@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::error::{Lab, LabError};
 use crate::preflight;
 use crate::process::{Daemon, Place, Said};
@@ -22,6 +24,9 @@ const MEMORY_MIB: u32 = 96;
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 /// What /init says on the console when it is done.
 const UP_MARKER: &str = "VMPULSE-GUEST-UP";
+
+/// The disk as the emulator's control socket knows it.
+const DISK: &str = "disk";
 
 /// One adapter of a guest.
 #[derive(Debug, Clone)]
@@ -41,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: PathBuf,
     pub(crate) initrd: PathBuf,
     pub(crate) adapters: Vec<Adapter>,
+    /// Its only disk, empty: the file system is in memory.
+    pub(crate) disk: Option<PathBuf>,
     /// Where its sockets go.
     pub(crate) sockets: PathBuf,
     /// Where its console and the emulator's own words go.
@@ -104,6 +111,19 @@ impl Qemu {
         qmp::status(&self.machine.sockets.join(format!("{}.qmp", self.machine.name)))
     }
 
+    /// Its disk stops (true): what is read from it takes hours. Or it works again.
+    pub(crate) fn stop_disk(&self, stopped: bool) -> Lab<()> {
+        let bytes_per_second = u8::from(stopped);
+        let limits = json!({
+            "device": DISK, "bps": bytes_per_second, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0
+        });
+        qmp::order(
+            &self.machine.sockets.join(format!("{}.qmp", self.machine.name)),
+            "block_set_io_throttle",
+            &limits,
+        )
+    }
+
     /// The socket of the guest's shell.
     pub(crate) fn shell_socket(&self) -> PathBuf {
         self.machine.sockets.join(format!("{}.shell", self.machine.name))
@@ -146,6 +166,13 @@ fn command(place: &Place, machine: &Machine) -> Command {
     command.args(["-device", "virtio-serial-pci"]);
     command.args(["-chardev", &format!("socket,id=shell,path={},server=on,wait=off", socket("shell"))]);
     command.args(["-device", "virtconsole,chardev=shell"]);
+    if cfg!(target_arch = "x86_64") {
+        command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
+    }
+    if let Some(disk) = &machine.disk {
+        command.args(["-drive", &format!("file={},if=none,id={DISK},format=raw", disk.display())]);
+        command.args(["-device", &format!("virtio-blk-pci,drive={DISK}")]);
+    }
     let mut next_fd = 3;
     for (index, adapter) in machine.adapters.iter().enumerate() {
         let (backend, mac) = match adapter {

@@ -1,5 +1,7 @@
 //! The scenarios: each builds a world of its own, tells a story of daemons and guests, and demands how it ends.
 
+mod agent_footprint;
+mod agent_hangs;
 mod announced_silence;
 mod application_turns_red;
 mod authentication;
@@ -11,16 +13,21 @@ mod daemons_crash;
 mod dissector;
 mod flood;
 mod flood_unpoliced;
+mod guest_watchdog;
 mod heartbeats_without_ip;
 mod key_rotation;
-mod postgresql;
+mod postgresql_returns;
 mod real_guest;
 mod reports_interrupted;
+mod scripts_misbehave;
 mod silence_is_missing;
 mod steady_writes_nothing;
+mod store_on_postgresql;
 mod suspension;
+mod systemd_unit;
 mod trunk_isolation;
 mod trunk_returns;
+mod typed_applications;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -51,12 +58,19 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 18] = [
+const TOGETHER: [Scenario; 25] = [
+    guest_watchdog::SCENARIO,
+    agent_footprint::SCENARIO,
+    agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
-    postgresql::SCENARIO,
+    store_on_postgresql::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,
+    typed_applications::SCENARIO,
+    postgresql_returns::SCENARIO,
+    scripts_misbehave::SCENARIO,
+    systemd_unit::SCENARIO,
     suspension::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,

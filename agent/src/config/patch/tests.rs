@@ -6,8 +6,8 @@ use crate::config::Configuration;
 const FILE: &str = "<?xml version='1.0'?>\n<!-- kept -->\n<Monitoring  log = '2'\n\tperiod=\"1\" other=\"x &amp; y\">\n  \
     <Application name=\"app1\" uuid='1567267349133928000'  monitor_script='/m' start_script=\"/s\" stop_script=\"/t\" \
     vendor='z'/>\n\n  <!-- second --><Application monitored='0' name='app2' uuid='1567267349133928001' \
-    monitor_script='/m2' start_script='/s2' stop_script='/t2'></Application>\n\t<Dependency depuuid='1' \
-    dependency_list='app1,app2'/>\n<![CDATA[ odd <text> ]]>\n</Monitoring>\n<!-- end -->";
+    monitor_script='/m2' start_script='/s2' stop_script='/t2'></Application>\n\t<Dependency depuuid='1542239347575681000' \
+    dependency_type='start_sequence' future='&lt;' dependency_list='app1,app2'/>\n<![CDATA[ odd <text> ]]>\n</Monitoring>\n<!-- end -->";
 
 const NEW: [(&str, &str); 5] = [
     ("name", "new"),
@@ -51,8 +51,32 @@ fn added_then_deleted_leaves_the_file_as_it_was() {
 #[test]
 fn what_shares_the_line_of_a_deleted_application_stays() {
     let deleted = delete_application(FILE, "app2").unwrap();
+    assert!(Configuration::read(&deleted, 16).is_err(), "it is in a dependency");
     assert!(deleted.contains("<!-- second -->\n\t<Dependency"), "{deleted}");
     assert_eq!(delete_application(FILE, "app3"), Err(PatchError::NoApplication("app3".to_owned())));
+}
+
+#[test]
+fn dependencies_are_added_changed_and_deleted_like_applications() {
+    let pairs = [
+        ("depuuid", "1542239347575681001"),
+        ("dependency_type", "parent_child"),
+        ("dependency_list", "app2,app1"),
+    ];
+    let added = add_dependency(FILE, &pairs[..2]).unwrap();
+    let target = Target::Dependency("1542239347575681001");
+    let whole = set_attributes(&added, target, &[pairs[2]]).unwrap();
+    // It contradicts the one that is there.
+    assert!(Configuration::read(&whole, 16).unwrap_err().to_string().contains("start before"), "{whole}");
+    let other = Target::Dependency("1542239347575681000");
+    let turned =
+        set_attributes(&whole, other, &[("dependency_list", "app2,app1"), ("strict", "NO")]).unwrap();
+    assert!(turned.contains("future='&lt;' dependency_list='app2,app1' strict=\"NO\"/>"), "{turned}");
+    let configuration = read(&turned);
+    assert!(!configuration.dependency("1542239347575681000").unwrap().strict);
+    assert_eq!(configuration.dependencies.len(), 2);
+    assert_eq!(delete_dependency(&whole, "1542239347575681001").unwrap(), FILE);
+    assert_eq!(delete_dependency(FILE, "1"), Err(PatchError::NoDependency("1".to_owned())));
 }
 
 /// Any text that an attribute takes, the awkward characters often.

@@ -5,6 +5,7 @@ use vmpulse_local::keys::{AddError, KeyFileError, SecretError};
 use vmpulse_protocol::auth::KeyId;
 
 use crate::vmmgr::Fault;
+use crate::vmmgr::codes::Code;
 
 /// Why nothing was done with a key. The codes never change their meaning.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +47,16 @@ pub enum KeyFault {
 impl KeyFault {
     /// The number in `VMMGR-070(ERROR)`.
     #[must_use]
-    pub const fn code(&self) -> u16 {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::Id(_) => 70,
-            Self::File(_) => 71,
-            Self::Add(_) => 72,
-            Self::NoKey(_) => 73,
-            Self::Secret(_) | Self::Source { .. } => 74,
-            Self::NotLoaded(_) => 75,
-            Self::NotTold(_) => 76,
-            Self::Random(_) => 77,
+            Self::Id(_) => Code::KeyId,
+            Self::File(_) => Code::KeyFile,
+            Self::Add(_) => Code::KeyAdd,
+            Self::NoKey(_) => Code::NoKey,
+            Self::Secret(_) | Self::Source { .. } => Code::KeySource,
+            Self::NotLoaded(_) => Code::KeyNotLoaded,
+            Self::NotTold(_) => Code::KeyNotTold,
+            Self::Random(_) => Code::Random,
         }
     }
 }

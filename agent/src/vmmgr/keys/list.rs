@@ -11,8 +11,10 @@ use crate::vmmgr::{Context, Fault, Outcome, query, show};
 pub(in crate::vmmgr) fn query(context: &Context<'_>) -> Result<Outcome, Fault> {
     let ring = crate::keys::read(&context.settings.key_file).map_err(super::file_fault)?;
     let status = query::daemon_status(context)?;
+    // In mode off the last one is used no more than the others.
+    let used = ring.last().filter(|_| mode(context, status.as_ref()) != "off");
     let keys: Vec<Shown<'_>> =
-        ring.ids().map(|id| Shown::new(id, Some(id) == ring.last(), status.as_ref())).collect();
+        ring.ids().map(|id| Shown::new(id, Some(id) == used, status.as_ref())).collect();
     let text = match context.line.format {
         Format::Text if keys.is_empty() => {
             "No key: take one in with `vmmgr import key ID`, or make one with `vmmgr create key`.\n"

@@ -77,9 +77,9 @@ fn refusals_change_no_key_and_show_none() {
         ("import key", Exit::Usage, "VMMGR-004"),
         ("export key", Exit::Usage, "VMMGR-004"),
         ("delete key", Exit::Usage, "VMMGR-004"),
-        ("import key 0 @b", Exit::Usage, "VMMGR-070"),
-        ("create key 256", Exit::Usage, "VMMGR-070"),
-        ("delete key x", Exit::Usage, "VMMGR-070"),
+        ("import key 0 @b", Exit::Failed, "VMMGR-070"),
+        ("create key 256", Exit::Failed, "VMMGR-070"),
+        ("delete key x", Exit::Failed, "VMMGR-070"),
         ("import key 1 @b", Exit::Failed, "VMMGR-072"),
         ("import key 2 @a", Exit::Failed, "VMMGR-072"),
         ("create key 1", Exit::Failed, "VMMGR-072"),
@@ -107,7 +107,8 @@ fn the_daemon_is_told_of_every_change_and_its_answer_is_told() {
     assert!(guest.done("import key 2 @b").contains("vmpulse-agentd uses key 2; authentication is optional."));
     guest.done("delete key 2");
     guest.done("create key");
-    assert_eq!(*guest.daemon.asked.borrow(), [Request::LoadKeys, Request::LoadKeys, Request::LoadKeys]);
+    let asked = guest.daemon.asked.borrow().clone();
+    assert_eq!(asked.iter().filter(|request| **request == Request::LoadKeys).count(), 3);
     guest.daemon.answers = Some(Rc::new(|_| Reply::KeysLoaded { mode: "off".to_owned(), ids: vec![] }));
     assert!(guest.done("import key 7 @b").contains("vmpulse-agentd uses no key"));
     guest.daemon.answers = Some(Rc::new(|_| Reply::NotLoaded { problem: "line 3: bad".to_owned() }));
@@ -134,4 +135,44 @@ fn listed_with_the_paths_that_use_them() {
     assert_eq!(json["keys"][1]["paths"][0]["authenticated_in"], true);
     assert_eq!((&json["authentication"], &json["problem"]), (&"optional".into(), &"no such key".into()));
     assert!(!stdout.contains(A) && !stdout.contains(B));
+}
+
+/// Mode off while a host monitor demands keys: the paths keep theirs, and `sync` and `status` say the same of it.
+#[test]
+fn in_mode_off_sync_and_status_agree() {
+    let mut guest = guest_with_secrets();
+    guest.done("import key 2 @b");
+    let off = |paths: Vec<LivePath>| DaemonStatus {
+        authentication: "off".to_owned(),
+        key_ids: Vec::new(),
+        key_problem: None,
+        config_problem: None,
+        paths,
+        ..running()
+    };
+    let answer = |status: DaemonStatus| -> Rc<dyn Fn(Request) -> Reply> {
+        Rc::new(move |request| {
+            let keys = Reply::KeysLoaded { mode: "off".to_owned(), ids: vec![] };
+            let status = Reply::Status(Box::new(status.clone()));
+            let loaded = Reply::Synced { applications: 1 };
+            let answers = [(Request::Status, status), (Request::LoadKeys, keys), (Request::Sync, loaded)];
+            answers.into_iter().find(|(asked, _)| *asked == request).unwrap().1
+        })
+    };
+    for (paths, sentence) in [
+        (vec![], "authentication = \"off\" in agent.toml: vmpulse-agentd uses no key."),
+        (
+            running().paths.into_iter().filter(|path| path.authenticated_in).collect(),
+            "authentication = \"off\" in agent.toml: vmpulse-agentd uses no key for new handshakes; still in use: key 2 on \
+             eth1, until the host monitor takes a handshake without one (`hmmgr key relax` there lets it).",
+        ),
+    ] {
+        guest.daemon.answers = Some(answer(off(paths)));
+        let (exit, _, said) = guest.run("sync");
+        assert_eq!(exit, Exit::Done, "{said}");
+        assert!(said.contains(&format!("VMMGR-111(INFO): {sentence}\n")), "{said}");
+        let (_, shown, _) = guest.run("status");
+        assert!(shown.contains(&format!("\nKeys: {sentence}\n")), "{shown}");
+        assert!(guest.run("query key").1.contains("Key id=2\n used=no\n"));
+    }
 }

@@ -21,6 +21,7 @@ pub(super) struct Shown {
     hm_responsive: bool,
     hm_mode: MonitorMode,
     hm_versions: Option<String>,
+    trunk_heard: bool,
     last_response_ms: Option<u64>,
     has_data: bool,
     mac: Option<String>,
@@ -54,6 +55,7 @@ fn shown(monitor: HostMonitorStatus, host: Option<String>) -> Shown {
         hm_responsive: monitor.responsive,
         hm_mode: monitor.mode,
         hm_versions: monitor.versions,
+        trunk_heard: monitor.trunk_heard,
         last_response_ms: monitor.heartbeat_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         has_data: monitor.has_data,
         mac: monitor.mac,
@@ -71,6 +73,7 @@ impl View for Shown {
             .line("HM_versions", self.hm_versions.as_deref().unwrap_or("unknown"))
             .line("HM_responsive", if self.hm_responsive { "Yes" } else { "No" })
             .line("HM_mode", self.hm_mode)
+            .line("Trunk_heard", if self.trunk_heard { "Yes" } else { "No: its paths are unknown" })
             .line("Last_response", last);
         if !verbose {
             return block;

@@ -27,6 +27,7 @@ fn monitor(uuid: &str, state: NodeState, age_s: Option<u64>) -> HostMonitorStatu
         mode: MonitorMode::Global,
         responsive: state == NodeState::Up,
         heartbeat_age: age_s.map(Duration::from_secs),
+        trunk_heard: true,
         has_data: state != NodeState::Up,
         versions: None,
     }

@@ -29,7 +29,7 @@ macro_rules! status_columns {
         concat!(
             "m.uuid, m.trunk, coalesce(m.mac, m.registered_mac), m.state, m.reason, m.mode, m.heartbeat_at, ",
             responsive!(),
-            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id), m.versions"
+            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id), m.versions, m.blind = 0"
         )
     };
 }
@@ -83,6 +83,7 @@ impl Turn<'_> {
             responsive: row.get(8)?,
             has_data: row.get(9)?,
             versions: row.get(10)?,
+            trunk_heard: row.get(11)?,
         })
     }
 }

@@ -44,6 +44,7 @@ delegate! {
         fn acknowledge(tag: AttentionTag) -> bool;
         fn vms() -> Vec<VmView>;
         fn applications() -> Vec<ApplicationView>;
+        fn node_events(wanted: &NodeEventsWanted) -> Vec<NodeEventRecord>;
         fn system_settings() -> SystemSettings;
         fn system_settings_replace(settings: &SystemSettings) -> ();
         fn vm_settings_replace(vm: VmUuid, settings: &VmSettings) -> ();

@@ -73,6 +73,84 @@ pub(crate) fn node_events_are_bounded(bench: &mut Bench) {
         .collect();
     bench.write(11, &flood);
     assert!(bench.status(11).has_data);
+    let wanted = NodeEventsWanted { limit: u32::MAX, ..NodeEventsWanted::default() };
+    let kept = bench.store.node_events(&wanted).unwrap();
+    assert_eq!(kept.len(), 1024);
+    assert!(kept[1023].text.starts_with("2999 ") && kept.iter().all(|event| event.text.len() <= 1024));
+}
+
+fn told(kind: &str, text: &str) -> HostMonitorWrite {
+    HostMonitorWrite::NodeEvent { kind: kind.into(), text: text.into() }
+}
+
+fn texts(bench: &mut Bench, wanted: &NodeEventsWanted) -> Vec<String> {
+    bench.store.node_events(wanted).unwrap().into_iter().map(|event| event.text).collect()
+}
+
+pub(crate) fn node_events_are_told_newest_last_by_kind_monitor_and_time(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.start_monitor(31);
+    let begin = bench.store.now().unwrap();
+    bench.write(11, &[told("FORGERY", "one"), told("KEY_PROBLEM", "two")]);
+    bench.pass(60);
+    bench.write(12, &[told("FORGERY", "three")]);
+    bench.pass(60);
+    bench.write(31, &[told("SOMETHING_NEW", "four")]);
+    let all = NodeEventsWanted { limit: 100, ..NodeEventsWanted::default() };
+    let events = bench.store.node_events(&all).unwrap();
+    assert_eq!((events[0].at, events[0].host_monitor, events[0].kind.as_str()), (begin, hm(11), "FORGERY"));
+    assert_eq!((events[0].trunk.as_deref(), &events[0].host), (Some("trunk11"), &Some(host(1))));
+    assert_eq!(events[3].host, None, "that monitor is not registered with a host");
+    assert_eq!(texts(bench, &all), ["one", "two", "three", "four"]);
+    assert_eq!(texts(bench, &NodeEventsWanted { limit: 2, ..all.clone() }), ["three", "four"]);
+    let kinds = NodeEventsWanted { kinds: vec!["forgery".into(), "something_new".into()], ..all.clone() };
+    assert_eq!(texts(bench, &kinds), ["one", "three", "four"]);
+    let monitors = vec!["trunk12".to_owned(), hm(31).to_string().to_uppercase()];
+    assert_eq!(texts(bench, &NodeEventsWanted { host_monitors: monitors, ..all.clone() }), ["three", "four"]);
+    let since = Some(bench.store.now().unwrap().back(seconds(60)));
+    assert_eq!(texts(bench, &NodeEventsWanted { since, ..all.clone() }), ["three", "four"]);
+    assert_eq!(bench.store.node_events(&all).unwrap().len(), 4, "asking acknowledges nothing");
+    let unknown = NodeEventsWanted { kinds: vec!["something_new".into(), "FORGERIES".into()], ..all };
+    let found = bench.store.node_events(&unknown).unwrap();
+    assert_eq!(unknown.unknown_kind(&found), Some("FORGERIES"));
+}
+
+pub(crate) fn conflicts_are_node_events_too(bench: &mut Bench) {
+    bench.add_host(1);
+    let conflict = |kind, uuid: &str, text: &str| HostMonitorWrite::Conflict {
+        uuid: uuid.into(),
+        mac: "02:00:00:00:00:99".into(),
+        kind,
+        text: text.into(),
+    };
+    bench.write(11, &[conflict(ConflictKind::Uuid, &vm(1).to_string(), "another claims it")]);
+    bench.pass(1);
+    bench.write(
+        11,
+        &[
+            conflict(ConflictKind::Uuid, &vm(1).to_string(), "the first report of it stands"),
+            told("BLIND", "blind"),
+            conflict(ConflictKind::Version, "no uuid'", "it speaks HVNCP 9.0"),
+        ],
+    );
+    let wanted = NodeEventsWanted { limit: 100, ..NodeEventsWanted::default() };
+    let events = bench.store.node_events(&wanted).unwrap();
+    let shown: Vec<_> = events.iter().map(|event| (event.kind.as_str(), event.text.as_str())).collect();
+    let guest = "guest at 02:00:00:00:00:99, UUID no uuid': it speaks HVNCP 9.0";
+    assert_eq!(
+        shown,
+        [("UUID_CONFLICT", "another claims it"), ("BLIND", "blind"), ("VERSION_CONFLICT", guest)]
+    );
+    let wanted = NodeEventsWanted { kinds: vec!["UUID_CONFLICT".into()], ..wanted };
+    assert_eq!(texts(bench, &wanted), ["another claims it"]);
+}
+
+pub(crate) fn a_host_monitor_that_cannot_hear_its_trunk_is_shown_as_such(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.write(11, &[heard(false)]);
+    assert!(!bench.status(11).trunk_heard && bench.status(12).trunk_heard);
+    bench.write(11, &[heard(true)]);
+    assert!(bench.status(11).trunk_heard);
 }
 
 /// A batch whose commit was not answered is given again.

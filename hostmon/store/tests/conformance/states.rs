@@ -80,7 +80,7 @@ pub(crate) fn an_administrators_suspension_ends_with_resume_only(bench: &mut Ben
     bench.write(11, &[opened(1), detected(1)]);
     let view = bench.vm(1);
     assert_eq!((view.state, view.suspended), (VmState::Suspended, Some(ADMINISTRATOR)));
-    assert_eq!(bench.store.vms_start(&[vm(1)]).unwrap(), [0i64; 0], "nor does START_VM");
+    assert_eq!(bench.store.vms_start(&[vm(1)]).unwrap(), Vec::<TransactionTag>::new(), "nor does START_VM");
     assert_eq!(bench.vm(1).state, VmState::Suspended);
     bench.write(12, &[resumed(1)]);
     bench.write(11, &[resumed(1)]);

@@ -55,9 +55,16 @@ pub(super) enum Taking {
     Refuse,
 }
 
+/// Packets that may overtake another over a handshake.
+const OVERTAKEN: u64 = 32;
+
+#[derive(Clone)]
 struct Flight {
     to: End,
     since: Instant,
+    /// Which of its sender's channels was open, and how many packets `to` had received.
+    channel: u64,
+    before: u64,
     bytes: Vec<u8>,
 }
 
@@ -75,6 +82,9 @@ pub(super) struct World {
     authentication: Authentication,
     nonces: Nonces,
     wire: VecDeque<Flight>,
+    /// Channels that each end has opened, and packets that it has received.
+    channels: [u64; 2],
+    received: [u64; 2],
     log: VecDeque<(End, Vec<u8>)>,
     held: [VecDeque<Held>; 2],
     pub(super) taking: Taking,
@@ -100,6 +110,8 @@ impl World {
             authentication: Authentication::NONE,
             nonces: Nonces::new(&[1; 32]),
             wire: VecDeque::new(),
+            channels: [0; 2],
+            received: [0; 2],
             log: VecDeque::new(),
             held: [VecDeque::new(), VecDeque::new()],
             taking: Taking::Accept,
@@ -171,17 +183,29 @@ impl World {
         if let Some(at) = self.on_wire(which)
             && let Some(flight) = self.wire.remove(at)
         {
-            self.receive(flight.to, &flight.bytes);
+            self.arrive(&flight);
         }
     }
 
     pub(super) fn deliver_all(&mut self) {
         let mut exchanged = 0;
         while let Some(flight) = self.wire.pop_front() {
-            self.receive(flight.to, &flight.bytes);
+            self.arrive(&flight);
             exchanged += 1;
             assert!(exchanged < STORM, "the ends never stop answering each other");
         }
+    }
+
+    /// No network holds a packet back over two handshakes, or over one and [`OVERTAKEN`] packets: by its number alone it
+    /// could not be told from one of the new channel. [N-7]
+    fn arrive(&mut self, flight: &Flight) {
+        let replaced = self.channels[flight.to.other() as usize] - flight.channel;
+        let overtaken = self.received[flight.to as usize] - flight.before;
+        if replaced >= 2 || (replaced == 1 && overtaken > OVERTAKEN) {
+            return;
+        }
+        self.received[flight.to as usize] += 1;
+        self.receive(flight.to, &flight.bytes);
     }
 
     pub(super) fn lose(&mut self, which: u8) {
@@ -192,8 +216,7 @@ impl World {
 
     pub(super) fn repeat(&mut self, which: u8) {
         if let Some(at) = self.on_wire(which) {
-            let Flight { to, since, ref bytes } = self.wire[at];
-            let copy = Flight { to, since, bytes: bytes.clone() };
+            let copy = self.wire[at].clone();
             self.wire.push_back(copy);
         }
     }
@@ -339,7 +362,8 @@ impl World {
         if self.wire.len() >= WIRE_MAXIMUM {
             self.wire.pop_front();
         }
-        self.wire.push_back(Flight { to, since: self.now, bytes });
+        let (channel, before) = (self.channels[to.other() as usize], self.received[to as usize]);
+        self.wire.push_back(Flight { to, since: self.now, channel, before, bytes });
     }
 
     fn receive(&mut self, to: End, bytes: &[u8]) {
@@ -400,7 +424,13 @@ impl World {
 
     fn on_event(&mut self, end: End, event: Event) {
         match event {
-            Event::Opened { .. } => self.on_opened(end),
+            Event::Opened { replaced } => {
+                self.channels[end as usize] += 1;
+                if replaced {
+                    self.ledger.on_replaced();
+                }
+                self.on_opened(end);
+            }
             Event::Heartbeat { .. } if self.serves_vm() => self.ledger.on_beat_seen(),
             Event::Message { delivery, payload } => self.on_message(end, delivery, &payload),
             Event::Delivered(token) => self.ledger.on_delivered(end, token),

@@ -2,14 +2,16 @@
 //! before, and what it says can be reported.
 
 use roxmltree::Document;
-use vmpulse_agent::config::attribute::{APPLICATION, Attribute, VMM};
-use vmpulse_agent::config::patch::{Target, add_application, delete_application, set_attributes};
-use vmpulse_agent::config::{Application, Configuration, Values, Vmm};
+use vmpulse_agent::config::attribute::{APPLICATION, Attribute, DEPENDENCY, VMM};
+use vmpulse_agent::config::patch::{
+    Target, add_application, add_dependency, delete_application, delete_dependency, set_attributes,
+};
+use vmpulse_agent::config::{Application, Configuration, Dependency, Values, Vmm};
 
 use super::reports;
 
 /// Most applications that `max_apps` may allow.
-const APPLICATIONS: usize = 128;
+const APPLICATIONS: usize = 256;
 /// Values for attributes; further ones are taken from the text itself.
 const VALUES: [&str; 12] = [
     "",
@@ -44,6 +46,7 @@ pub(super) fn check([which, attribute, value]: [u8; 3], text: &str) {
         delete(text, &before, at);
     }
     add(text, &before, attribute, &value);
+    depend(text, &before, usize::from(which));
     reports::check_configured(before);
 }
 
@@ -60,7 +63,7 @@ fn set_in_root(text: &str, before: &Configuration, attribute: &Attribute, value:
     }
     let pairs = [(attribute.name, values.text(attribute.name))];
     let after = set_attributes(text, Target::Root, &pairs).expect("a text that was read can be changed");
-    let expected = Configuration { vmm: Vmm::new(values.clone()), applications: before.applications.clone() };
+    let expected = Configuration { vmm: Vmm::new(values.clone()), ..before.clone() };
     assert_same(&Configuration::read(&after, APPLICATIONS).expect("valid"), &expected);
     assert_untouched(text, &after, replaced(text, None, attribute.name), pairs[0].1);
 }
@@ -85,6 +88,10 @@ fn delete(text: &str, before: &Configuration, at: usize) {
     let mut expected = before.clone();
     let gone = expected.applications.remove(at);
     let after = delete_application(text, &gone.name).expect("it is there");
+    if before.dependency_of(&gone.name).is_some() {
+        assert!(Configuration::read(&after, APPLICATIONS).is_err());
+        return;
+    }
     assert_same(&Configuration::read(&after, APPLICATIONS).expect("valid"), &expected);
     assert!(common_ends(text, &after) >= after.len(), "more was changed than deleted");
 }
@@ -103,7 +110,7 @@ fn add(text: &str, before: &Configuration, attribute: &Attribute, value: &str) {
         return;
     }
     let Ok(application) = Application::new(NEW_NAME, values.clone()) else { return };
-    if before.applications.iter().any(|other| other.uuid == uuid) {
+    if before.dependency(uuid).is_some() || before.applications.iter().any(|other| other.uuid == uuid) {
         return;
     }
     let mut pairs = vec![("name", NEW_NAME), ("uuid", uuid)];
@@ -119,9 +126,45 @@ fn add(text: &str, before: &Configuration, attribute: &Attribute, value: &str) {
     assert!(common_ends(text, &after) + 2 >= text.len(), "more was changed than added");
 }
 
+/// A dependency goes, and the same one comes back behind the others; its list is turned round, if that is allowed.
+fn depend(text: &str, before: &Configuration, which: usize) {
+    let Some(at) = which.checked_rem(before.dependencies.len()) else { return };
+    let gone = &before.dependencies[at];
+    let mut expected = before.clone();
+    expected.dependencies.remove(at);
+    let after = delete_dependency(text, &gone.uuid).expect("it is there");
+    assert!(common_ends(text, &after) >= after.len(), "more was changed than deleted");
+    assert_same(&Configuration::read(&after, APPLICATIONS).expect("valid"), &expected);
+    let turned: Vec<&str> = gone.list.iter().rev().map(String::as_str).collect();
+    let mut values = Values::new(DEPENDENCY);
+    assert!(values.set_uuid(&gone.uuid).is_ok());
+    for (name, value) in
+        [("dependency_type", gone.kind.name()), ("dependency_list", &turned.join(",")), ("strict", "NO")]
+    {
+        assert!(values.set(name, value).is_ok());
+    }
+    let pairs: Vec<_> = values.iter().map(|(attribute, text)| (attribute.name, text)).collect();
+    let added = add_dependency(&after, &pairs).expect("a text that was read can be changed");
+    let dependency = Dependency::new(values.clone()).expect("as good as the other way round");
+    let allowed = expected.check_dependency(&dependency);
+    match Configuration::read(&added, APPLICATIONS) {
+        Ok(read) => {
+            assert_eq!(allowed, Ok(()));
+            expected.dependencies.push(dependency);
+            assert_same(&read, &expected);
+        }
+        Err(error) => assert!(allowed.is_err(), "{error}"),
+    }
+}
+
 /// The same by what holds: a value that is written may be the default.
 fn assert_same(one: &Configuration, other: &Configuration) {
     assert_eq!(shown(&one.vmm.values), shown(&other.vmm.values));
+    assert_eq!(one.dependencies.len(), other.dependencies.len());
+    for (one, other) in one.dependencies.iter().zip(&other.dependencies) {
+        assert_eq!((shown(&one.values), &one.list), (shown(&other.values), &other.list));
+        assert_eq!((one.kind, one.strict), (other.kind, other.strict));
+    }
     assert_eq!(one.applications.len(), other.applications.len());
     for (one, other) in one.applications.iter().zip(&other.applications) {
         assert_eq!((&one.name, shown(&one.values)), (&other.name, shown(&other.values)));

@@ -1,5 +1,7 @@
 //! The agent in a guest made of namespaces, with its command.
 
+use std::path::PathBuf;
+
 use crate::error::Lab;
 use crate::kit::Kit;
 use crate::process::{Daemon, Said, run, run_with_input};
@@ -8,18 +10,20 @@ use crate::world::{self, PseudoGuest};
 /// The agent of one guest. The guest's end is its end too.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    kit: Kit,
+    programs: PathBuf,
     daemon: Option<Daemon>,
     name: String,
 }
 
 impl Agent {
-    /// Writes its settings in the guest and starts it there.
-    pub(crate) fn start(kit: &Kit, guest: &PseudoGuest) -> Lab<Agent> {
+    /// Writes its settings in the guest and starts it there. `as_shipped`: as guests get it, not as built for tests.
+    pub(crate) fn start(kit: &Kit, guest: &PseudoGuest, as_shipped: bool) -> Lab<Agent> {
         // The folder as shipped is the machine's own here.
         let settings = format!("vm_uuid = \"{}\"\nstate_dir = \"/etc/vmpulse/state\"\n", guest.uuid());
         guest.write("/etc/vmpulse/agent.toml", &settings)?;
-        let mut agent = Agent { kit: kit.clone(), daemon: None, name: format!("{}.agent", guest.name()) };
+        let programs = if as_shipped { &kit.static_agent } else { &kit.programs };
+        let name = format!("{}.agent", guest.name());
+        let mut agent = Agent { programs: programs.clone(), daemon: None, name };
         agent.restart(guest)?;
         Ok(agent)
     }
@@ -27,7 +31,7 @@ impl Agent {
     /// Starts it, again if it was stopped or crashed.
     pub(crate) fn restart(&mut self, guest: &PseudoGuest) -> Lab<()> {
         self.daemon = None;
-        let command = guest.place().command(self.kit.program("vmpulse-agentd"));
+        let command = guest.place().command(self.programs.join("vmpulse-agentd"));
         self.daemon = Some(Daemon::start(&self.name, command, &world::log_file(&self.name))?);
         Ok(())
     }
@@ -53,14 +57,19 @@ impl Agent {
 
     /// Runs `vmmgr` in the guest.
     pub(crate) fn vmmgr(&self, guest: &PseudoGuest, line: &str) -> Lab<Said> {
-        let mut command = guest.place().command(self.kit.program("vmmgr"));
-        command.args(line.split_whitespace());
+        self.vmmgr_words(guest, &line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Runs `vmmgr` in the guest with words that may hold blanks.
+    pub(crate) fn vmmgr_words(&self, guest: &PseudoGuest, words: &[&str]) -> Lab<Said> {
+        let mut command = guest.place().command(self.programs.join("vmmgr"));
+        command.args(words);
         run(command)
     }
 
     /// Runs `vmmgr` in the guest with something at its standard input.
     pub(crate) fn vmmgr_with_input(&self, guest: &PseudoGuest, line: &str, input: &str) -> Lab<Said> {
-        let mut command = guest.place().command(self.kit.program("vmmgr"));
+        let mut command = guest.place().command(self.programs.join("vmmgr"));
         command.args(line.split_whitespace());
         run_with_input(command, input.as_bytes())
     }

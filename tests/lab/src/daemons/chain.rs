@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) poll_interval_ms: u32,
     /// Trunks made by `hmmgr trunk create`, and policed.
     pub(crate) policed: bool,
+    /// Agents as guests get them, statically linked and optimised.
+    pub(crate) agents_as_shipped: bool,
 }
 
 impl Default for Plan {
@@ -40,6 +42,7 @@ impl Default for Plan {
             second_monitor: None,
             poll_interval_ms: 200,
             policed: false,
+            agents_as_shipped: false,
             vlans: [0; 2],
         }
     }
@@ -74,7 +77,8 @@ impl Chain {
         let controller = Controller::start(&kit, plan.poll_interval_ms)?;
         let guests: Lab<Vec<_>> = (1..=plan.pseudo_guests).map(|n| world.start_pseudo_guest(n)).collect();
         let guests = guests?;
-        let agents: Lab<Vec<_>> = guests.iter().map(|guest| Agent::start(&kit, guest)).collect();
+        let agents: Lab<Vec<_>> =
+            guests.iter().map(|guest| Agent::start(&kit, guest, plan.agents_as_shipped)).collect();
         Ok(Chain { monitors: monitors?, controller, agents: agents?, guests, real, world })
     }
 

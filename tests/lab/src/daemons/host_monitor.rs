@@ -35,6 +35,21 @@ pub(crate) struct PathStatus {
     pub(crate) authenticated_in: bool,
     pub(crate) authenticated_out: bool,
     pub(crate) key_id: Option<u8>,
+    /// Why its VM is suspended.
+    pub(crate) suspended: Option<String>,
+    /// Whether the guest's guardian beats in its agent's place.
+    pub(crate) guardian: bool,
+}
+
+/// One registered VM without a path as `hmmgr status -o json` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct AbsentStatus {
+    /// Its UUID.
+    pub(crate) vm: String,
+    /// `MISSING`, ...
+    pub(crate) state: String,
+    /// Why it is suspended.
+    pub(crate) suspended: Option<String>,
 }
 
 /// One announced silence as `hmmgr status -o json` tells it.
@@ -52,6 +67,8 @@ pub(crate) struct MonitorStatus {
     pub(crate) pid: i32,
     /// Its guests.
     pub(crate) paths: Vec<PathStatus>,
+    /// Registered VMs without a path.
+    pub(crate) without_path: Vec<AbsentStatus>,
     /// Frames that the kernel dropped because the receive buffer was full.
     pub(crate) kernel_drops: u64,
     /// What the kernel drops before it gets there.
@@ -211,6 +228,14 @@ impl HostMonitor {
     /// Every path it knows; none while it does not answer.
     pub(crate) fn paths(&self) -> Lab<Vec<PathStatus>> {
         Ok(self.status()?.map(|status| status.paths).unwrap_or_default())
+    }
+
+    /// Why a VM is suspended, as it shows it, with a path or without.
+    pub(crate) fn suspended(&self, uuid: &str) -> Lab<Option<String>> {
+        let Some(status) = self.status()? else { return Ok(None) };
+        let with = status.paths.into_iter().map(|path| (path.vm, path.suspended));
+        let without = status.without_path.into_iter().map(|absent| (absent.vm, absent.suspended));
+        Ok(with.chain(without).find(|(vm, _)| vm.eq_ignore_ascii_case(uuid)).and_then(|(_, reason)| reason))
     }
 
     /// One of its counters; 0 if it does not count that.

@@ -1,7 +1,7 @@
 //! The programs the lab uses and the packages they come from.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Lab;
 use crate::process::{Place, run};
@@ -63,6 +63,43 @@ const DATABASE: Tool =
 
 const ANALYSER: Tool = Tool { name: "tshark", package: "tshark", why: "reads captures with our dissector" };
 
+/// Applications that scenarios supervise in a guest, by a file of theirs. None of them brings a service but PostgreSQL,
+/// for which the distribution makes a cluster of its own; scenarios touch neither that nor its port.
+const SUPERVISED: [Tool; 4] = [
+    Tool {
+        name: "/usr/lib/ocf/resource.d/heartbeat/Dummy",
+        package: "resource-agents",
+        why: "applications of type OCF",
+    },
+    Tool {
+        name: "/usr/lib/nagios/plugins/check_tcp",
+        package: "monitoring-plugins-basic",
+        why: "applications of type NAGIOS",
+    },
+    Tool {
+        name: "/usr/bin/systemd-nspawn",
+        package: "systemd-container",
+        why: "a systemd of its own for applications of type SYSTEMD",
+    },
+    Tool { name: "/usr/sbin/apache2", package: "apache2-bin", why: "a web server that is supervised" },
+];
+
+const POSTGRESQL: Tool = Tool {
+    name: "initdb",
+    package: "postgresql",
+    why: "a database that is supervised, killed and brought back",
+};
+
+/// Where the distribution keeps one version of PostgreSQL each, below it `VERSION/bin`.
+const POSTGRESQL_VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The folder of PostgreSQL's programs, of one version if there are several.
+pub(crate) fn postgresql_programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir(POSTGRESQL_VERSIONS).into_iter().flatten().flatten();
+    let folders = versions.map(|version| version.path().join("bin"));
+    folders.filter(|folder| folder.join(POSTGRESQL.name).is_file()).max()
+}
+
 /// Everything that is needed and not there, each package once.
 pub(crate) fn missing(purpose: Purpose) -> Lab<Vec<Tool>> {
     let mut tools: Vec<Tool> = PROGRAMS.iter().filter(|tool| !on_path(tool.name)).cloned().collect();
@@ -75,6 +112,10 @@ pub(crate) fn missing(purpose: Purpose) -> Lab<Vec<Tool>> {
     if purpose != Purpose::Worlds {
         tools.extend([ANALYSER].into_iter().filter(|tool| !on_path(tool.name)));
         tools.extend([DATABASE].into_iter().filter(|_| !vmpulse_test_postgres::is_installed()));
+    }
+    if purpose != Purpose::Worlds {
+        tools.extend(SUPERVISED.into_iter().filter(|tool| !Path::new(tool.name).is_file()));
+        tools.extend([POSTGRESQL].into_iter().filter(|_| postgresql_programs().is_none()));
     }
     if purpose == Purpose::Verify {
         tools.extend([CPLUSPLUS].into_iter().filter(|tool| !on_path(tool.name)));

@@ -129,6 +129,7 @@ fn boots(dir: &Path, kernel: &GuestKernel) -> Lab<bool> {
         kernel: kernel.image.clone(),
         initrd,
         adapters: Vec::new(),
+        disk: None,
         sockets: dir.to_path_buf(),
         logs: dir.to_path_buf(),
     };

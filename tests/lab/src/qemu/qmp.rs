@@ -14,7 +14,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// The run state: `running`, `paused`, `guest-panicked`, ...
 pub(crate) fn status(socket: &Path) -> Lab<String> {
-    let answer = execute(socket, "query-status")?;
+    let answer = execute(socket, "query-status", &json!({}))?;
     answer
         .pointer("/return/status")
         .and_then(Value::as_str)
@@ -22,13 +22,22 @@ pub(crate) fn status(socket: &Path) -> Lab<String> {
         .ok_or_else(|| LabError::Unexpected(format!("the emulator's answer has no status: {answer}")))
 }
 
-fn execute(socket: &Path, command: &str) -> Lab<Value> {
+/// Does something; fails unless the emulator did it.
+pub(crate) fn order(socket: &Path, command: &str, arguments: &Value) -> Lab<()> {
+    let answer = execute(socket, command, arguments)?;
+    match answer.get("error") {
+        None => Ok(()),
+        Some(error) => Err(LabError::Unexpected(format!("the emulator refused {command}: {error}"))),
+    }
+}
+
+fn execute(socket: &Path, command: &str, arguments: &Value) -> Lab<Value> {
     let stream = UnixStream::connect(socket).map_err(LabError::file("connect to", socket))?;
     stream.set_read_timeout(Some(ANSWER_LIMIT)).map_err(LabError::file("set up", socket))?;
     let mut reader = BufReader::new(stream);
     receive(&mut reader, socket)?;
-    for name in ["qmp_capabilities", command] {
-        let line = format!("{}\n", json!({ "execute": name }));
+    for (name, arguments) in [("qmp_capabilities", &json!({})), (command, arguments)] {
+        let line = format!("{}\n", json!({ "execute": name, "arguments": arguments }));
         reader.get_mut().write_all(line.as_bytes()).map_err(LabError::file("write to", socket))?;
         loop {
             let answer = receive(&mut reader, socket)?;

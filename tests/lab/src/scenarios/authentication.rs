@@ -194,6 +194,7 @@ fn stickiness(chain: &mut Chain, report: &mut Report) -> Lab<()> {
         wait_for_state(chain.monitor(index)?, &uuid, "MISSING")?;
         let told = format!("a handshake for VM {uuid}");
         wait_for_log(chain.monitor(index)?, &[&told, "was refused"])?;
+        wait_for_event(chain, index, &told)?;
     }
     keys::hmmgr_key(chain, WITH_KEY, "relax VM")?;
     keys::wait_until(chain, WITH_KEY, Secured::PLAIN)?;
@@ -227,6 +228,18 @@ fn wait_for_log(monitor: &HostMonitor, parts: &[&str]) -> Lab<()> {
         let has_all = |line: &str| parts.iter().all(|part| line.contains(part));
         Ok(monitor.logged().lines().any(has_all).then_some(()))
     })
+}
+
+/// Waits until both commands show a refused handshake that this monitor recorded.
+fn wait_for_event(chain: &Chain, index: usize, text: &str) -> Lab<()> {
+    let trunk = chain.monitor(index)?.trunk().device().to_string();
+    let words = ["event", "--kind", "AUTHENTICATION_REFUSED", "--trunk", &trunk, "--since", "10min"];
+    let has = |said: &str| said.contains(text);
+    let by_monitor = || chain.monitor(index)?.hmmgr(&words)?.ok();
+    wait::until_text(LIMIT, "`hmmgr event` to show the refused handshake", by_monitor, has)?;
+    let line = format!("query event source=vios authentication_refused vios={trunk} since=10min");
+    let by_controller = || chain.controller.hamgr(&line)?.ok();
+    wait::until_text(LIMIT, "`hamgr query event` to show the refused handshake", by_controller, has).map(drop)
 }
 
 fn is_authenticated(frame: &Frame) -> bool {

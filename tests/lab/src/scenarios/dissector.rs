@@ -63,7 +63,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
         let frames = compare(&tshark, file, vlan)?;
         links(&tshark, file, &frames, chain.guest(0)?.uuid())?;
         no_complaints(&tshark, file)?;
-        let shown = tshark.fields(file, "hvncp.msg == \"HB:\"", &["frame.number"])?.len() as u64;
+        let shown = tshark.fields(file, "hvncp.msg matches \"^HB:G?$\"", &["frame.number"])?.len() as u64;
         expect(shown == *beats, || format!("{shown} heartbeats shown, the host monitor counted {beats}"))?;
         report.figure(format!("{} frames, VLAN {vlan:?}: tshark says of each what was sent", frames.len()));
         seen.extend(whole(&frames));
@@ -188,7 +188,10 @@ fn links(tshark: &Tshark, file: &Path, frames: &[(Frame, Packet)], vm: &str) -> 
     for (index, (row, (frame, packet))) in rows.iter().zip(frames).enumerate() {
         let [of, answer, repeats, path] = row.as_slice() else { continue };
         let at = format!("frame {}", index + 1);
-        expect(path == vm || packet.has(Packet::HEL), || format!("{at} belongs to VM {path:?}"))?;
+        // A guardian beats on the path of an agent that died, whose handshake was before the capture.
+        let shaken = frames.iter().take(index + 1).any(|(_, packet)| packet.has(Packet::SYN));
+        let known = path == vm || packet.has(Packet::HEL) || !shaken;
+        expect(known, || format!("{at} belongs to VM {path:?}"))?;
         expect(of.is_empty() != packet.has(Packet::ACK), || format!("{at} acknowledges {of:?}"))?;
         let rest = frames.get(index..).unwrap_or_default();
         let is_answered = rest.iter().any(|(other, reply)| answers(other, reply, frame, packet));

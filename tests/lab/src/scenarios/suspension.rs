@@ -32,6 +32,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
 
     vmmgr(&chain, "suspend")?.ok()?;
     chain.wait_for_vm(VM, SOON, "to be suspended", by_administrator)?;
+    wait_until_shown(&chain, Some("ADMINISTRATOR"))?;
     chain.crash_agent(0)?;
     chain.restart_agent(0)?;
     chain.crash_monitors()?;
@@ -94,9 +95,31 @@ fn stopped_on_purpose(chain: &mut Chain) -> Lab<()> {
     chain.wait_for_vm(VM, SOON, "to be suspended by its agent's stop", |vm| {
         text_of(vm, "ha_monitor_state") == "SUSPENDED" && text_of(vm, "suspended") == "DAEMON"
     })?;
+    wait_until_shown(chain, Some("DAEMON"))?;
+    let uuid = chain.guest(0)?.uuid().to_string();
+    chain.restart_monitors()?;
+    for monitor in &chain.monitors {
+        wait::until(SOON, "a suspended guest that no new monitor has heard to be shown", || {
+            let without = monitor.status()?.map(|status| status.without_path).unwrap_or_default();
+            let shown = without.into_iter().find(|absent| absent.vm.eq_ignore_ascii_case(&uuid));
+            Ok(shown.filter(|absent| absent.state == "SUSPENDED"))
+        })?;
+    }
     chain.restart_agent(0)?;
     chain.wait_for_vm(VM, RETURN_LIMIT, "to be monitored again", is_started)?;
+    wait_until_shown(chain, None)?;
     chain.wait_until_beating(RETURN_LIMIT)
+}
+
+/// By `hmmgr status`, of every monitor.
+fn wait_until_shown(chain: &Chain, suspended: Option<&str>) -> Lab<()> {
+    let uuid = chain.guest(0)?.uuid();
+    for monitor in &chain.monitors {
+        wait::until(SOON, &format!("`hmmgr status` to show the suspension {suspended:?}"), || {
+            Ok((monitor.suspended(uuid)?.as_deref() == suspended).then_some(()))
+        })?;
+    }
+    Ok(())
 }
 
 fn vmmgr(chain: &Chain, line: &str) -> Lab<crate::process::Said> {

@@ -116,6 +116,44 @@ impl PseudoGuest {
         Ok(())
     }
 
+    /// Stops every process of that name where it stands; fails if there is none.
+    pub(crate) fn stun(&self, program: &str) -> Lab<()> {
+        let victims = self.named(program)?;
+        victims.iter().try_for_each(|pid| process::signal(*pid, Signal::SIGSTOP))?;
+        wait::until(SIGNAL_LIMIT, &format!("{program} to stand still"), || {
+            Ok(victims.iter().all(|pid| is_stopped(*pid)).then_some(()))
+        })
+    }
+
+    /// Resident memory of all processes of that name, in KiB.
+    pub(crate) fn resident_kib(&self, program: &str) -> Lab<u64> {
+        let of = |pid: &i32| status_field(*pid, "VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok();
+        Ok(self.named(program)?.iter().filter_map(of).sum())
+    }
+
+    /// Processor time that all threads of that name have had, their ended children not counted.
+    pub(crate) fn processor_time(&self, program: &str) -> Lab<Duration> {
+        let mut nanos = 0;
+        for pid in self.named(program)? {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            for task in tasks {
+                let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+                nanos += text.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0);
+            }
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    fn named(&self, program: &str) -> Lab<Vec<i32>> {
+        // The kernel keeps 15 characters of a name.
+        let known: String = program.chars().take(15).collect();
+        let found: Vec<i32> = self.processes().into_iter().filter(|pid| comm(*pid) == known).collect();
+        if found.is_empty() {
+            return Err(LabError::Unexpected(format!("no {program} runs in {}", self.name)));
+        }
+        Ok(found)
+    }
+
     /// SIGKILLs every process of that name in the guest; fails if there is none.
     pub(crate) fn crash(&self, program: &str) -> Lab<()> {
         self.end(program, Signal::SIGKILL, SIGNAL_LIMIT)

@@ -9,6 +9,9 @@ use crate::qemu::{Machine, Qemu};
 use crate::workspace::write;
 use crate::world::{self, World};
 
+/// Enough to read from.
+const DISK_BYTES: usize = 1 << 20;
+
 /// A running real guest; it ends with this value.
 #[derive(Debug)]
 pub(crate) struct RealGuest {
@@ -33,7 +36,10 @@ impl RealGuest {
         image::build(&kit.kernel, &kit.static_agent, &files, &initrd)?;
         let adapters: Lab<Vec<_>> =
             world.trunks().iter().map(|trunk| trunk.attach_emulator(number, &sockets)).collect();
+        let disk = sockets.join(format!("{name}.disk"));
+        write(&disk, vec![0; DISK_BYTES])?;
         let machine = Machine {
+            disk: Some(disk),
             name: name.clone(),
             uuid: uuid.clone(),
             accel: kit.accel,
@@ -82,6 +88,11 @@ impl RealGuest {
     /// Makes its kernel panic; nothing in it runs any more, while the emulator goes on.
     pub(crate) fn crash_kernel(&self) -> Lab<()> {
         self.qemu.shell_and_forget("echo c > /proc/sysrq-trigger")
+    }
+
+    /// Its disk stops (true), or works again.
+    pub(crate) fn stop_disk(&self, stopped: bool) -> Lab<()> {
+        self.qemu.stop_disk(stopped)
     }
 
     /// What its kernel and /init have said so far.

@@ -12,6 +12,7 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         vm: (*vm).into(),
         mac: (*mac).into(),
         state: "BEATING".into(),
+        suspended: None,
         version: "2.1".into(),
         interval_ms: 1000,
         last_heartbeat_age_ms: None,
@@ -19,6 +20,7 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         authenticated_in: false,
         authenticated_out: false,
         key_id: None,
+        guardian: false,
     };
     Status {
         trunk: trunk.into(),
@@ -36,6 +38,7 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         paths: paths.iter().map(path).collect(),
         counters: BTreeMap::new(),
         kernel_drops: 0,
+        without_path: vec![],
         quiet: Vec::new(),
         policing: Default::default(),
         late: 0,

@@ -242,7 +242,7 @@ fn messages(cases: &mut Cases) {
         (INFO, "DBELL:0x22 (connected, status) #*"),
     ];
     let quiet = [("hvncp.msg", "QUIET"), ("hvncp.msg.ms", "60000"), ("hvncp.msg.reason", "at 03:00: backup")];
-    let from_vmm: [(u8, &str, Expected<'_>); 10] = [
+    let from_vmm: [(u8, &str, Expected<'_>); 11] = [
         (BEAT, "HB:G", &[("hvncp.msg", "HB:G")]),
         (URGENT, "SHDN:DAEMON", &[("hvncp.msg", "SHDN:DAEMON"), (INFO, "SHDN:DAEMON #*")]),
         (URGENT, "SHDN:OS", &[("hvncp.msg", "SHDN:OS")]),
@@ -250,6 +250,7 @@ fn messages(cases: &mut Cases) {
         (WHOLE, "RESUME", &[("hvncp.msg", "RESUME")]),
         (URGENT, "QUIET:60000:at 03:00: backup", &quiet),
         (URGENT, "QUIET:0", &[("hvncp.msg", "QUIET"), ("hvncp.msg.ms", "0"), ("hvncp.msg.reason", "")]),
+        (WHOLE, "DYING:no disk", &[("hvncp.msg", "DYING"), ("hvncp.msg.reason", "no disk")]),
         (WHOLE, "DBELL:0x22", &bells),
         (WHOLE, &told, &[("hvncp.msg", "PMSG_RSP"), ("hvncp.msg.tag", tag), ("hvncp.msg.xml", "<report/>")]),
         (WHOLE, &cleared, &[("hvncp.msg", "CLEAR_DB"), ("hvncp.msg.tag", tag)]),
