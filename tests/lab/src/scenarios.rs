@@ -13,11 +13,11 @@ mod flood;
 mod flood_unpoliced;
 mod heartbeats_without_ip;
 mod key_rotation;
-mod postgresql;
 mod real_guest;
 mod reports_interrupted;
 mod silence_is_missing;
 mod steady_writes_nothing;
+mod store_on_postgresql;
 mod suspension;
 mod trunk_isolation;
 mod trunk_returns;
@@ -53,7 +53,7 @@ pub(crate) struct Scenario {
 /// All scenarios but those below, the longest first so that two at a time end together.
 const TOGETHER: [Scenario; 18] = [
     reports_interrupted::SCENARIO,
-    postgresql::SCENARIO,
+    store_on_postgresql::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,

@@ -12,7 +12,7 @@ use crate::wait::{self, Stopwatch};
 use crate::world::World;
 
 pub(super) const SCENARIO: Scenario = Scenario {
-    name: "postgresql",
+    name: "store-on-postgresql",
     about: "monitors and controller on PostgreSQL: its crash and its standstill lose no edge and end no session",
     run,
 };
