@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+
 use crate::error::{Lab, LabError};
 
 /// How often a condition is looked at. Short enough not to be felt, long enough not to load two cores.
@@ -78,6 +80,24 @@ pub(crate) fn until_text(
     match found {
         Ok(()) => Ok(seen),
         Err(error) => Err(error.seen_last(|| seen)),
+    }
+}
+
+/// As [`until`], for a JSON value that is to have a property; the last value seen goes into the error.
+pub(crate) fn until_value(
+    limit: Duration,
+    what: &str,
+    mut read: impl FnMut() -> Lab<Value>,
+    good: impl Fn(&Value) -> bool,
+) -> Lab<Value> {
+    let mut seen = Value::Null;
+    let found = until(limit, what, || {
+        seen = read()?;
+        Ok(good(&seen).then_some(()))
+    });
+    match found {
+        Ok(()) => Ok(seen),
+        Err(error) => Err(error.seen_last(|| format!("{seen:#}"))),
     }
 }
 

@@ -146,12 +146,7 @@ impl Chain {
         what: &str,
         good: impl Fn(&Value) -> bool,
     ) -> Lab<Value> {
-        let mut last = Value::Null;
-        let found = wait::until(limit, &format!("VM {name} {what}"), || {
-            last = self.vm(name)?;
-            Ok(good(&last).then(|| last.clone()))
-        });
-        found.map_err(|error| error.seen_last(|| format!("{last:#}")))
+        wait::until_value(limit, &format!("VM {name} {what}"), || self.vm(name), good)
     }
 
     /// Waits until `hamgr query app` shows an application in a colour.

@@ -66,12 +66,7 @@ impl<'a> GuestView<'a> {
         what: &str,
         good: impl Fn(&Value) -> bool,
     ) -> Lab<Value> {
-        let mut last = Value::Null;
-        let found = wait::until(limit, &format!("{name} {what}"), || {
-            last = self.application(name)?;
-            Ok(good(&last).then(|| last.clone()))
-        });
-        found.map_err(|error| error.seen_last(|| format!("{last:#}")))
+        wait::until_value(limit, &format!("{name} {what}"), || self.application(name), good)
     }
 
     /// Waits for a state.
