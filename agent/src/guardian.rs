@@ -12,6 +12,7 @@
 //! stays small: no runtime, no logging framework, no parser of settings.
 
 pub mod arguments;
+pub mod beat;
 pub mod driver;
 pub mod file;
 pub mod keeper;

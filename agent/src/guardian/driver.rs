@@ -11,12 +11,10 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use vmpulse_link::{Transmitter, lock_used_memory, run_in_real_time};
 use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::RunLock;
-use vmpulse_protocol::auth::{KeyId, Sealer};
-use vmpulse_protocol::path::Draw;
 use vmpulse_protocol::time::Instant;
-use vmpulse_protocol::wire::{Flags, Packet};
 
 use super::arguments::Arguments;
+use super::beat::{PACKET_BYTES, packet};
 use super::file::{LOCK_FILE, OpenedPage};
 use super::page::{Header, Page};
 use super::probe::Probe;
@@ -29,8 +27,6 @@ use super::watchdog::Watchdog;
 const PRIORITY: u8 = 10;
 /// A guardian is the last that the kernel should kill for want of memory.
 const OOM_SCORE: &str = "-1000";
-/// Header, `HB:G` and a trailer are 36 bytes.
-const PACKET_BYTES: usize = 64;
 /// Turns of at most [`LOOK`] between two looks whether the page is still the one in the run directory.
 const TURNS_PER_FILE_LOOK: u32 = 4;
 
@@ -245,23 +241,10 @@ pub(super) fn beat(
     (slot, seen): (usize, u64),
     as_guardian: bool,
 ) -> io::Result<()> {
-    let Some((generation, session)) = page.session(slot).filter(|(generation, _)| *generation == seen) else {
-        // Another session has taken its place since it was seen.
-        return Ok(());
-    };
-    // Also if it fails: it is not tried again at once.
-    page.on_guardian_beat(slot, now);
-    let numbers = page.numbers_of(slot, generation);
-    let payload: &[u8] = if as_guardian { b"HB:G" } else { b"HB:" };
-    let flags = Flags::BEG | Flags::END | Flags::PRI;
-    let packet = Packet::plain(session.version, numbers.next_urgent(), flags, payload);
     let mut room = [0; PACKET_BYTES];
-    let length = match session.key.as_ref().and_then(|(id, key)| Some((KeyId::new(*id)?, key))) {
-        Some((id, key)) => Sealer::new(key, id).sealed(&packet, numbers.next_count()).encode_into(&mut room),
-        None => packet.encode_into(&mut room),
-    };
-    let bytes = length.and_then(|length| room.get(..length)).unwrap_or_default();
-    transmitter.send(&session.to, bytes)
+    // Another session may have taken its place since it was seen.
+    let Some((to, length)) = packet(page, now, (slot, seen), as_guardian, &mut room) else { return Ok(()) };
+    transmitter.send(&to, room.get(..length).unwrap_or_default())
 }
 
 /// Nothing is to keep it from running: neither other work, nor memory that must come from a disk, nor a want of memory.
