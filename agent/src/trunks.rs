@@ -135,7 +135,7 @@ pub enum TrunkOutput {
         /// The exchange.
         tag: i64,
     },
-    /// A host monitor has acknowledged the suspension, or its end: it need not be said again.
+    /// Every host monitor that was told has acknowledged the suspension, or its end: it need not be said again.
     SuspensionHeard,
     /// Worth a line in the log.
     Log(TrunkEvent),

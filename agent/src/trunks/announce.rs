@@ -11,7 +11,7 @@
 //!    +-----------------------------> lost (said again when the path opens)
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vmpulse_protocol::id::HostMonitorId;
@@ -121,10 +121,16 @@ pub(super) struct Announcements {
     /// Until when a silence that was ended may go on somewhere where that was not heard.
     ending: Option<Instant>,
     quiet_lines: BTreeMap<PathKey, Line>,
-    /// `SUSPEND` (true) or `RESUME` (false) that no host monitor has acknowledged yet.
+    /// `SUSPEND` (true) or `RESUME` (false) until every host monitor that was told of it has acknowledged it.
     suspension: Option<bool>,
     suspension_lines: BTreeMap<PathKey, Line>,
+    /// Who was told of it, or of what was said before, and has not acknowledged what was said last: it may keep the older word, and
+    /// write it after what another one has written.
+    unsure: BTreeSet<PathKey>,
 }
+
+/// Host monitors in [`Announcements::unsure`]: those of a few adapters, and some that were replaced. Beyond, the first is forgotten.
+const UNSURE_MAXIMUM: usize = 16;
 
 impl Announcements {
     /// `unheard`: said in an earlier life, and never acknowledged.
@@ -170,6 +176,8 @@ impl Announcements {
         let on_it = |(key, _): &(&PathKey, &mut Line)| key.0 == adapter;
         let lines = self.quiet_lines.iter_mut().chain(&mut self.suspension_lines);
         lines.filter(on_it).for_each(|(_, line)| line.lost = true);
+        // Nobody is there any more to be told.
+        self.unsure.retain(|key| key.0 != adapter);
     }
 }
 
@@ -214,7 +222,12 @@ impl Trunks {
     }
 
     fn tell_suspension(&mut self, now: Instant, key: PathKey) {
-        let Some(suspend) = self.announcements.suspension else { return };
+        let announcements = &mut self.announcements;
+        let Some(suspend) = announcements.suspension else { return };
+        announcements.unsure.insert(key);
+        if announcements.unsure.len() > UNSURE_MAXIMUM {
+            announcements.unsure.pop_first();
+        }
         let message = if suspend { Message::Suspend } else { Message::Resume };
         self.add_line(now, key, Announced::Suspension, false);
         self.send(now, key, Purpose::Suspension { suspend }, &message);
@@ -240,7 +253,13 @@ impl Trunks {
         if let Some(line) = self.announcements.line_of(Announced::Suspension, key, token) {
             line.acknowledged = true;
         }
-        if self.announcements.suspension.take_if(|wanted| *wanted == suspend).is_some() {
+        let announcements = &mut self.announcements;
+        if announcements.suspension != Some(suspend) {
+            return;
+        }
+        announcements.unsure.remove(&key);
+        if announcements.unsure.is_empty() {
+            announcements.suspension = None;
             self.outputs.push_back(TrunkOutput::SuspensionHeard);
         }
     }
