@@ -1,0 +1,205 @@
+//! The controller: its core and its schedule, in the shape of its polling thread.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use vmpulse_controller::controller::Controller;
+use vmpulse_controller::schedule::{Schedule, WATCH};
+use vmpulse_protocol::time::Instant;
+use vmpulse_store::{ControllerHeartbeat, Store, StoreError};
+
+use crate::event::Event;
+use crate::names::Vm;
+use crate::store::{Backing, Caller, FaultyStore, Shared, StoreNews};
+
+/// Its clock at its start.
+const CLOCK_AT_START: Instant = Instant::from_millis(5_000_000);
+
+struct Process {
+    started: Instant,
+    controller: Controller,
+    schedule: Schedule,
+    store: Option<FaultyStore>,
+    opened_before: bool,
+    stamp: Option<u64>,
+    stalled: bool,
+    busy_until: Instant,
+    /// In fast mode: somebody wrote, and it will see that.
+    look_at: Option<Instant>,
+}
+
+/// See the module.
+pub(crate) struct ControllerNode {
+    process: Option<Process>,
+    poll_interval: Duration,
+    vms: usize,
+    events: Vec<Event>,
+    failing: bool,
+    /// Incidents that are open: closing others says nothing.
+    open: BTreeSet<String>,
+}
+
+impl ControllerNode {
+    pub(crate) const fn new(poll_interval: Duration, vms: usize) -> Self {
+        Self { process: None, poll_interval, vms, events: Vec::new(), failing: false, open: BTreeSet::new() }
+    }
+
+    pub(crate) const fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.stalled)
+    }
+
+    pub(crate) fn start(&mut self, now: Instant) {
+        if self.process.is_some() {
+            return;
+        }
+        let heartbeat = ControllerHeartbeat {
+            name: "controller".to_owned(),
+            pid: 1,
+            version: "simulated".to_owned(),
+            poll_interval_ms: u64::try_from(self.poll_interval.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.process = Some(Process {
+            started: now,
+            controller: Controller::new(heartbeat),
+            schedule: Schedule::new(self.poll_interval, CLOCK_AT_START),
+            store: None,
+            opened_before: false,
+            stamp: None,
+            stalled: false,
+            busy_until: now,
+            look_at: None,
+        });
+        self.events.push(Event::ControllerUp);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if self.process.take().is_some() {
+            self.events.push(Event::ControllerDown("was killed"));
+        }
+    }
+
+    pub(crate) fn set_stalled(&mut self, stalled: bool) {
+        if let Some(process) = &mut self.process {
+            process.stalled = stalled;
+        }
+    }
+
+    pub(crate) fn stir(&mut self, now: Instant) {
+        if let Some(process) = self.process.as_mut().filter(|process| process.schedule.watches()) {
+            process.look_at.get_or_insert(now + WATCH);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let process = self.process.as_ref().filter(|process| !process.stalled)?;
+        let own = process.started + process.schedule.poll_timeout().since(CLOCK_AT_START);
+        Some(process.look_at.map_or(own, |look| look.min(own)).max(process.busy_until))
+    }
+
+    /// A turn of its polling thread.
+    pub(crate) fn turn(&mut self, now: Instant, backing: &Backing) {
+        let Some(process) = self.process.as_mut().filter(|process| !process.stalled) else { return };
+        process.look_at = None;
+        backing.shared.begin(now);
+        let result = process.work(now, backing);
+        process.busy_until = now + backing.shared.elapsed();
+        for news in backing.shared.take_news() {
+            let says_something = match &news {
+                StoreNews::Told { incident, .. } => {
+                    self.open.insert(incident.clone());
+                    true
+                }
+                StoreNews::Closed(incident) => self.open.remove(incident),
+                StoreNews::Phase(..) => true,
+            };
+            if says_something {
+                self.events.push(event_of(news, self.vms));
+            }
+        }
+        if let Err(error) = result {
+            let own = process.own(process.busy_until);
+            process.store = None;
+            process.stamp = None;
+            process.controller.on_failure(own);
+            process.schedule.on_failure(own);
+            if !std::mem::replace(&mut self.failing, true) {
+                self.events.push(Event::ControllerFailed(error.to_string()));
+            }
+        } else {
+            self.failing = false;
+        }
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+}
+
+impl Process {
+    fn own(&self, now: Instant) -> Instant {
+        CLOCK_AT_START + now.since(self.started)
+    }
+
+    fn work(&mut self, now: Instant, backing: &Backing) -> Result<(), StoreError> {
+        let shared: Shared = backing.shared.clone();
+        let (base, latest) = (self.own(now), Cell::new(self.own(now)));
+        let clock = || {
+            latest.set(latest.get().max(base + shared.elapsed()));
+            latest.get()
+        };
+        self.open(backing, &clock)?;
+        let Some(store) = self.store.as_mut() else { return Ok(()) };
+        if self.schedule.watches() {
+            let stamp = store.change_stamp()?;
+            if self.stamp.replace(stamp).is_some_and(|before| before != stamp) {
+                self.schedule.on_change(clock());
+            }
+        }
+        if let Some(poll) = self.schedule.handle_timeout(clock()) {
+            let outcome = self.controller.turn(store, &clock, poll)?;
+            self.schedule.on_answer(clock(), outcome.again_in, outcome.fast);
+            if let Some(pending) = outcome.reports_pending {
+                self.schedule.on_reports(clock(), pending);
+            }
+        }
+        if self.schedule.reports_due(clock()) {
+            let pending = self.controller.reports(store, clock())?;
+            self.schedule.on_reports(clock(), pending);
+        }
+        Ok(())
+    }
+
+    /// A store that was opened again may be another one.
+    fn open(&mut self, backing: &Backing, clock: &dyn Fn() -> Instant) -> Result<(), StoreError> {
+        if self.store.is_some() {
+            return Ok(());
+        }
+        self.store = Some(backing.connect(Caller::Controller)?);
+        if std::mem::replace(&mut self.opened_before, true) {
+            self.stamp = None;
+            self.controller.on_failure(clock());
+            self.schedule.on_change(clock());
+        }
+        Ok(())
+    }
+}
+
+fn event_of(news: StoreNews, vms: usize) -> Event {
+    match news {
+        StoreNews::Told { name, incident } => {
+            let uuid = incident.split(':').nth(1).and_then(|uuid| uuid.parse().ok());
+            let vm = uuid.and_then(|uuid| Vm::of(uuid, vms));
+            Event::Told { name, incident, vm }
+        }
+        StoreNews::Closed(incident) => Event::Closed(incident),
+        StoreNews::Phase(uuid, text) => Vm::of(uuid, vms).map_or_else(
+            || Event::ControllerFailed(format!("a phase of an unknown VM {uuid}")),
+            |vm| Event::Phase(vm, text),
+        ),
+    }
+}

@@ -1,0 +1,94 @@
+//! The guardian of a guest: the real decision over the real page, which both share as memory.
+//!
+//! While its agent is well the guardian finds nothing to do twice a second. Those looks are left out: before the agent fails
+//! it is given the look that it would have had last, and from then on it looks until all has been well for a while.
+
+use std::time::Duration;
+
+use vmpulse_agent::guardian::beat::{PACKET_BYTES, packet};
+use vmpulse_agent::guardian::page::Page;
+use vmpulse_agent::guardian::watch::{Failure, LOOK, REPLACED_WITHIN, Watch, WatchOutput};
+use vmpulse_link::Destination;
+use vmpulse_protocol::time::Instant;
+
+/// See [`vmpulse_agent::guardian::watch::REPLACED_WITHIN`]: by then nothing is left of the life before.
+const DOZE_AFTER: Duration = REPLACED_WITHIN.saturating_add(Duration::from_secs(15));
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Guardian {
+    pub(crate) page: Page,
+    watch: Watch,
+    /// Of the grid of its looks.
+    began: Instant,
+    doze_at: Option<Instant>,
+}
+
+/// What came of a look.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    pub(crate) frames: Vec<(Destination, Vec<u8>)>,
+    /// The agent hangs: it is to be started again.
+    pub(crate) restart: bool,
+    pub(crate) says: Vec<&'static str>,
+}
+
+impl Guardian {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { page: Page::in_memory(), watch: Watch::new(now), began: now, doze_at: Some(now + DOZE_AFTER) }
+    }
+
+    /// The last moment of its grid, of half seconds.
+    pub(crate) fn last_look(&self, now: Instant) -> Instant {
+        let step = u64::try_from(LOOK.as_nanos()).unwrap_or(u64::MAX);
+        let passed = now.since(self.began).as_nanos();
+        now.back(Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX) % step))
+    }
+
+    /// Something happens to the agent: it was well until now, if the guardian dozed.
+    pub(crate) fn awake(&mut self, now: Instant) {
+        if self.doze_at.is_some_and(|at| at <= now) {
+            let look = self.last_look(now);
+            self.watch.handle_seen(look, &self.page.seen());
+            while self.watch.poll_output().is_some() {}
+        }
+        self.doze_at = None;
+    }
+
+    /// All is well from now on.
+    pub(crate) fn reassure(&mut self, now: Instant) {
+        self.doze_at = Some(now + DOZE_AFTER);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let due = self.watch.poll_timeout().unwrap_or(self.began);
+        let dozes = self.doze_at.is_some_and(|at| at <= due);
+        (!dozes).then_some(due)
+    }
+
+    pub(crate) fn turn(&mut self, now: Instant) -> Looked {
+        let mut looked = Looked::default();
+        self.watch.handle_seen(now, &self.page.seen());
+        while let Some(output) = self.watch.poll_output() {
+            match output {
+                WatchOutput::Beat { slot, generation, as_guardian } => {
+                    let mut room = [0; PACKET_BYTES];
+                    if let Some((to, length)) =
+                        packet(&self.page, now, (slot, generation), as_guardian, &mut room)
+                    {
+                        looked.frames.push((to, room[..length].to_vec()));
+                    }
+                }
+                WatchOutput::Failed(Failure::Hangs) => {
+                    looked.restart = true;
+                    looked.says.push("the guardian finds that the agent hangs or died");
+                }
+                WatchOutput::Failed(Failure::Died) => {
+                    looked.says.push("the guardian finds that the agent died and was started again");
+                }
+                WatchOutput::Recovered => looked.says.push("the guardian sees the agent live again"),
+            }
+        }
+        looked
+    }
+}

@@ -1,0 +1,396 @@
+//! A host monitor: its core and its store thread, in the shape of its driver.
+
+use std::time::Duration;
+
+use vmpulse_hostmon::monitor::{Input, Monitor, MonitorConfig, Note, Output};
+use vmpulse_hostmon::pending::Waiting;
+use vmpulse_hostmon::tracker::Edge;
+use vmpulse_protocol::MacAddr;
+use vmpulse_protocol::auth::Mode;
+use vmpulse_protocol::id::{Incarnation, VmUuid};
+use vmpulse_protocol::path::HmIdentity;
+use vmpulse_protocol::time::Instant;
+use vmpulse_protocol::wire::Version;
+use vmpulse_store::HostMonitorWrite;
+
+use super::store_worker::{Reply, StoreWorker};
+use crate::event::Event;
+use crate::names::{Hm, Vm};
+use crate::random::entropy;
+use crate::store::{Backing, Caller};
+
+/// As in the daemon's settings.
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+const QUIET_MAX: Duration = Duration::from_mins(10);
+const STORE_HEARTBEAT: Duration = Duration::from_secs(30);
+/// Between looks at the trunk adapter.
+const ADAPTER_PERIOD: Duration = Duration::from_secs(1);
+/// What an orderly stop waits for the store to take its last word.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// Frames that wait in the socket of a monitor that does not read: 1 MiB, and what the kernel counts for a small frame.
+const SOCKET_FRAMES: usize = 1024;
+/// Its clock at its start: no two processes have the same.
+const CLOCK_AT_START: Instant = Instant::from_millis(1_000_000);
+
+/// A frame on its way into the core.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) arrived: Instant,
+    pub(crate) source: MacAddr,
+    pub(crate) payload: Vec<u8>,
+    /// An intact heartbeat of this VM, and whether it is of its guardian.
+    pub(crate) beat: Option<(Vm, bool)>,
+}
+
+struct Process {
+    started: Instant,
+    monitor: Monitor,
+    worker: StoreWorker,
+    frames: Vec<Frame>,
+    dropped: u64,
+    replies: Vec<Reply>,
+    stalled_since: Option<Instant>,
+    stopping: Option<Instant>,
+    written: u64,
+    committed: u64,
+    failing: bool,
+}
+
+/// See the module.
+pub(crate) struct MonitorNode {
+    pub(crate) hm: Hm,
+    process: Option<Process>,
+    /// Counts its starts.
+    pub(crate) life: u64,
+    vms: usize,
+    random: fastrand::Rng,
+    events: Vec<Event>,
+    frames: Vec<(MacAddr, Vec<u8>)>,
+}
+
+impl MonitorNode {
+    pub(crate) const fn new(hm: Hm, vms: usize, random: fastrand::Rng) -> Self {
+        Self { hm, process: None, life: 0, vms, random, events: Vec::new(), frames: Vec::new() }
+    }
+
+    pub(crate) const fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.stalled_since.is_some())
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.process.as_ref().map_or(0, |process| process.worker.waiting())
+    }
+
+    /// Starts it; false if it cannot reach the store, as the daemon then does not start either.
+    pub(crate) fn start(&mut self, now: Instant, store: &Backing, adapter_up: bool) -> bool {
+        store.shared.begin(now);
+        let Ok(connection) = store.connect(Caller::Monitor(self.hm)) else { return false };
+        self.life += 1;
+        let mut monitor = Monitor::new(self.config(now), CLOCK_AT_START);
+        if !adapter_up {
+            monitor.handle_input(CLOCK_AT_START, Input::Adapter(false));
+        }
+        self.process = Some(Process {
+            started: now,
+            monitor,
+            worker: StoreWorker::new(connection, store.shared.clone(), self.hm.id(), now),
+            frames: Vec::new(),
+            dropped: 0,
+            replies: Vec::new(),
+            stalled_since: None,
+            stopping: None,
+            written: 0,
+            committed: 0,
+            failing: false,
+        });
+        self.events.push(Event::MonitorUp(self.hm));
+        self.turn(now);
+        true
+    }
+
+    fn config(&mut self, now: Instant) -> MonitorConfig {
+        let counter = u8::try_from(self.life % 200).unwrap_or(0);
+        let nanos = now.as_nanos();
+        let below_a_second = u32::try_from(nanos % 1_000_000_000).unwrap_or(0);
+        MonitorConfig {
+            identity: HmIdentity {
+                uuid: self.hm.id(),
+                lower: Version::V2_0,
+                upper: Version::V2_1,
+                mtu: 1500,
+            },
+            incarnation: Incarnation::new(1_700_000_000 + nanos / 1_000_000_000, below_a_second, counter),
+            trunk: format!("trunk{}", self.hm.trunk),
+            mac: self.hm.mac(),
+            vlan: None,
+            heartbeat_interval_ms: u32::try_from(HEARTBEAT_INTERVAL.as_millis()).unwrap_or(u32::MAX),
+            quiet_max: QUIET_MAX,
+            store_heartbeat: STORE_HEARTBEAT,
+            seed: self.random.u64(..),
+            nonce_seed: entropy(&mut self.random),
+            authentication: Mode::Off,
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if self.process.take().is_some() {
+            self.events.push(Event::MonitorDown(self.hm, "was killed"));
+        }
+    }
+
+    pub(crate) fn stop(&mut self, now: Instant) {
+        let Some(process) = self.process.as_mut().filter(|process| process.stopping.is_none()) else {
+            return;
+        };
+        process.stopping = Some(now);
+        let own = process.own(now);
+        process.monitor.handle_input(own, Input::Shutdown);
+        self.turn(now);
+    }
+
+    pub(crate) fn stall(&mut self, now: Instant) {
+        if let Some(process) = &mut self.process {
+            process.stalled_since.get_or_insert(now);
+        }
+    }
+
+    pub(crate) fn wake(&mut self, now: Instant) {
+        if let Some(since) = self.process.as_mut().and_then(|process| process.stalled_since.take()) {
+            self.events.push(Event::Stalled(self.hm, now.since(since)));
+            self.turn(now);
+        }
+    }
+
+    pub(crate) fn receive(&mut self, now: Instant, frame: Frame) {
+        let Some(process) = &mut self.process else { return };
+        if process.frames.len() >= SOCKET_FRAMES {
+            process.dropped += 1;
+            if let Some((vm, _)) = frame.beat {
+                self.events.push(Event::BeatDropped(vm, self.hm));
+            }
+            return;
+        }
+        process.frames.push(frame);
+        self.turn(now);
+    }
+
+    pub(crate) fn adapter(&mut self, now: Instant, up: bool) {
+        let Some(process) = &mut self.process else { return };
+        let own = process.own(now);
+        process.monitor.handle_input(own, Input::Adapter(up));
+        self.turn(now);
+    }
+
+    /// How long after the adapter came back it is seen.
+    pub(crate) const fn adapter_period() -> Duration {
+        ADAPTER_PERIOD
+    }
+
+    pub(crate) fn reply(&mut self, now: Instant, life: u64, reply: Reply) {
+        if life == self.life
+            && let Some(process) = &mut self.process
+        {
+            process.replies.push(reply);
+            self.turn(now);
+        }
+    }
+
+    /// A turn of its loop.
+    pub(crate) fn turn(&mut self, now: Instant) {
+        let Some(process) = self.process.as_mut().filter(|process| process.stalled_since.is_none()) else {
+            return;
+        };
+        let own = process.own(now);
+        for frame in std::mem::take(&mut process.frames) {
+            let arrived = process.own(frame.arrived);
+            if let Some((vm, guardian)) = frame.beat {
+                self.events.push(Event::Beat { vm, hm: self.hm, arrived: frame.arrived, guardian });
+            }
+            let Frame { source, payload, .. } = &frame;
+            process.monitor.handle_input(own, Input::Frame { arrived, source: *source, vlan: None, payload });
+        }
+        process.monitor.handle_input(own, Input::Heard { until: own, lag: Duration::ZERO });
+        for reply in std::mem::take(&mut process.replies) {
+            process.take_reply(own, reply, self.hm, &mut self.events);
+        }
+        if process.monitor.poll_timeout().is_some_and(|due| due <= own) && process.dropped > 0 {
+            let frames = std::mem::take(&mut process.dropped);
+            process.monitor.handle_input(own, Input::Dropped(frames));
+        }
+        process.monitor.handle_timeout(own);
+        self.carry(own);
+        self.end_if_done(now);
+    }
+
+    fn carry(&mut self, own: Instant) {
+        while let Some(process) = &mut self.process {
+            let Some(output) = process.monitor.poll_output() else { return };
+            match output {
+                Output::Transmit(frame) => self.frames.push((frame.destination, frame.payload)),
+                Output::Store { number, write } => {
+                    self.events.push(Event::Written(self.hm, number, kind_of(&write)));
+                    process.written = number;
+                    process.worker.push(Waiting { number, at: own, write });
+                }
+                Output::Authenticated { .. } => {}
+                Output::Note(note) => {
+                    let event = self.event_of(note);
+                    self.events.push(event);
+                }
+            }
+        }
+    }
+
+    fn end_if_done(&mut self, now: Instant) {
+        let done = |process: &Process| {
+            let said = process.committed >= process.written;
+            process.stopping.is_some_and(|since| said || now.since(since) >= STOP_PATIENCE)
+        };
+        if self.process.as_ref().is_some_and(done) {
+            self.process = None;
+            self.events.push(Event::MonitorDown(self.hm, "ended"));
+        }
+    }
+
+    fn event_of(&self, note: Note) -> Event {
+        let vm = |vm: VmUuid| Vm::of(vm, self.vms);
+        let edge = match &note {
+            Note::Edge(edge) => edge,
+            Note::Opened { vm: uuid, .. } => {
+                return vm(*uuid).map_or_else(|| self.says(&note), |vm| Event::Opened(vm, self.hm));
+            }
+            Note::Closed { vm: uuid, reason } => {
+                let closed = |vm| Event::PathClosed(vm, self.hm, reason.to_string());
+                return vm(*uuid).map_or_else(|| self.says(&note), closed);
+            }
+            Note::Stranger { .. }
+            | Note::Announced { .. }
+            | Note::Agent { .. }
+            | Note::Dying { .. }
+            | Note::Quiet { .. }
+            | Note::QuietOver { .. }
+            | Note::LeftOut { .. }
+            | Note::StoreLost
+            | Note::StoreBack
+            | Note::Adapter { .. } => return self.says(&note),
+        };
+        match *edge {
+            Edge::Detected { vm: uuid } => vm(uuid).map(|vm| Event::Detected(vm, self.hm)),
+            Edge::Missing { vm: uuid, age, common } => {
+                vm(uuid).map(|vm| Event::Missing { vm, hm: self.hm, age, common })
+            }
+            Edge::Blind => Some(Event::Blind(self.hm, true)),
+            Edge::Sighted => Some(Event::Blind(self.hm, false)),
+            Edge::Deferred { .. } => None,
+        }
+        .unwrap_or_else(|| self.says(&note))
+    }
+
+    fn says(&self, note: &Note) -> Event {
+        Event::Monitor(self.hm, note.to_string())
+    }
+
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    pub(crate) fn take_frames(&mut self) -> Vec<(MacAddr, Vec<u8>)> {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// When its loop is to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let process = self.process.as_ref().filter(|process| process.stalled_since.is_none())?;
+        let core = process.monitor.poll_timeout().map(|own| process.world(own));
+        let stop = process.stopping.map(|since| since + STOP_PATIENCE);
+        core.into_iter().chain(stop).min()
+    }
+
+    /// When its store thread is; a stall stops that too.
+    pub(crate) fn poll_worker(&self) -> Option<Instant> {
+        self.process.as_ref().filter(|process| process.stalled_since.is_none())?.worker.poll_timeout()
+    }
+
+    pub(crate) fn worker_turn(&mut self, now: Instant) -> Vec<(Instant, Reply)> {
+        let running = self.process.as_mut().filter(|process| process.stalled_since.is_none());
+        running.map_or_else(Vec::new, |process| {
+            let own = process.own(now);
+            process.worker.turn(now, own)
+        })
+    }
+
+    pub(crate) fn stir_worker(&mut self, now: Instant) {
+        if let Some(process) = &mut self.process {
+            process.worker.stir(now);
+        }
+    }
+}
+
+impl Process {
+    fn own(&self, now: Instant) -> Instant {
+        CLOCK_AT_START + now.since(self.started)
+    }
+
+    fn world(&self, own: Instant) -> Instant {
+        self.started + own.since(CLOCK_AT_START)
+    }
+
+    fn take_reply(&mut self, own: Instant, reply: Reply, hm: Hm, events: &mut Vec<Event>) {
+        match reply {
+            Reply::Stored { up_to, quiets } => {
+                self.failing = false;
+                events.push(Event::Committed(hm, up_to));
+                self.committed = up_to;
+                self.monitor.handle_input(own, Input::StoreReachable(true));
+                self.monitor.handle_input(own, Input::Stored { up_to });
+                for answer in quiets {
+                    self.monitor.handle_input(own, Input::Quiet(answer));
+                }
+            }
+            Reply::Roster(roster) => {
+                self.failing = false;
+                self.monitor.handle_input(own, Input::StoreReachable(true));
+                self.monitor.handle_input(own, Input::Roster(roster));
+            }
+            Reply::Unreachable { error } => {
+                // Said once, as its driver does.
+                if !std::mem::replace(&mut self.failing, true) {
+                    events.push(Event::StoreFailed(hm, error));
+                }
+                self.monitor.handle_input(own, Input::StoreReachable(false));
+            }
+        }
+    }
+}
+
+/// What a write is, and what tells it from others of its kind; without tags and addresses, which say nothing to a reader.
+fn kind_of(write: &HostMonitorWrite) -> String {
+    let about = |what: &str, vm: &VmUuid| format!("{what} {}", &vm.to_string()[32..]);
+    match write {
+        HostMonitorWrite::Started(_) => "STARTED".to_owned(),
+        HostMonitorWrite::Heartbeat => "HEARTBEAT".to_owned(),
+        HostMonitorWrite::NodeChanged { state, mode, .. } => format!("NODE {state} {mode}"),
+        HostMonitorWrite::NodeEvent { kind, .. } => format!("NODE_EVENT {kind}"),
+        HostMonitorWrite::TrunkHeard { heard } => format!("TRUNK_HEARD {heard}"),
+        HostMonitorWrite::PathOpened { vm, .. } => about("OPENED", vm),
+        HostMonitorWrite::PathDetected { vm } => about("DETECTED", vm),
+        HostMonitorWrite::PathMissing { vm, .. } => about("MISSING", vm),
+        HostMonitorWrite::PathQuiet { vm } => about("PATH_QUIET", vm),
+        HostMonitorWrite::PathForgotten { vm } => about("FORGOTTEN", vm),
+        HostMonitorWrite::Suspended { vm, reason } => format!("{} {reason}", about("SUSPENDED", vm)),
+        HostMonitorWrite::Resumed { vm } => about("RESUMED", vm),
+        HostMonitorWrite::QuietAsked { vm, reason, .. } => format!("{} {reason}", about("QUIET_ASKED", vm)),
+        HostMonitorWrite::QuietEnded { vm, .. } => about("QUIET_ENDED", vm),
+        HostMonitorWrite::QuietOver { vm, .. } => about("QUIET_OVER", vm),
+        HostMonitorWrite::Doorbell { vm, bits } => format!("{} {bits:#x}", about("DOORBELL", vm)),
+        HostMonitorWrite::Report { vm, .. } => about("REPORT", vm),
+        HostMonitorWrite::ReportCleared { vm, .. } => about("REPORT_CLEARED", vm),
+        HostMonitorWrite::RequestDone { .. } => "REQUEST_DONE".to_owned(),
+        HostMonitorWrite::Discovered { kind, .. } => format!("DISCOVERED {kind}"),
+        HostMonitorWrite::Conflict { kind, .. } => format!("CONFLICT {kind:?}"),
+    }
+}

@@ -1,0 +1,97 @@
+//! What must hold, each in a file of its own. A checker knows nothing but events.
+
+// An event that a checker does not look at says nothing to it, and so does one that is added.
+#![allow(clippy::wildcard_enum_match_arm)]
+
+mod accused;
+mod acknowledged;
+mod announced;
+mod bound;
+mod convergence;
+mod healthy;
+mod heard;
+mod incidents;
+mod mass_failure;
+mod once;
+mod one_recovery;
+mod order;
+mod reports;
+mod two_running;
+mod unknown;
+
+use std::collections::BTreeSet;
+
+use vmpulse_protocol::time::Instant;
+
+use crate::event::Event;
+use crate::names::Vm;
+use crate::plan::{Action, GuestAction, Plan};
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Who found it.
+    pub checker: &'static str,
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub text: String,
+}
+
+/// Judges a run by its events.
+pub trait Checker {
+    /// Its name: that of its file.
+    fn name(&self) -> &'static str;
+
+    /// Something happened.
+    ///
+    /// # Errors
+    /// What must not be.
+    fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String>;
+
+    /// The run is over.
+    ///
+    /// # Errors
+    /// What should have been.
+    fn at_end(&mut self, _at: Instant) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// All of them, for this plan.
+#[must_use]
+pub fn all(plan: &Plan) -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(healthy::Healthy::new(plan)),
+        Box::new(bound::Bound::new(plan)),
+        Box::new(accused::Accused::new(plan)),
+        Box::new(mass_failure::MassFailure::new(plan)),
+        Box::new(announced::Announced::new(plan)),
+        Box::new(unknown::Unknown::default()),
+        Box::new(acknowledged::Acknowledged),
+        Box::new(order::Order::default()),
+        Box::new(once::Once::default()),
+        Box::new(incidents::Incidents::default()),
+        Box::new(reports::Reports::new(plan)),
+        Box::new(two_running::TwoRunning::default()),
+        Box::new(one_recovery::OneRecovery::default()),
+        Box::new(convergence::Convergence::new(plan)),
+    ]
+}
+
+/// VMs of which there are two with one UUID: whose heartbeats are whose nobody can say.
+fn doubled(plan: &Plan) -> BTreeSet<Vm> {
+    let pretends = plan.actions.iter().filter_map(|(_, action)| match action {
+        Action::Guest(vm, GuestAction::Pretend { vm: other }) => Some([*vm, *other]),
+        _ => None,
+    });
+    pretends.flatten().collect()
+}
+
+/// Whether this is the declaration of a VM's failure.
+fn failure(event: &Event) -> Option<Vm> {
+    match event {
+        Event::Told { name, vm, .. } if name == "VM_FAILURE_DETECTED" => *vm,
+        _ => None,
+    }
+}

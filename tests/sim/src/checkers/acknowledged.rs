@@ -1,0 +1,25 @@
+//! What was acknowledged to an agent is in the store: at the moment it is told of a suspension, the store says so too.
+
+use vmpulse_protocol::time::Instant;
+
+use super::Checker;
+use crate::event::Event;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Acknowledged;
+
+impl Checker for Acknowledged {
+    fn name(&self) -> &'static str {
+        "acknowledged"
+    }
+
+    fn on_event(&mut self, _at: Instant, event: &Event) -> Result<(), String> {
+        match event {
+            Event::SuspensionHeard { vm, suspended, stored } if suspended != stored => Err(format!(
+                "{vm} was told that its suspension ({suspended}) is known, and the store says {stored}"
+            )),
+            _ => Ok(()),
+        }
+    }
+}

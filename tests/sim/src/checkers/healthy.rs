@@ -1,0 +1,142 @@
+//! A healthy VM is never declared failed.
+//!
+//! Heard is what arrived at a monitor that runs, and that the monitor could report: as long as it commits, and until its last
+//! heartbeat in the store if it does not any more. What it could not report is unknown to everybody, and no proof of life. [K1]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use vmpulse_protocol::time::Instant;
+
+use super::Checker;
+use super::heard::OpenPaths;
+use crate::event::Event;
+use crate::names::{Hm, Vm};
+use crate::plan::Plan;
+use crate::settings::{Limits, MONITOR_RESPONSIVE, Misled};
+
+/// An edge that says that a VM beats again is on its way for so long: commits, retries, a slow store.
+const ON_ITS_WAY: Duration = Duration::from_secs(20);
+/// Ages are measured, sent and rounded.
+const TOLERANCE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    last: Instant,
+    /// The end of the last silence worth the name, and how long it was.
+    gap: Option<(Instant, Duration)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Healthy {
+    limits: Limits,
+    heard: BTreeMap<(Vm, Hm), Heard>,
+    committed: BTreeMap<Hm, Instant>,
+    /// Numbers of its heartbeats to the store that are under way, and when one was last committed: from then on a monitor that
+    /// is gone is counted as gone.
+    pulses: BTreeMap<Hm, Vec<u64>>,
+    pulsed: BTreeMap<Hm, Instant>,
+    blind: BTreeMap<Hm, bool>,
+    up: BTreeSet<Hm>,
+    open: OpenPaths,
+    misled: Misled,
+}
+
+impl Healthy {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            limits: Limits::new(plan),
+            heard: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            pulses: BTreeMap::new(),
+            pulsed: BTreeMap::new(),
+            blind: BTreeMap::new(),
+            up: BTreeSet::new(),
+            open: OpenPaths::default(),
+            misled: Misled::default(),
+        }
+    }
+
+    fn on_beat(&mut self, vm: Vm, hm: Hm, arrived: Instant) {
+        let heard = self.heard.entry((vm, hm)).or_insert(Heard { last: arrived, gap: None });
+        let silence = arrived.since(heard.last);
+        if silence + TOLERANCE >= self.limits.shortest(vm) {
+            heard.gap = Some((arrived, silence));
+        }
+        heard.last = heard.last.max(arrived);
+    }
+
+    /// How long nobody who could say so has heard the VM.
+    fn silence(&self, at: Instant, vm: Vm) -> Option<(Hm, Duration)> {
+        let of_vm = self.heard.iter().filter(|((of, _), _)| *of == vm);
+        let silences = of_vm.filter_map(|((_, hm), heard)| {
+            let committed = *self.committed.get(hm)?;
+            let answers = at.since(committed) < MONITOR_RESPONSIVE;
+            let blind = self.blind.get(hm).copied().unwrap_or_default();
+            if blind {
+                return None;
+            }
+            let pulsed = self.pulsed.get(hm).copied().unwrap_or(committed);
+            let known = if answers && self.up.contains(hm) { heard.last } else { heard.last.min(pulsed) };
+            // An edge may not have arrived yet.
+            let ended = heard.gap.filter(|(ended, _)| at.since(*ended) < ON_ITS_WAY);
+            let silence = ended.map_or(at.since(known), |(ended, gap)| at.since(ended) + gap);
+            Some((*hm, silence))
+        });
+        silences.min_by_key(|(_, silence)| *silence)
+    }
+}
+
+impl Checker for Healthy {
+    fn name(&self) -> &'static str {
+        "healthy"
+    }
+
+    fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
+        self.limits.on_event(event);
+        self.open.on_event(event);
+        self.misled.on_event(event);
+        match event {
+            Event::Beat { vm, hm, arrived, .. } if self.open.has(*vm, *hm) => {
+                self.on_beat(*vm, *hm, *arrived)
+            }
+            Event::Written(hm, number, text) if text == "HEARTBEAT" || text == "STARTED" => {
+                self.pulses.entry(*hm).or_default().push(*number);
+            }
+            Event::Committed(hm, up_to) => {
+                self.committed.insert(*hm, at);
+                let under_way = self.pulses.entry(*hm).or_default();
+                if under_way.iter().any(|number| number <= up_to) {
+                    self.pulsed.insert(*hm, at);
+                    under_way.retain(|number| number > up_to);
+                }
+            }
+            Event::MonitorDown(hm, _) => {
+                self.up.remove(hm);
+                self.pulses.remove(hm);
+            }
+            Event::Blind(hm, blind) => {
+                self.blind.insert(*hm, *blind);
+            }
+            Event::MonitorUp(hm) => {
+                self.up.insert(*hm);
+                self.blind.remove(hm);
+            }
+            Event::Told { name, vm: Some(vm), .. } if name == "VM_FAILURE_DETECTED" => {
+                let (limit, tolerance) = (self.limits.shortest(*vm), TOLERANCE + self.misled.by());
+                if let Some((hm, silence)) =
+                    self.silence(at, *vm).filter(|(_, silence)| *silence + tolerance < limit)
+                {
+                    return Err(format!(
+                        "{vm} was declared failed, and {hm} heard it {} ms ago; its limit is {} ms",
+                        silence.as_millis(),
+                        limit.as_millis()
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

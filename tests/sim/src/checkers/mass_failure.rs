@@ -1,0 +1,92 @@
+//! A monitor that was not scheduled accuses nobody for what it did not read, and no stall ends in a declared failure of VMs that
+//! went on beating.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use vmpulse_protocol::time::Instant;
+
+use super::heard::OpenPaths;
+use super::{Checker, failure};
+use crate::event::Event;
+use crate::names::{Hm, Vm};
+use crate::plan::Plan;
+use crate::settings::{Limits, MISSING_TENTHS, Misled};
+
+/// A failure so long after a stall may have come of it.
+const AFTERMATH: Duration = Duration::from_secs(300);
+const TOLERANCE: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct MassFailure {
+    limits: Limits,
+    /// What arrived at the socket, read or not.
+    arrived: BTreeMap<(Vm, Hm), Instant>,
+    stalled: BTreeMap<Hm, Instant>,
+    open: OpenPaths,
+    misled: Misled,
+}
+
+impl MassFailure {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            limits: Limits::new(plan),
+            arrived: BTreeMap::new(),
+            stalled: BTreeMap::new(),
+            open: OpenPaths::default(),
+            misled: Misled::default(),
+        }
+    }
+}
+
+impl Checker for MassFailure {
+    fn name(&self) -> &'static str {
+        "mass_failure"
+    }
+
+    fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
+        self.limits.on_event(event);
+        self.open.on_event(event);
+        self.misled.on_event(event);
+        match event {
+            Event::Beat { vm, hm, arrived, .. } if self.open.has(*vm, *hm) => {
+                let latest = self.arrived.entry((*vm, *hm)).or_insert(*arrived);
+                *latest = (*latest).max(*arrived);
+            }
+            Event::BeatDropped(vm, hm) if self.open.has(*vm, *hm) => {
+                self.arrived.insert((*vm, *hm), at);
+            }
+            Event::MonitorUp(up) => self.arrived.retain(|(_, hm), _| hm != up),
+            Event::Stalled(hm, _) => {
+                self.stalled.insert(*hm, at);
+            }
+            Event::Missing { vm, hm, .. } => {
+                let allowed = self.limits.interval(*vm) * MISSING_TENTHS / 10;
+                let silence = self.arrived.get(&(*vm, *hm)).map(|arrived| at.since(*arrived));
+                if let Some(silence) =
+                    silence.filter(|silence| *silence + Duration::from_millis(20) < allowed)
+                {
+                    return Err(format!(
+                        "{hm} accuses {vm}, whose last heartbeat it dropped unread {} ms ago",
+                        silence.as_millis()
+                    ));
+                }
+            }
+            _ => {}
+        }
+        let Some(vm) = failure(event) else { return Ok(()) };
+        let limit = self.limits.shortest(vm);
+        for (hm, stalled) in self.stalled.iter().filter(|(_, stalled)| at.since(**stalled) < AFTERMATH) {
+            let beat = self.arrived.get(&(vm, *hm)).copied().unwrap_or_default();
+            // One that beat before the stall, in it and after it.
+            if beat > *stalled
+                && at.since(beat) + TOLERANCE + self.misled.by() < limit
+                && beat.since(*stalled) > TOLERANCE * 5
+            {
+                return Err(format!("{vm} was declared failed after {hm} had stalled, and beats there"));
+            }
+        }
+        Ok(())
+    }
+}

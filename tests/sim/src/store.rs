@@ -1,0 +1,226 @@
+//! The health store of the world: the real SQLite back end on a file of its own in memory, with a clock that the world sets,
+//! behind a caller that may wait, fail, or lose an answer.
+//!
+//! The file is the same for every caller, as a PostgreSQL server would be: what the back ends have in common is proved by
+//! their conformance suite, so what holds here holds for both.
+
+mod faulty;
+pub(crate) mod look;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use vmpulse_protocol::time::Instant;
+use vmpulse_store::{FixedClock, SqliteStore, StoreError};
+
+pub(crate) use faulty::FaultyStore;
+
+use crate::names::Hm;
+use crate::plan::StoreAction;
+
+/// The wall clock when the world begins, in microseconds.
+const EPOCH_US: i64 = 1_700_000_000_000_000;
+/// One call of a store that is well, at least and at most, in microseconds.
+const USUAL_US: (u64, u64) = (300, 2000);
+/// One call of a slow one.
+const SLOW_US: (u64, u64) = (100_000, 1_500_000);
+/// Until a caller gives up one that does not answer: as SQLite's and PostgreSQL's callers do.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Until it hears that it cannot connect.
+const REFUSAL: Duration = Duration::from_millis(2);
+/// Of this are folders in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Caller {
+    Monitor(Hm),
+    Controller,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Well,
+    Refuses,
+    Hangs,
+    Slow,
+}
+
+/// What a call did that others should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreNews {
+    Told { name: String, incident: String },
+    Closed(String),
+    Phase(vmpulse_protocol::id::VmUuid, String),
+}
+
+#[derive(Debug)]
+struct Inner {
+    random: fastrand::Rng,
+    mode: Mode,
+    loses_answers: u16,
+    cut: BTreeSet<Caller>,
+    /// The wall clock when the present turn began, and how far its calls have moved it.
+    begun_us: i64,
+    elapsed: Duration,
+    stepped_us: i64,
+    /// Grows with every commit that may mean something to anybody.
+    revision: u64,
+    news: Vec<StoreNews>,
+}
+
+/// What all callers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    inner: Arc<Mutex<Inner>>,
+    clock: Arc<AtomicI64>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Backing {
+    // Removed with the world.
+    _folder: TempDir,
+    path: PathBuf,
+    pub(crate) shared: Shared,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A turn of a caller begins.
+    pub(crate) fn begin(&self, now: Instant) {
+        let mut inner = self.lock();
+        let us = i64::try_from(now.as_nanos() / 1000).unwrap_or(i64::MAX);
+        inner.begun_us = EPOCH_US.saturating_add(us).saturating_add(inner.stepped_us);
+        inner.elapsed = Duration::ZERO;
+        self.set(&inner);
+    }
+
+    /// How long the calls of this turn have taken.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.lock().elapsed
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.lock().revision
+    }
+
+    pub(crate) fn take_news(&self) -> Vec<StoreNews> {
+        std::mem::take(&mut self.lock().news)
+    }
+
+    pub(crate) fn faults(&self) -> usize {
+        let inner = self.lock();
+        usize::from(inner.mode != Mode::Well) + usize::from(inner.loses_answers > 0) + inner.cut.len()
+    }
+
+    pub(crate) fn act(&self, action: StoreAction) {
+        let mut inner = self.lock();
+        match action {
+            StoreAction::Refuses => inner.mode = Mode::Refuses,
+            StoreAction::Hangs => inner.mode = Mode::Hangs,
+            StoreAction::Slow => inner.mode = Mode::Slow,
+            StoreAction::LosesAnswers { permille } => inner.loses_answers = permille,
+            StoreAction::Mend => (inner.mode, inner.loses_answers) = (Mode::Well, 0),
+            StoreAction::ClockStep { ms } => {
+                inner.stepped_us = inner.stepped_us.saturating_add(ms.saturating_mul(1000));
+            }
+        }
+    }
+
+    pub(crate) fn set_cut(&self, caller: Caller, cut: bool) {
+        let mut inner = self.lock();
+        if cut {
+            inner.cut.insert(caller);
+        } else {
+            inner.cut.remove(&caller);
+        }
+    }
+
+    pub(crate) fn mend(&self) {
+        let mut inner = self.lock();
+        (inner.mode, inner.loses_answers) = (Mode::Well, 0);
+        inner.cut.clear();
+    }
+
+    fn set(&self, inner: &Inner) {
+        let elapsed = i64::try_from(inner.elapsed.as_micros()).unwrap_or(i64::MAX);
+        self.clock.store(inner.begun_us.saturating_add(elapsed), Ordering::Relaxed);
+    }
+}
+
+impl Backing {
+    /// # Errors
+    /// The store's file cannot be made.
+    pub(crate) fn new(random: fastrand::Rng) -> Result<Self, StoreError> {
+        let folder = folder().map_err(|error| unmade(&error))?;
+        let path = folder.path().join("health.db");
+        std::fs::write(&path, template()?).map_err(|error| unmade(&error))?;
+        let inner = Inner {
+            random,
+            mode: Mode::Well,
+            loses_answers: 0,
+            cut: BTreeSet::new(),
+            begun_us: EPOCH_US,
+            elapsed: Duration::ZERO,
+            stepped_us: 0,
+            revision: 0,
+            news: Vec::new(),
+        };
+        let shared = Shared { inner: Arc::new(Mutex::new(inner)), clock: Arc::new(AtomicI64::new(EPOCH_US)) };
+        Ok(Self { _folder: folder, path, shared })
+    }
+
+    /// A connection that never fails, for what is no part of the run.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub(crate) fn administrator(&self) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open(&self.path, Box::new(FixedClock(Arc::clone(&self.shared.clock))))
+    }
+
+    /// A caller's connection.
+    ///
+    /// # Errors
+    /// It cannot reach the store.
+    pub(crate) fn connect(&self, caller: Caller) -> Result<FaultyStore, StoreError> {
+        FaultyStore::connect(self.administrator()?, caller, self.shared.clone())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn folder() -> std::io::Result<TempDir> {
+    let memory = Path::new(MEMORY);
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
+}
+
+fn unmade(error: &std::io::Error) -> StoreError {
+    StoreError::Access { problem: format!("the world's store cannot be made: {error}") }
+}
+
+/// An empty store, migrated once in a process; without the random number that a new one draws.
+fn template() -> Result<&'static [u8], StoreError> {
+    static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(bytes) = TEMPLATE.get() {
+        return Ok(bytes);
+    }
+    let folder = folder().map_err(|error| unmade(&error))?;
+    let path = folder.path().join("template.db");
+    drop(SqliteStore::open(&path, Box::new(FixedClock::default()))?);
+    let connection = rusqlite::Connection::open(&path)?;
+    connection.execute("UPDATE cluster SET tag_salt = 4711", [])?;
+    connection.pragma_update(None, "wal_checkpoint", "TRUNCATE")?;
+    drop(connection);
+    let bytes = std::fs::read(&path).map_err(|error| unmade(&error))?;
+    Ok(TEMPLATE.get_or_init(|| bytes))
+}

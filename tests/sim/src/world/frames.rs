@@ -1,0 +1,78 @@
+//! Frames on their way.
+
+use super::{Due, World};
+use crate::actors::guest::Frame as GuestFrame;
+use crate::actors::monitor::Frame as MonitorFrame;
+use crate::names::{Hm, Vm};
+use crate::network::Way;
+use vmpulse_protocol::MacAddr;
+
+impl World<'_> {
+    /// From a guest to the monitor of the trunk it is on; guests do not hear each other.
+    pub(super) fn send_up(&mut self, vm: Vm, trunk: usize, destination: MacAddr, payload: &[u8]) {
+        self.trace.push_frame(self.now, payload);
+        let Some(host) = self.hypervisor.host_of(vm) else { return };
+        let hm = Hm { host, trunk };
+        if destination != hm.mac() && !destination.is_broadcast() {
+            return;
+        }
+        for arrival in self.network.carry(hm, vm, Way::Up, payload) {
+            let at = self.now + arrival.after;
+            let beat = beat(&arrival.payload).filter(|_| !arrival.damaged).map(|guardian| (vm, guardian));
+            let frame = MonitorFrame { arrived: at, source: vm.mac(trunk), payload: arrival.payload, beat };
+            self.queue.push(at, Due::ToMonitor(hm, Box::new(frame)));
+        }
+    }
+
+    /// From a monitor to one guest or to all.
+    pub(super) fn send_down(&mut self, hm: Hm, destination: MacAddr, payload: &[u8]) {
+        self.trace.push_frame(self.now, payload);
+        for vm in (0..self.guests.len()).map(Vm) {
+            let meant = destination.is_broadcast() || destination == vm.mac(hm.trunk);
+            if !meant || self.hypervisor.host_of(vm) != Some(hm.host) {
+                continue;
+            }
+            for arrival in self.network.carry(hm, vm, Way::Down, payload) {
+                let frame =
+                    GuestFrame { trunk: hm.trunk, source: hm.mac(), destination, payload: arrival.payload };
+                self.queue.push(self.now + arrival.after, Due::ToGuest(vm, Box::new(frame)));
+            }
+        }
+    }
+
+    pub(super) fn reach_monitor(&mut self, hm: Hm, frame: MonitorFrame) {
+        if self.network.is_down(hm) {
+            return;
+        }
+        let index = self.index(hm);
+        self.monitors[index].receive(self.now, frame);
+        self.after_monitor(index);
+    }
+
+    /// One that has moved meanwhile is not there any more.
+    pub(super) fn reach_guest(&mut self, vm: Vm, frame: GuestFrame) {
+        let here = self
+            .hypervisor
+            .host_of(vm)
+            .is_some_and(|host| Hm { host, trunk: frame.trunk }.mac() == frame.source);
+        if here {
+            self.guests[vm.0].receive(self.now, frame);
+            self.after_guest(vm.0);
+        }
+    }
+
+    pub(super) const fn index(&self, hm: Hm) -> usize {
+        hm.host * self.plan.cluster.trunks + hm.trunk
+    }
+}
+
+/// ACKR, ACK, SYN and HEL: no heartbeat has any of them.
+const NO_HEARTBEAT: u8 = 0x80 | 0x40 | 0x04 | 0x02;
+
+/// Whether a packet is a heartbeat, and then whether it is a guardian's; read from its bytes, not by the product.
+fn beat(payload: &[u8]) -> Option<bool> {
+    let flags = *payload.get(3)?;
+    let text = payload.get(8..11)?;
+    let length = usize::from(u16::from_be_bytes([*payload.get(4)?, *payload.get(5)?]));
+    (flags & NO_HEARTBEAT == 0 && text == b"HB:").then_some(length == 4)
+}
