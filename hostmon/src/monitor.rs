@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::auth::{Authentication, Mode};
+use vmpulse_protocol::bugs::{Bug, is_on};
 use vmpulse_protocol::id::{Incarnation, VmUuid};
 use vmpulse_protocol::path::{HmIdentity, Token};
 use vmpulse_protocol::time::Instant;
@@ -489,6 +490,14 @@ impl Monitor {
 
     fn on_edge(&mut self, now: Instant, edge: Edge) {
         self.note(Note::Edge(edge));
+        let unsaid = match edge {
+            Edge::Detected { .. } => is_on(Bug::DetectedNotSaid),
+            Edge::Missing { .. } => is_on(Bug::MissingNotSaid),
+            Edge::Deferred { .. } | Edge::Blind | Edge::Sighted => false,
+        };
+        if unsaid {
+            return;
+        }
         match edge {
             Edge::Detected { vm } => {
                 self.sessions.handle_missing(now, vm, false);
@@ -537,6 +546,10 @@ impl Monitor {
         }
         *undecided = undecided.saturating_add(1);
         self.write(write);
+        if is_on(Bug::AcknowledgedEarly) {
+            self.sessions.accept(now, receipt);
+            return true;
+        }
         self.to_accept.insert(self.next_write, (vm, receipt));
         true
     }

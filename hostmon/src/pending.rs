@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use vmpulse_protocol::bugs::{Bug, is_on};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::HostMonitorWrite;
@@ -67,6 +68,9 @@ impl Pending {
 
     /// The batch is not; it stays the oldest.
     pub fn failed(&mut self) {
+        if is_on(Bug::LostBatch) {
+            return self.committed();
+        }
         self.in_flight = 0;
     }
 

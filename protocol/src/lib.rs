@@ -17,6 +17,7 @@
 extern crate alloc;
 
 pub mod auth;
+pub mod bugs;
 pub mod id;
 pub mod message;
 pub mod path;

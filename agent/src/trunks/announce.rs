@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use vmpulse_protocol::bugs::{Bug, is_on};
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::message::{Doorbell, Message};
 use vmpulse_protocol::path::Token;
@@ -258,7 +259,7 @@ impl Trunks {
             return;
         }
         announcements.unsure.remove(&key);
-        if announcements.unsure.is_empty() {
+        if announcements.unsure.is_empty() || is_on(Bug::LateSuspension) {
             announcements.suspension = None;
             self.outputs.push_back(TrunkOutput::SuspensionHeard);
         }

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use vmpulse_protocol::bugs::{Bug, is_on};
 use vmpulse_protocol::message::Doorbell;
 use vmpulse_protocol::time::Instant;
 
@@ -44,7 +45,7 @@ impl Bell {
 
     /// A doorbell came back: ring again, but not at once.
     pub(super) fn on_handed_back(&mut self, now: Instant) {
-        if !self.unreported.is_empty() {
+        if !self.unreported.is_empty() && !is_on(Bug::RingsOnce) {
             self.next_ring = Some(now + RING_REST);
         }
     }
@@ -77,7 +78,7 @@ impl Bell {
     /// The bits to ring with, if that is due.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Doorbell> {
         self.next_ring.filter(|next| *next <= now)?;
-        self.next_ring = Some(now + RING_PERIOD);
+        self.next_ring = (!is_on(Bug::RingsOnce)).then(|| now + RING_PERIOD);
         Some(self.unreported)
     }
 

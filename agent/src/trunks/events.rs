@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::auth::{Addresses, KeyId};
+use vmpulse_protocol::bugs::{Bug, is_on};
 use vmpulse_protocol::id::{HostMonitorId, Incarnation};
 use vmpulse_protocol::message::{Doorbell, Message};
 use vmpulse_protocol::path::{
@@ -152,6 +153,9 @@ impl Trunks {
             let mut path = HmPath::new(now, initiator, incarnation.clone(), vlan);
             path.silence(self.silenced);
             adapter.paths.insert(key.1, path);
+        }
+        if is_on(Bug::DeafToHello) && self.path(key).is_some_and(|path| path.initiator.is_open()) {
+            return;
         }
         self.with_path(now, key, |path, out| {
             path.handle_hello(now, incarnation, unicast, vlan, out);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use vmpulse_protocol::bugs::{Bug, is_on};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
@@ -106,7 +107,8 @@ impl Controller {
             Some(missed) => {
                 let youngest = self.guard.bound(self.youngest(view, missed, now), now);
                 // What lies before the end of an announced silence does not count.
-                let counted = self.guard.bound(missed.youngest.saturating_sub(missed.excused), now);
+                let excused = if is_on(Bug::AnnouncedCounts) { Duration::ZERO } else { missed.excused };
+                let counted = self.guard.bound(missed.youngest.saturating_sub(excused), now);
                 hb_offset_ms = milliseconds(youngest.saturating_sub(counted));
                 Silence::Silent {
                     youngest_ms: milliseconds(youngest),
@@ -136,6 +138,12 @@ impl Controller {
     /// at the moment the monitor of its other path dies.
     fn youngest(&self, view: &VmView, missed: &MissedHeartbeats, now: Instant) -> Duration {
         let beat_when_last_known = view.paths.iter().filter(|path| !path.known && path.missed.is_none());
+        if is_on(Bug::OldestSilence) {
+            return missed.oldest;
+        }
+        if is_on(Bug::UnknownForgotten) {
+            return missed.youngest;
+        }
         let lost_for =
             beat_when_last_known.filter_map(|path| self.memory.hosts.silent_for(path.host_monitor, now));
         lost_for.fold(missed.youngest, Duration::min)
@@ -193,6 +201,7 @@ impl Controller {
             Step::TellRecovery => {
                 tell(store, &events::vm_recovered(name))?;
             }
+            Step::CloseFailure if is_on(Bug::FailureNeverClosed) => {}
             Step::CloseFailure => {
                 store.incident_close(&incident::vm_silent(case.vm))?;
                 self.memory.failures_told.remove(&case.vm);

@@ -5,6 +5,7 @@
 
 mod accused;
 mod acknowledged;
+mod alive;
 mod announced;
 mod bound;
 mod convergence;
@@ -63,6 +64,7 @@ pub trait Checker {
 pub fn all(plan: &Plan) -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(healthy::Healthy::new(plan)),
+        Box::new(alive::Alive::new(plan)),
         Box::new(bound::Bound::new(plan)),
         Box::new(accused::Accused::new(plan)),
         Box::new(mass_failure::MassFailure::new(plan)),

@@ -108,6 +108,7 @@ pub(crate) struct World<'a> {
     monitor_alarms: Vec<Alarms>,
     /// Monitors that are meant to run.
     monitors_wanted: Vec<bool>,
+    monitors_restarting: Vec<bool>,
     controller: ControllerNode,
     controller_alarm: Alarm,
     faults: usize,
@@ -153,6 +154,7 @@ impl<'a> World<'a> {
             monitors: hms.iter().map(monitor).collect(),
             monitor_alarms: vec![Alarms::default(); hms.len()],
             monitors_wanted: vec![true; hms.len()],
+            monitors_restarting: vec![false; hms.len()],
             controller: ControllerNode::new(Duration::from_millis(cluster.poll_interval_ms), cluster.vms),
             controller_alarm: Alarm::default(),
             // Until everybody was started.
@@ -252,7 +254,10 @@ impl<'a> World<'a> {
                 self.monitors[index].adapter(now, up);
                 self.after_monitor(index);
             }
-            Due::StartMonitor(index) => self.start_monitor(index),
+            Due::StartMonitor(index) => {
+                self.monitors_restarting[index] = false;
+                self.start_monitor(index);
+            }
             Due::Controller => {
                 if self.controller_alarm.rings(now) {
                     self.controller.turn(now, &self.store);
@@ -318,9 +323,7 @@ impl<'a> World<'a> {
             return;
         }
         let up = !self.network.is_down(self.monitors[index].hm);
-        if !self.monitors[index].start(self.now, &self.store, up) {
-            self.queue.push(self.now + DAEMON_RESTART, Due::StartMonitor(index));
-        }
+        self.monitors[index].start(self.now, &self.store, up);
         self.after_monitor(index);
         self.count_faults();
     }
@@ -388,7 +391,10 @@ impl<'a> World<'a> {
         }
         self.arm_monitor(index);
         if self.monitors_wanted[index] && !self.monitors[index].is_up() {
-            // It ended by itself.
+            // It ended by itself, or could not start: its init starts it.
+            if !std::mem::replace(&mut self.monitors_restarting[index], true) {
+                self.queue.push(self.now + DAEMON_RESTART, Due::StartMonitor(index));
+            }
             self.count_faults();
         }
     }

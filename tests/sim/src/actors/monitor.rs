@@ -85,10 +85,10 @@ impl MonitorNode {
         self.process.as_ref().map_or(0, |process| process.worker.waiting())
     }
 
-    /// Starts it; false if it cannot reach the store, as the daemon then does not start either.
-    pub(crate) fn start(&mut self, now: Instant, store: &Backing, adapter_up: bool) -> bool {
+    /// Starts it, unless it cannot reach the store: the daemon does not start then either.
+    pub(crate) fn start(&mut self, now: Instant, store: &Backing, adapter_up: bool) {
         store.shared.begin(now);
-        let Ok(connection) = store.connect(Caller::Monitor(self.hm)) else { return false };
+        let Ok(connection) = store.connect(Caller::Monitor(self.hm)) else { return };
         self.life += 1;
         let mut monitor = Monitor::new(self.config(now), CLOCK_AT_START);
         if !adapter_up {
@@ -109,7 +109,6 @@ impl MonitorNode {
         });
         self.events.push(Event::MonitorUp(self.hm));
         self.turn(now);
-        true
     }
 
     fn config(&mut self, now: Instant) -> MonitorConfig {

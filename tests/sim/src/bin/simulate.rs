@@ -65,6 +65,13 @@ enum Command {
         /// Their names
         names: Vec<String>,
     },
+    /// Switches on one deliberate fault after the other, and looks for the first seed that finds it
+    #[cfg(feature = "deliberate-bugs")]
+    Bite {
+        /// Seeds tried for each
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+    },
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -86,10 +93,15 @@ fn main() -> ExitCode {
 
 /// Whether all is well.
 fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
-    if let Some(Command::Bless { names }) = &arguments.command {
-        let written = scenarios::bless(names)?;
-        println!("{written} logs written");
-        return Ok(true);
+    match &arguments.command {
+        Some(Command::Bless { names }) => {
+            let written = scenarios::bless(names)?;
+            println!("{written} logs written");
+            return Ok(true);
+        }
+        #[cfg(feature = "deliberate-bugs")]
+        Some(Command::Bite { seeds }) => return bite(*seeds),
+        None => {}
     }
     if let Some((low, high)) = arguments.seeds {
         return many(low, |seed, _| seed > high, arguments.shrink);
@@ -181,4 +193,41 @@ fn shrink(plan: &Plan, wanted: bool) -> Result<(), Box<dyn std::error::Error>> {
         println!("  what it fails with:\n{}", run::shrink(plan)?);
     }
     Ok(())
+}
+
+/// Whether every fault is found.
+#[cfg(feature = "deliberate-bugs")]
+fn bite(seeds: u64) -> Result<bool, Box<dyn std::error::Error>> {
+    use vmpulse_protocol::bugs::{Bug, switch};
+    let mut missed = 0;
+    for bug in Bug::ALL {
+        switch(Some(bug));
+        let mut found = None;
+        for seed in 1..=seeds {
+            let plan = random::plan(seed);
+            let outcome = run::run(&plan, None)?;
+            found = outcome.violations.into_iter().next().map(|violation| (seed, violation));
+            if found.is_some() {
+                // What is found without the fault as well is another one.
+                switch(None);
+                if run::run(&plan, None)?.is_well() {
+                    break;
+                }
+                switch(Some(bug));
+                found = None;
+            }
+        }
+        match found {
+            Some((seed, violation)) => {
+                println!("{bug:?}: seed {seed}, by {}: {}", violation.checker, violation.text);
+            }
+            None => {
+                missed += 1;
+                println!("{bug:?}: NOT FOUND in {seeds} seeds");
+            }
+        }
+    }
+    switch(None);
+    println!("{} of {} faults found", Bug::ALL.len() - missed, Bug::ALL.len());
+    Ok(missed == 0)
 }

@@ -34,6 +34,10 @@ impl Checker for Unknown {
             Event::Committed(hm, _) => {
                 self.committed.insert(*hm, at);
             }
+            // What it writes when it runs again may be read before it knows that it is written.
+            Event::Stalled(hm, _) => {
+                self.committed.insert(*hm, at);
+            }
             Event::Blind(hm, true) => {
                 self.blind.insert(*hm, at);
             }
