@@ -1,5 +1,5 @@
 //! A guest that runs, with an agent or a guardian that beats for it, on trunks and a store with which nothing is wrong, is never
-//! declared failed: by what is true, not by what anybody heard.
+//! declared failed: by what is true, not by what anybody heard. And where an agent fails its guardian does beat.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,6 +26,10 @@ pub(super) struct Alive {
     cut: BTreeSet<(Vm, Hm)>,
     faults: usize,
     calm_since: Option<Instant>,
+    /// Agents that failed, and when.
+    failed: BTreeMap<Vm, Instant>,
+    beats: BTreeMap<Vm, Instant>,
+    announced: BTreeSet<Vm>,
 }
 
 impl Alive {
@@ -38,6 +42,9 @@ impl Alive {
             cut: BTreeSet::new(),
             faults: 0,
             calm_since: None,
+            failed: BTreeMap::new(),
+            beats: BTreeMap::new(),
+            announced: BTreeSet::new(),
         }
     }
 
@@ -59,6 +66,45 @@ impl Alive {
     }
 }
 
+impl Alive {
+    fn follow_agents(&mut self, at: Instant, event: &Event) {
+        match event {
+            Event::Beat { vm, arrived, .. } => {
+                self.beats.insert(*vm, *arrived);
+            }
+            Event::AgentDown(vm, _) if self.alive.contains_key(vm) => {
+                self.failed.entry(*vm).or_insert(at);
+            }
+            Event::AgentUp(vm)
+            | Event::AgentDown(vm, _)
+            | Event::Frozen(vm)
+            | Event::InstanceStopped(vm, _) => {
+                self.failed.remove(vm);
+            }
+            // Its guardian holds still then.
+            Event::Said(vm, _) => {
+                self.announced.insert(*vm);
+            }
+            _ => {}
+        }
+    }
+
+    /// One that beat when its agent failed goes on beating.
+    fn look_at_guardians(&mut self, at: Instant) -> Result<(), String> {
+        let Some(calm) = self.calm_since.filter(|_| self.guarded) else { return Ok(()) };
+        for (vm, failed) in &self.failed {
+            let interval = self.limits.interval(*vm);
+            let beat = self.beats.get(vm).copied().unwrap_or_default();
+            let beat_before = failed.since(beat) < interval * 2 && calm + interval * 3 < *failed;
+            let well = !self.announced.contains(vm) && !self.doubled.contains(vm);
+            if well && beat_before && at.since(beat) > interval * 2 {
+                return Err(format!("the agent of {vm} failed, and its guardian does not beat"));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Checker for Alive {
     fn name(&self) -> &'static str {
         "alive"
@@ -66,6 +112,10 @@ impl Checker for Alive {
 
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.limits.on_event(event);
+        self.follow_agents(at, event);
+        if *event == Event::Tick {
+            return self.look_at_guardians(at);
+        }
         match event {
             Event::Action(text) => self.on_action(at, text),
             Event::Faults(faults) => {
