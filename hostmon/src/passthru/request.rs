@@ -129,7 +129,9 @@ impl Code {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::UnknownHost(_) | StoreError::UnknownHostMonitor(_) => Code::UnknownHost,
+            StoreError::UnknownHost(_)
+            | StoreError::UnknownHostMonitor(_)
+            | StoreError::UnknownHostGroup(_) => Code::UnknownHost,
             StoreError::UnknownVm(_) => Code::UnknownVm,
             StoreError::Elsewhere { .. } => Code::Elsewhere,
             StoreError::Url { .. }
