@@ -3,6 +3,7 @@
 //! A host monitor that was taken out keeps its row, REMOVED: should it run on, or be started again, nothing that it says is
 //! taken for the word of one that is registered.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use vmpulse_protocol::id::HostMonitorId;
@@ -35,8 +36,8 @@ impl Turn<'_> {
     }
 
     pub(super) fn hosts_remove(self, hosts: &[HostKey]) -> Result<Vec<HostKey>, StoreError> {
-        let mut unknown = Vec::new();
-        for key in hosts {
+        let (mut seen, mut unknown) = (HashSet::new(), Vec::new());
+        for key in hosts.iter().filter(|key| seen.insert(*key)) {
             match self.host_id(key) {
                 Ok(id) => self.host_delete(id)?,
                 Err(StoreError::UnknownHost(_)) => unknown.push(key.clone()),
@@ -90,8 +91,8 @@ impl Turn<'_> {
         self,
         monitors: &[HostMonitorId],
     ) -> Result<Vec<HostMonitorId>, StoreError> {
-        let mut unknown = Vec::new();
-        for uuid in monitors {
+        let (mut seen, mut unknown) = (HashSet::new(), Vec::new());
+        for uuid in monitors.iter().filter(|uuid| seen.insert(**uuid)) {
             let sql = "SELECT id FROM host_monitor WHERE uuid = ?1";
             match first(self.db, sql, [uuid.to_string()], |row| row.get(0))? {
                 Some(id) => self.host_monitor_retire(id)?,
