@@ -11,7 +11,7 @@ mod request;
 pub use execute::execute;
 pub use parse::{MAX_REQUEST_BYTES, parse};
 pub use render::render;
-pub use request::{Code, Refusal, Request, Response, Scope, StartList};
+pub use request::{Code, Refusal, Request, Response, Scope};
 
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_store::{Store, StoreError};

@@ -2,17 +2,17 @@
 
 use std::error::Error;
 
-use vmpulse_protocol::id::VmUuid;
+use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_store::{
-    AttentionTag, HostKey, HostRegistration, NeedsAttention, QuickQuery, StoreError, TransactionTag,
-    VmRegistration,
+    AttentionTag, GroupedHost, HostKey, HostRegistration, NeedsAttention, QuickQuery, SettingsChange,
+    SettingsScope, StoreError, TransactionTag, VmList, VmRegistration, VmsRemoved,
 };
 
 /// A request that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// VIO_HS_ADD_MS.
-    AddHosts(Vec<HostRegistration>),
+    AddHosts(Vec<GroupedHost>),
     /// VIO_HS_ADD_VM.
     AddVms {
         /// Where.
@@ -21,22 +21,32 @@ pub enum Request {
         vms: Vec<VmRegistration>,
     },
     /// VIO_HS_START_VM.
-    StartVms(Vec<StartList>),
+    StartVms(Vec<VmList>),
     /// VIO_HS_QUICK_QUERY.
     QuickQuery,
     /// VIO_HS_NEEDS_ATTENTION.
     NeedsAttention(Scope),
     /// VIO_HS_ACKNOWLEDGE.
     Acknowledge(AttentionTag),
-}
-
-/// VMs to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StartList {
-    /// The host they must be registered on, if it is named.
-    pub host: Option<HostKey>,
-    /// Which.
-    pub vms: Vec<VmUuid>,
+    /// VIO_HS_STOP_VM.
+    StopVms(Vec<VmList>),
+    /// VIO_HS_REMOVE_VM.
+    RemoveVms(Vec<VmList>),
+    /// VIO_HS_ADD_VIOS.
+    AddMonitors(Vec<HostRegistration>),
+    /// VIO_HS_REMOVE_VIOS.
+    RemoveMonitors(Vec<HostMonitorId>),
+    /// VIO_HS_REMOVE_MS.
+    RemoveHosts(Vec<HostKey>),
+    /// VIO_HS_REMOVE_HOST_GROUP, by its name.
+    RemoveHostGroup(String),
+    /// VIO_HS_CONFIGURE_HM.
+    Configure {
+        /// Whose settings.
+        scope: SettingsScope,
+        /// What becomes of them.
+        change: SettingsChange,
+    },
 }
 
 /// Of what a needs-attention query tells.
@@ -63,6 +73,20 @@ pub enum Response {
     NeedsAttention(NeedsAttention),
     /// It will not be reported again.
     Acknowledged,
+    /// Requests to host monitors, by their tags.
+    VmsStopped(Vec<TransactionTag>),
+    /// What was asked of host monitors, and what was not there.
+    VmsRemoved(VmsRemoved),
+    /// Host monitors are registered.
+    MonitorsAdded,
+    /// Host monitors are taken out, but for these, which are not known.
+    MonitorsRemoved(Vec<HostMonitorId>),
+    /// Hosts are removed, but for these, which are not registered.
+    HostsRemoved(Vec<HostKey>),
+    /// The hosts that were in the group.
+    HostGroupRemoved(Vec<HostKey>),
+    /// The version of the settings now.
+    Configured(i64),
     /// Nothing was changed.
     Error(Refusal),
 }
@@ -102,6 +126,8 @@ pub enum Code {
     UnknownVm,
     /// A VM is registered on another host.
     Elsewhere,
+    /// No host is in the host group.
+    UnknownHostGroup,
     /// The hsTag was never given out.
     UnknownTag,
     /// The store cannot be used.
@@ -120,6 +146,7 @@ impl Code {
             Self::UnknownHost => "UNKNOWN_HOST",
             Self::UnknownVm => "UNKNOWN_VM",
             Self::Elsewhere => "ELSEWHERE",
+            Self::UnknownHostGroup => "UNKNOWN_HOST_GROUP",
             Self::UnknownTag => "UNKNOWN_TAG",
             Self::Store => "STORE",
         }
@@ -130,6 +157,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::UnknownHost(_) | StoreError::UnknownHostMonitor(_) => Code::UnknownHost,
+            StoreError::UnknownHostGroup(_) => Code::UnknownHostGroup,
             StoreError::UnknownVm(_) => Code::UnknownVm,
             StoreError::Elsewhere { .. } => Code::Elsewhere,
             StoreError::Url { .. }

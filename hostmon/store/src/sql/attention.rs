@@ -210,8 +210,9 @@ impl Turn<'_> {
         let (newest, salt) = self.sequence_and_salt()?;
         let plain = tag.wrapping_sub(salt);
         let (host, sequence) = (plain >> SEQUENCE_BITS, plain & ((1 << SEQUENCE_BITS) - 1));
-        let known =
-            host == 0 || first(self.db, "SELECT 1 FROM host WHERE id = ?1", [host], |_| Ok(()))?.is_some();
+        // A host with the same id may have been there before: what was said of that one is not above this.
+        let sql = "SELECT 1 FROM host WHERE id = ?1 AND created_sequence < ?2";
+        let known = host == 0 || first(self.db, sql, [host, sequence], |_| Ok(()))?.is_some();
         Ok((known && (1..=newest).contains(&sequence)).then_some((host, sequence)))
     }
 

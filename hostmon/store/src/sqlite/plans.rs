@@ -1,6 +1,6 @@
 use rusqlite::Connection;
 
-use crate::sql::{POLLED, QUICK};
+use crate::sql::{LEAVING, POLLED, QUICK};
 use crate::{HostMonitorWrite, SqliteStore, Store, SystemClock};
 
 fn plan(db: &Connection, sql: &str) -> Vec<String> {
@@ -15,7 +15,7 @@ fn plan(db: &Connection, sql: &str) -> Vec<String> {
 
 /// Going through the hosts, and through indexes that hold only those in trouble, is what is meant.
 fn scans_the_fleet(step: &str) -> bool {
-    let of_trouble = ["path_missing", "vm_state_change", "discovered_pending"];
+    let of_trouble = ["path_missing", "vm_state_change", "discovered_pending", "vm_leaving"];
     step.strip_prefix("SCAN ").is_some_and(|rest| {
         let table = rest.split(' ').next().unwrap();
         !["rung", "h", "c", "host"].contains(&table) && !of_trouble.iter().any(|index| rest.contains(index))
@@ -26,7 +26,7 @@ fn scans_the_fleet(step: &str) -> bool {
 fn the_cost_follows_those_in_trouble() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("health.db"), Box::new(SystemClock)).unwrap();
-    for sql in POLLED.into_iter().chain(QUICK) {
+    for sql in POLLED.into_iter().chain(QUICK).chain([LEAVING]) {
         let steps = plan(&store.connection, sql);
         assert!(!steps.iter().any(|step| scans_the_fleet(step)), "{sql}\n{steps:#?}");
     }
