@@ -31,7 +31,7 @@ GRANT SELECT ON schema_version TO vmpulse_hostmon, vmpulse_controller;
 -- Host monitors: vmpulse-hostmond. Their own row, what they see and hear, and the states that follow from it; no settings, no
 -- registration, no events.
 GRANT SELECT, UPDATE (change_sequence) ON cluster TO vmpulse_hostmon;
-GRANT SELECT ON host TO vmpulse_hostmon;
+GRANT SELECT ON host, removed_vm TO vmpulse_hostmon;
 GRANT SELECT, INSERT (uuid), UPDATE (trunk, mac, vlan, incarnation, versions, heartbeat_interval_us, heartbeat_at, state,
     reason, mode, blind, written_up_to) ON host_monitor TO vmpulse_hostmon;
 GRANT SELECT, UPDATE (state, state_changed_at, state_sequence, silence_from, suspended_by_administrator, shutdown,

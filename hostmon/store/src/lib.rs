@@ -211,8 +211,15 @@ pub trait Store: Send {
     ) -> Result<Applied, StoreError>;
 
     /// What this host monitor is to do: the VMs of its host, its paths as the store knows them, and open
-    /// requests to it of the last 10 minutes. Also every VM of other hosts (a guest of another host is MOVED, not
-    /// unknown), and those of them with a counted path here in full, so that a restarted host monitor expects
-    /// them.
+    /// requests to it of the last 10 minutes. Also VMs of other hosts with a counted path here, so that a restarted host
+    /// monitor expects them.
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError>;
+
+    /// What each of `guests` is, in their order: guests that shook hands with this host monitor and are not in its
+    /// roster. A guest of another host is MOVED, not unknown. The cost follows their number, not the fleet's.
+    fn standings(
+        &mut self,
+        host_monitor: HostMonitorId,
+        guests: &[VmUuid],
+    ) -> Result<Vec<(VmUuid, Standing)>, StoreError>;
 }

@@ -12,6 +12,7 @@ mod requests;
 mod roster;
 mod rows;
 mod silence;
+mod standings;
 mod sundry;
 mod views;
 
@@ -21,7 +22,7 @@ use crate::*;
 use db::Db;
 
 #[cfg(test)]
-pub(crate) use {attention::POLLED, hosts::QUICK};
+pub(crate) use {attention::POLLED, hosts::QUICK, standings::standings_sql};
 
 /// One transaction: the connection inside it, and the store's time at its start.
 #[derive(Clone, Copy)]
@@ -225,5 +226,13 @@ impl<B: BackEnd + Send> Store for B {
 
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
         self.read(|turn| turn.roster(host_monitor))
+    }
+
+    fn standings(
+        &mut self,
+        host_monitor: HostMonitorId,
+        guests: &[VmUuid],
+    ) -> Result<Vec<(VmUuid, Standing)>, StoreError> {
+        self.read(|turn| turn.standings(host_monitor, guests))
     }
 }

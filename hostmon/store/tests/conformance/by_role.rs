@@ -32,6 +32,7 @@ delegate! {
         fn host_monitor_apply(id: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
         fn host_monitor_apply_once(id: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
         fn roster(id: HostMonitorId) -> Roster;
+        fn standings(id: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
     }
     controller {
         fn hosts_add(hosts: &[HostRegistration]) -> ();
