@@ -46,12 +46,12 @@ GRANT SELECT, DELETE ON request TO vmpulse_hostmon;
 -- monitors see they read and acknowledge.
 GRANT SELECT, UPDATE ON cluster TO vmpulse_controller;
 GRANT SELECT, INSERT ON host TO vmpulse_controller;
-GRANT SELECT, INSERT (uuid), UPDATE (host_id, part_number, registered_mac) ON host_monitor TO vmpulse_controller;
+GRANT SELECT, INSERT (uuid), DELETE, UPDATE (host_id, part_number, registered_mac) ON host_monitor TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE ON vm, path TO vmpulse_controller;
 GRANT SELECT, DELETE ON doorbell, removed_vm TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE, DELETE ON application, request, message, discovered, event, controller
     TO vmpulse_controller;
-GRANT SELECT, UPDATE (told) ON quiet, quiet_refusal TO vmpulse_controller;
-GRANT SELECT ON node_event, conflict TO vmpulse_controller;
+GRANT SELECT, DELETE, UPDATE (told) ON quiet, quiet_refusal TO vmpulse_controller;
+GRANT SELECT, DELETE ON node_event, conflict TO vmpulse_controller;
 
 COMMIT;

@@ -13,6 +13,7 @@ mod model;
 mod node_events;
 mod postgres;
 mod quiet;
+mod retention;
 mod sql;
 mod sqlite;
 mod write;
@@ -27,6 +28,7 @@ pub use postgres::{PostgresStore, Target};
 pub use quiet::{
     QUIET_BUDGET, QUIET_LEAST_COST, QUIET_WINDOW, Quiet, QuietAnswer, QuietChange, QuietNews, QuietView,
 };
+pub use retention::{PRUNE_MAXIMUM, Pruned, Retention};
 pub use sqlite::SqliteStore;
 pub use write::*;
 
@@ -186,6 +188,10 @@ pub trait Store: Send {
 
     /// The last heartbeat of each controller with its age.
     fn controllers(&mut self) -> Result<Vec<ControllerView>, StoreError>;
+
+    /// Removes at most `most` rows that are older than `keep` says, oldest first. In small steps, so that writers need
+    /// not wait: [`PRUNE_MAXIMUM`], again while there is more. Nobody is told that something changed.
+    fn prune(&mut self, keep: &Retention, most: u32) -> Result<Pruned, StoreError>;
 
     // ---- the host monitor's side ------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ mod quiet;
 mod registration;
 mod reports;
 mod requests;
+mod retention;
 mod roster;
 mod rows;
 mod silence;
@@ -22,7 +23,7 @@ use crate::*;
 use db::Db;
 
 #[cfg(test)]
-pub(crate) use {attention::POLLED, hosts::QUICK, standings::standings_sql};
+pub(crate) use {attention::POLLED, hosts::QUICK, retention::prunes, standings::standings_sql};
 
 /// One transaction: the connection inside it, and the store's time at its start.
 #[derive(Clone, Copy)]
@@ -39,7 +40,7 @@ pub(crate) enum Access {
     /// It writes what others may wait for. Of several that write one runs after the other, so that numbers of the
     /// sequence become visible in their order.
     Write,
-    /// It writes a sign of life: nobody needs to look.
+    /// It writes a sign of life, or tidies up: nobody needs to look.
     Heartbeat,
 }
 
@@ -204,6 +205,10 @@ impl<B: BackEnd + Send> Store for B {
 
     fn controllers(&mut self) -> Result<Vec<ControllerView>, StoreError> {
         self.read(|turn| turn.controllers())
+    }
+
+    fn prune(&mut self, keep: &Retention, most: u32) -> Result<Pruned, StoreError> {
+        self.transact(Access::Heartbeat, |turn| turn.prune(keep, most))
     }
 
     fn host_monitor_apply(

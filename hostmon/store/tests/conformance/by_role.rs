@@ -60,6 +60,7 @@ delegate! {
         fn quiet_tell(news: &QuietNews, event: &NewEvent) -> bool;
         fn vm_phase_replace(vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(controller: &ControllerHeartbeat) -> ();
+        fn prune(keep: &Retention, most: u32) -> Pruned;
         fn controllers() -> Vec<ControllerView>;
     }
 }
