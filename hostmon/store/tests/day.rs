@@ -24,7 +24,7 @@ use bench::{detected, doorbell, hm, host, missing, opened, seconds, suspended, v
 use by_role::ByRole;
 
 /// A turn of everything.
-const STEP_S: u64 = 600;
+const STEP_S: u64 = 1800;
 const STEPS_IN_HOUR: u64 = 3600 / STEP_S;
 const HOSTS: u32 = 4;
 /// Of those who flap, each has its turn once in so many steps.
@@ -59,7 +59,7 @@ fn event(incident: String) -> NewEvent {
 
 impl Day {
     fn new(store: Box<dyn Store>, clock: Arc<AtomicI64>) -> Self {
-        let vms = std::env::var("FLEET").map_or(240, |vms| vms.parse().unwrap());
+        let vms = std::env::var("FLEET").map_or(120, |vms| vms.parse().unwrap());
         let mut day = Self { store, clock, vms, step: 0 };
         for number in 1..=HOSTS {
             let monitors = [1, 2].map(|n| HostMonitorRegistration {
@@ -165,8 +165,8 @@ impl Day {
     /// Made up anew in every step; and VMs that come by from other hosts.
     fn strangers(&mut self, host: u32, chosen: &[u32]) {
         let [one, _] = self.monitors(host);
-        // With 30 in a step the bound by number is reached before that by age.
-        let flood = if host == 1 { 30 } else { 2 };
+        // With 90 in a step the bound by number is reached before that by age.
+        let flood = if host == 1 { 90 } else { 2 };
         let made_up = (0..flood).flat_map(|n| {
             let uuid = format!("00000000-0000-0000-{:04x}-{n:012}", self.step);
             let mac = format!("06:00:00:{:02x}:{:02x}:{n:02x}", self.step / 256, self.step % 256);
