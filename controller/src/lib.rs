@@ -22,6 +22,7 @@ pub mod events;
 pub mod exchange;
 pub mod fde;
 pub mod report;
+pub mod retention;
 pub mod schedule;
 pub mod settings;
 pub mod store_link;

@@ -112,6 +112,9 @@ impl Driver {
             }
             // In every turn: it also says when the loop is to come round again, from which lateness counts.
             self.monitor.handle_timeout(now);
+            if let Some(guests) = self.monitor.take_question(now) {
+                self.store.ask_about(guests);
+            }
             self.carry(now);
             self.policing.poll(now, &self.monitor);
             if self.is_done(now) {
@@ -206,6 +209,9 @@ impl Driver {
             Some(Reply::Roster(roster)) => {
                 self.monitor.handle_input(now, Input::StoreReachable(true));
                 self.monitor.handle_input(now, Input::Roster(roster));
+            }
+            Some(Reply::Standings(standings)) => {
+                self.monitor.handle_input(now, Input::Standings(standings));
             }
             Some(Reply::Unreachable { error }) => {
                 if self.facts.store_error.is_none() {

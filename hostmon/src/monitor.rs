@@ -14,6 +14,7 @@ mod roster;
 mod sizes;
 mod spoken;
 mod stops;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,7 @@ use vmpulse_protocol::path::{HmIdentity, Token};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
     HostMonitorStart, HostMonitorWrite, MonitorMode, MonitorSettings, NodeState, QuietAnswer,
-    REASON_NODE_SHUTDOWN, Roster, SuspendReason,
+    REASON_NODE_SHUTDOWN, Roster, Standing, SuspendReason,
 };
 
 use crate::by_vm::ByVm;
@@ -47,6 +48,7 @@ use roster::Asked;
 pub use sizes::Sizes;
 use spoken::Spoken;
 use stops::Stops;
+use strangers::Questions;
 
 /// Hellos after the start, then every [`HELLO_PERIOD`]. [H-1]
 const HELLOS: [Duration; 4] =
@@ -100,6 +102,8 @@ pub enum Input<'a> {
     },
     /// What the store wants of it, read anew.
     Roster(Roster),
+    /// What the guests are of whom [`Monitor::take_question`] asked.
+    Standings(Vec<(VmUuid, Standing)>),
     /// Mode and keys of every VM that has keys: at the start, and whenever they change.
     Keys(HashMap<VmUuid, Authentication>),
     /// A key file cannot be used, or a mark not be kept: an event.
@@ -180,7 +184,7 @@ pub struct Monitor {
     watched: ByVm<Watched>,
     /// Of watched VMs only, so the bound is theirs.
     troubles: HashMap<VmUuid, Trouble>,
-    elsewhere: BTreeSet<VmUuid>,
+    questions: Questions,
     roster_known: bool,
     /// Messages to guests under way: what each is for.
     under_way: HashMap<Token, Asked>,
@@ -234,7 +238,7 @@ impl Monitor {
             started: now,
             watched: ByVm::new(),
             troubles: HashMap::new(),
-            elsewhere: BTreeSet::new(),
+            questions: Questions::default(),
             roster_known: false,
             under_way: HashMap::new(),
             requests: BTreeSet::new(),
@@ -276,6 +280,7 @@ impl Monitor {
                 }
             }
             Input::Roster(roster) => self.on_roster(now, roster),
+            Input::Standings(standings) => self.on_standings(now, standings),
             Input::Keys(keys) => self.sessions.handle_keys(now, keys),
             Input::KeyProblem(text) => {
                 self.write(HostMonitorWrite::NodeEvent { kind: "KEY_PROBLEM".to_owned(), text });
@@ -307,9 +312,8 @@ impl Monitor {
         if self.next_hello <= now {
             self.sessions.broadcast_hello();
             self.sessions.remind_missing(now);
-            if self.roster_known {
-                self.report_all_unmanaged(now);
-            }
+            // Also those who were too many to be reported at once when they came.
+            self.questions.ask();
             self.hellos = self.hellos.saturating_add(1);
             self.next_hello = match HELLOS.get(self.hellos) {
                 Some(after) => self.started + *after,
@@ -328,12 +332,17 @@ impl Monitor {
         }
         self.tracker.handle_timeout(as_of);
         self.settle(now);
-        self.due = self.poll_timeout().map(|due| due.max(now));
+        self.due = self.next_turn().map(|due| due.max(now));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        // To be late with a question is no reason for doubt.
+        self.next_turn().into_iter().chain(self.questions.poll_timeout()).min()
+    }
+
+    fn next_turn(&self) -> Option<Instant> {
         let own = [Some(self.next_hello), Some(self.next_store_heartbeat), self.quiets.poll_timeout()];
         let lag = self.heard.map_or(Duration::ZERO, |heard| heard.lag);
         let judgement = self.tracker.poll_timeout().map(|due| due + lag);

@@ -31,7 +31,7 @@ GRANT SELECT ON schema_version TO vmpulse_hostmon, vmpulse_controller;
 -- Host monitors: vmpulse-hostmond. Their own row, what they see and hear, and the states that follow from it; no settings, no
 -- registration, no events.
 GRANT SELECT, UPDATE (change_sequence) ON cluster TO vmpulse_hostmon;
-GRANT SELECT ON host TO vmpulse_hostmon;
+GRANT SELECT ON host, removed_vm TO vmpulse_hostmon;
 GRANT SELECT, INSERT (uuid), UPDATE (trunk, mac, vlan, incarnation, versions, heartbeat_interval_us, heartbeat_at, state,
     reason, mode, blind, written_up_to, settings_version) ON host_monitor TO vmpulse_hostmon;
 GRANT SELECT ON monitor_settings TO vmpulse_hostmon;
@@ -58,7 +58,7 @@ GRANT SELECT, DELETE ON doorbell TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE (removed_at), DELETE ON removed_vm TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE, DELETE ON application, request, progress, message, discovered, event, controller,
     monitor_settings TO vmpulse_controller;
-GRANT SELECT, UPDATE (told) ON quiet, quiet_refusal TO vmpulse_controller;
+GRANT SELECT, DELETE, UPDATE (told) ON quiet, quiet_refusal TO vmpulse_controller;
 GRANT SELECT, DELETE ON conflict TO vmpulse_controller;
 GRANT SELECT, INSERT, DELETE ON node_event TO vmpulse_controller;
 

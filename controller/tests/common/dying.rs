@@ -57,6 +57,7 @@ delegate! {
         fn transactions(&mut self, wanted: &TransactionsWanted) -> Vec<Transaction>;
         fn quiet_news(&mut self) -> Vec<QuietNews>;
         fn roster(&mut self, host_monitor: HostMonitorId) -> Roster;
+        fn standings(&mut self, host_monitor: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
     }
     writes {
         fn hosts_add(&mut self, hosts: &[HostRegistration]) -> ();
@@ -79,6 +80,7 @@ delegate! {
         fn report_apply(&mut self, report: &ArrivedReport, applications: &[ApplicationReport]) -> ();
         fn event_append(&mut self, event: &NewEvent) -> bool;
         fn incident_close(&mut self, incident: &str) -> ();
+        fn prune(&mut self, keep: &Retention, most: u32) -> Pruned;
         fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> ();
         fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;

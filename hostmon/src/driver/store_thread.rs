@@ -1,5 +1,7 @@
 //! The thread that talks to the store, so that a slow one holds up nobody.
 
+mod strangers;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -7,11 +9,12 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::errors;
-use vmpulse_protocol::id::HostMonitorId;
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{HostMonitorWrite, QuietAnswer, Roster, Store, StoreError};
+use vmpulse_store::{HostMonitorWrite, QuietAnswer, Roster, Standing, Store, StoreError};
 
 use crate::pending::{Pending, Waiting};
+use strangers::{Question, Strangers};
 
 /// Between looks at whether somebody else wrote to the store: a request is known of well within 100 ms.
 const LOOK_PERIOD: Duration = Duration::from_millis(40);
@@ -28,6 +31,7 @@ const RETRY_PERIOD: Duration = Duration::from_secs(1);
 pub(super) enum Reply {
     Stored { up_to: u64, quiets: Vec<QuietAnswer> },
     Roster(Roster),
+    Standings(Vec<(VmUuid, Standing)>),
     Unreachable { error: String },
 }
 
@@ -36,6 +40,7 @@ pub(super) enum Reply {
 pub(super) struct StoreThread {
     writes: Sender<Waiting>,
     replies: UnboundedReceiver<Reply>,
+    question: Question,
 }
 
 impl StoreThread {
@@ -47,7 +52,9 @@ impl StoreThread {
         let (writes, waiting) = channel();
         let (replies, received) = unbounded_channel();
         let now = clock.now();
+        let question = Question::default();
         let worker = Worker {
+            strangers: Strangers::new(question.clone()),
             store,
             host_monitor,
             clock,
@@ -61,7 +68,12 @@ impl StoreThread {
             told: None,
         };
         std::thread::Builder::new().name("store".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { writes, replies: received })
+        Ok(Self { writes, replies: received, question })
+    }
+
+    /// The guests to ask about from now on: at once, and after each roster that was read.
+    pub(super) fn ask_about(&self, guests: Vec<VmUuid>) {
+        self.question.put(guests);
     }
 
     pub(super) fn push(&self, waiting: Waiting) {
@@ -91,6 +103,7 @@ struct Worker {
     hash: RandomState,
     /// A hash of the roster that was told last: it may name thousands of VMs.
     told: Option<u64>,
+    strangers: Strangers,
 }
 
 impl Worker {
@@ -138,6 +151,10 @@ impl Worker {
             self.stamp = Some(stamp);
             self.next_roster = now + ROSTER_PERIOD;
             self.tell_roster(roster);
+            self.strangers.ask_again();
+        }
+        if let Some(standings) = self.strangers.ask(&mut *self.store, self.host_monitor)? {
+            self.tell(Reply::Standings(standings));
         }
         Ok(())
     }

@@ -36,8 +36,13 @@ pub enum Note {
         mac: MacAddr,
         /// Running version.
         version: Version,
-        /// Whether the store knows the VM.
+        /// Whether it is a VM of this host, as far as is known.
         registered: bool,
+    },
+    /// A guest that shook hands is a VM of another host.
+    Moved {
+        /// Which VM.
+        vm: VmUuid,
     },
     /// A path was closed.
     Closed {
@@ -126,6 +131,7 @@ impl Note {
     pub const fn is_warning(&self) -> bool {
         match self {
             Self::Opened { .. }
+            | Self::Moved { .. }
             | Self::Announced { .. }
             | Self::Quiet { .. }
             | Self::QuietOver { .. }
@@ -154,7 +160,10 @@ impl fmt::Display for Note {
                 write!(out, "path to VM {vm} at {mac} is open, version {version}")
             }
             Self::Opened { vm, mac, version, registered: false } => {
-                write!(out, "path to VM {vm} at {mac} is open, version {version}; the VM is not registered")
+                write!(out, "path to VM {vm} at {mac} is open, version {version}; the VM is not of this host")
+            }
+            Self::Moved { vm } => {
+                write!(out, "VM {vm} is registered with another host; its heartbeats count here as there")
             }
             Self::Closed { vm, reason } => write!(out, "path to VM {vm} is closed: {reason}"),
             Self::Edge(Edge::Detected { vm }) => write!(out, "VM {vm} beats"),

@@ -12,7 +12,6 @@ use vmpulse_store::{
 
 use super::Monitor;
 use super::guests::Watched;
-use crate::sessions::SessionView;
 
 /// What a message to a guest is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +28,6 @@ impl Monitor {
     pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
         self.on_removed(roster.removed);
         self.on_settings(now, roster.settings);
-        self.elsewhere = roster.elsewhere.into_iter().collect();
         let registered: HashSet<VmUuid> =
             roster.vms.iter().chain(&roster.visiting).map(|vm| vm.uuid).collect();
         for vm in &roster.vms {
@@ -40,8 +38,10 @@ impl Monitor {
         }
         let gone: Vec<VmUuid> = self.watched.keys().filter(|vm| !registered.contains(*vm)).copied().collect();
         for vm in gone {
-            // Of another host, but heard here: it stays watched.
-            if !(self.elsewhere.contains(&vm) && self.sessions.is_open(vm)) {
+            if self.sessions.is_open(vm) {
+                // Of another host now, maybe, but heard here: it stays watched until that is known.
+                self.questions.ask();
+            } else {
                 self.on_roster_vm_gone(now, vm);
             }
         }
@@ -53,7 +53,8 @@ impl Monitor {
         self.sessions.handle_registered(registered, unmonitored, addresses);
         self.on_roster_quiets(now, roster.quiet);
         if !std::mem::replace(&mut self.roster_known, true) {
-            self.on_first_roster(now);
+            // Guests that shook hands before anything was known of them are looked at now.
+            self.questions.ask();
         }
         let open: BTreeSet<i64> = roster.requests.iter().map(|request| request.tag).collect();
         self.requests.retain(|tag| open.contains(tag));
@@ -112,7 +113,7 @@ impl Monitor {
     }
 
     /// A VM of another host that was heard here: it is watched here, also after a restart. Alive is alive.
-    fn on_visiting(&mut self, now: Instant, vm: &RosterVm) {
+    pub(super) fn on_visiting(&mut self, now: Instant, vm: &RosterVm) {
         let wanted = self.wanted(vm);
         if self.is_settled(vm, wanted) {
             return;
@@ -131,23 +132,8 @@ impl Monitor {
         self.reconcile(now, vm.uuid);
     }
 
-    /// Guests that shook hands before anything was known of them are looked at now.
-    fn on_first_roster(&mut self, now: Instant) {
-        let open: Vec<SessionView> = self.sessions.views().collect();
-        for session in open {
-            if self.elsewhere.contains(&session.vm) && !self.watched.contains_key(&session.vm) {
-                self.watched
-                    .change(session.vm, |watched| watched.wanted = Some(self.config.heartbeat_interval_ms));
-                self.write_opened(session.vm, session.mac, session.version);
-                self.reconcile(now, session.vm);
-            } else if !self.watched.contains_key(&session.vm) {
-                self.report_unmanaged(now, session.vm, session.mac);
-            }
-        }
-    }
-
     /// Removed from the store, or registered on another host now.
-    fn on_roster_vm_gone(&mut self, now: Instant, vm: VmUuid) {
+    pub(super) fn on_roster_vm_gone(&mut self, now: Instant, vm: VmUuid) {
         if let Some(watched) = self.watched.get_mut(&vm) {
             watched.wanted = None;
         }

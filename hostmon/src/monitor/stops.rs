@@ -43,13 +43,17 @@ impl Monitor {
         })
     }
 
-    /// A guest beats that is no VM of anybody: it was removed while this monitor did not run. Told once, and again after a
-    /// day.
-    pub(super) fn on_heartbeat_of_nobody(&mut self, now: Instant, vm: VmUuid, mac: MacAddr) {
-        if self.roster_known
-            && !self.elsewhere.contains(&vm)
-            && self.reported.is_new(now, mac, Stranger::Beats)
-        {
+    /// A guest beats that is not in the roster: one that was removed while this monitor did not run, unless it moved
+    /// here. The store is asked which, once, and again after a day.
+    pub(super) fn on_heartbeat_of_stranger(&mut self, now: Instant, vm: VmUuid, mac: MacAddr) {
+        if self.roster_known && self.questions.has_room() && self.reported.is_new(now, mac, Stranger::Beats) {
+            self.questions.ask_of_beating(vm);
+        }
+    }
+
+    /// It is no VM of anybody.
+    pub(super) fn stop_if_beating(&mut self, now: Instant, vm: VmUuid) {
+        if self.questions.take_beating(vm) {
             self.send(now, vm, Asked::Heartbeats { vm, interval_ms: None }, &Message::StopHeartbeat);
         }
     }

@@ -6,6 +6,7 @@ mod known;
 mod quiet;
 mod requests;
 mod shown;
+mod strangers;
 
 use std::collections::BTreeMap;
 
@@ -54,6 +55,8 @@ struct World {
     /// Other lines.
     notes: Vec<Note>,
     levels: Vec<Option<String>>,
+    /// What guests are that are not in the roster; others are unknown. `None`: the store does not answer.
+    standings: Option<BTreeMap<VmUuid, Standing>>,
 }
 
 fn config() -> MonitorConfig {
@@ -101,6 +104,7 @@ impl World {
             announced: 0,
             notes: vec![],
             levels: vec![],
+            standings: Some(BTreeMap::new()),
         };
         world.carry();
         world
@@ -202,10 +206,28 @@ impl World {
                 quiet = false;
                 self.on_output(output);
             }
+            if let Some(guests) = self.monitor.take_question(self.now) {
+                quiet = false;
+                self.answer(&guests);
+            }
             if quiet {
                 return;
             }
         }
+    }
+
+    /// What the store says of strangers.
+    fn answer(&mut self, guests: &[VmUuid]) {
+        let Some(known) = &self.standings else { return };
+        let standing = |vm: &VmUuid| known.get(vm).cloned().unwrap_or(Standing::Unknown);
+        let standings = guests.iter().map(|vm| (*vm, standing(vm))).collect();
+        self.monitor.handle_input(self.now, Input::Standings(standings));
+    }
+
+    /// A VM of another host.
+    fn elsewhere(&mut self, number: u8, state: VmState) {
+        let moved = Standing::Elsewhere(registered(number, state, None));
+        self.standings.as_mut().unwrap().insert(vm(number), moved);
     }
 
     fn packets_of_guests(&mut self) -> Vec<(MacAddr, Vec<u8>)> {
@@ -554,10 +576,11 @@ fn a_restarted_monitor_keeps_open_silences_and_accuses_expected_guests_late() {
 #[test]
 fn a_moved_vm_is_heard_here_as_well() {
     let mut world = World::new();
-    world.roster(Roster { elsewhere: vec![vm(1)], ..Roster::default() });
+    world.elsewhere(1, VmState::Started);
+    world.roster(Roster::default());
     world.guest(1, 1);
     world.run(1);
-    world.roster(Roster { elsewhere: vec![vm(1)], ..Roster::default() });
+    world.roster(Roster::default());
     world.run(30);
     assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
     assert!(world.writes().contains(&&HostMonitorWrite::PathDetected { vm: vm(1) }));

@@ -15,6 +15,7 @@ mod monitor_settings;
 mod node_events;
 mod postgres;
 mod quiet;
+mod retention;
 mod sql;
 mod sqlite;
 mod transaction;
@@ -31,6 +32,7 @@ pub use postgres::{PostgresStore, Target};
 pub use quiet::{
     QUIET_BUDGET, QUIET_LEAST_COST, QUIET_WINDOW, Quiet, QuietAnswer, QuietChange, QuietNews, QuietView,
 };
+pub use retention::{PRUNE_MAXIMUM, Pruned, Retention};
 pub use sqlite::SqliteStore;
 pub use transaction::*;
 pub use write::*;
@@ -243,6 +245,10 @@ pub trait Store: Send {
     /// The last heartbeat of each controller with its age.
     fn controllers(&mut self) -> Result<Vec<ControllerView>, StoreError>;
 
+    /// Removes at most `most` rows that are older than `keep` says, oldest first. In small steps, so that writers need
+    /// not wait: [`PRUNE_MAXIMUM`], again while there is more. Nobody is told that something changed.
+    fn prune(&mut self, keep: &Retention, most: u32) -> Result<Pruned, StoreError>;
+
     // ---- the host monitor's side ------------------------------------------------------------------------
 
     /// Applies a host monitor's writes in order, in one transaction, and returns what the guests are to be answered. A host monitor that is not registered gets a
@@ -267,8 +273,15 @@ pub trait Store: Send {
     ) -> Result<Applied, StoreError>;
 
     /// What this host monitor is to do: the VMs of its host, its paths as the store knows them, and open
-    /// requests to it of the last 10 minutes. Also every VM of other hosts (a guest of another host is MOVED, not
-    /// unknown), and those of them with a counted path here in full, so that a restarted host monitor expects
-    /// them.
+    /// requests to it of the last 10 minutes. Also VMs of other hosts with a counted path here, so that a restarted host
+    /// monitor expects them.
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError>;
+
+    /// What each of `guests` is, in their order: guests that shook hands with this host monitor and are not in its
+    /// roster. A guest of another host is MOVED, not unknown. The cost follows their number, not the fleet's.
+    fn standings(
+        &mut self,
+        host_monitor: HostMonitorId,
+        guests: &[VmUuid],
+    ) -> Result<Vec<(VmUuid, Standing)>, StoreError>;
 }

@@ -500,10 +500,9 @@ pub struct ControllerView {
 pub struct Roster {
     /// The VMs of its host.
     pub vms: Vec<RosterVm>,
-    /// VMs registered on other hosts.
-    pub elsewhere: Vec<VmUuid>,
-    /// Those of them whose path here counts: they were heard here and must be watched here, also by a monitor
-    /// that was restarted since. `path` is always there.
+    /// VMs registered on other hosts whose path here counts: they were heard here and must be watched here, also by a
+    /// monitor that was restarted since. `path` is always there. Who else may come by is asked for when it does:
+    /// [`Store::standings`](crate::Store::standings).
     pub visiting: Vec<RosterVm>,
     /// Announced silences in force of the VMs that it has, or may have, a path to.
     pub quiet: Vec<Quiet>,
@@ -528,6 +527,19 @@ pub struct RosterVm {
     pub heartbeat_interval_ms: Option<u32>,
     /// This host monitor's path to it, if it counts ([`MissedHeartbeats`]): its open silence.
     pub path: Option<RosterPath>,
+}
+
+/// What a guest is that shook hands with a host monitor whose roster does not have it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Registered with this host: since the roster was read, so the next one has it.
+    Here,
+    /// Registered with another host. Its heartbeats are worth as much here as there.
+    Elsewhere(RosterVm),
+    /// It was removed, and the record of that is still kept: nobody is told that it was seen.
+    Removed,
+    /// Not registered anywhere.
+    Unknown,
 }
 
 /// This host monitor's path in a roster.

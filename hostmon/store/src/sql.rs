@@ -13,9 +13,11 @@ mod registration;
 mod removal;
 mod reports;
 mod requests;
+mod retention;
 mod roster;
 mod rows;
 mod silence;
+mod standings;
 mod sundry;
 mod views;
 
@@ -27,7 +29,9 @@ use crate::*;
 use db::Db;
 
 #[cfg(test)]
-pub(crate) use {attention::POLLED, hosts::QUICK, leaving::LEAVING};
+pub(crate) use {
+    attention::POLLED, hosts::QUICK, leaving::LEAVING, retention::prunes, standings::standings_sql,
+};
 
 /// One transaction: the connection inside it, and the store's time at its start.
 #[derive(Clone, Copy)]
@@ -44,7 +48,7 @@ pub(crate) enum Access {
     /// It writes what others may wait for. Of several that write one runs after the other, so that numbers of the
     /// sequence become visible in their order.
     Write,
-    /// It writes a sign of life: nobody needs to look.
+    /// It writes a sign of life, or tidies up: nobody needs to look.
     Heartbeat,
 }
 
@@ -263,6 +267,10 @@ impl<B: BackEnd + Send> Store for B {
         self.read(|turn| turn.controllers())
     }
 
+    fn prune(&mut self, keep: &Retention, most: u32) -> Result<Pruned, StoreError> {
+        self.transact(Access::Heartbeat, |turn| turn.prune(keep, most))
+    }
+
     fn host_monitor_apply(
         &mut self,
         host_monitor: HostMonitorId,
@@ -283,5 +291,13 @@ impl<B: BackEnd + Send> Store for B {
 
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
         self.read(|turn| turn.roster(host_monitor))
+    }
+
+    fn standings(
+        &mut self,
+        host_monitor: HostMonitorId,
+        guests: &[VmUuid],
+    ) -> Result<Vec<(VmUuid, Standing)>, StoreError> {
+        self.read(|turn| turn.standings(host_monitor, guests))
     }
 }

@@ -24,6 +24,8 @@ mod registration;
 mod removing;
 #[path = "conformance/reports.rs"]
 mod reports;
+#[path = "conformance/retention.rs"]
+mod retention;
 #[path = "conformance/silence.rs"]
 mod silence;
 #[path = "conformance/states.rs"]
@@ -168,6 +170,13 @@ macro_rules! every_case {
                 a_visitor_is_quiet_where_it_is_heard
                 its_news_are_told_exactly_once
                 short_ones_do_not_pile_up
+            }
+            retention {
+                old_events_go_and_open_incidents_stay
+                old_node_events_and_conflicts_go
+                discoveries_go_once_they_were_acknowledged
+                working_data_goes_and_reports_wait
+                unregistered_monitors_go_and_registered_ones_stay
             }
             findings {
                 an_incident_is_recorded_once_until_closed

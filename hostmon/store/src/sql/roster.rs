@@ -7,12 +7,15 @@ use super::Turn;
 use super::rows::{age, all, first, typed, typed_option};
 use crate::*;
 
+/// As [`Turn::roster_vm`] reads them.
 macro_rules! vm_columns {
     () => {
         "v.uuid, v.state, CASE WHEN v.suspended_by_administrator = 1 THEN 'ADMINISTRATOR' ELSE v.shutdown END,
            v.heartbeat_interval_ms, p.mac, CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END"
     };
 }
+
+pub(super) use vm_columns;
 
 const VMS: &str = concat!(
     "SELECT ",
@@ -28,8 +31,6 @@ const VISITING: &str = concat!(
     " FROM path p JOIN vm v ON v.id = p.vm_id
     WHERE p.host_monitor_id = ?1 AND p.counted = 1 AND v.host_id IS DISTINCT FROM ?2 ORDER BY v.uuid"
 );
-
-const ELSEWHERE: &str = "SELECT uuid FROM vm WHERE host_id IS DISTINCT FROM ?1 ORDER BY uuid";
 
 /// Of the VMs of its host, and of others that shook hands with it.
 const QUIET: &str = "
@@ -57,7 +58,6 @@ impl Turn<'_> {
         let oldest = self.oldest_request();
         Ok(Roster {
             vms: all(self.db, VMS, params![id, host], |row| self.roster_vm(row))?,
-            elsewhere: all(self.db, ELSEWHERE, [host], |row| typed(row, 0))?,
             visiting: all(self.db, VISITING, params![id, host], |row| self.roster_vm(row))?,
             quiet: all(self.db, QUIET, params![id, host], |row| self.quiet(row))?,
             requests: all(self.db, REQUESTS, [id, oldest], request)?,
@@ -66,7 +66,14 @@ impl Turn<'_> {
         })
     }
 
-    fn roster_vm(self, row: &Row<'_>) -> Result<RosterVm, StoreError> {
+    /// Its number and its host's.
+    pub(super) fn where_it_is(self, host_monitor: HostMonitorId) -> Result<(i64, Option<i64>), StoreError> {
+        let sql = "SELECT id, host_id FROM host_monitor WHERE uuid = ?1";
+        let found = first(self.db, sql, [host_monitor.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(found.unwrap_or((0, None)))
+    }
+
+    pub(super) fn roster_vm(self, row: &Row<'_>) -> Result<RosterVm, StoreError> {
         let state: VmState = typed(row, 1)?;
         let path = match row.get::<Option<String>>(4)? {
             Some(mac) => Some(RosterPath { mac, missed: age(row, 5, self.now)? }),

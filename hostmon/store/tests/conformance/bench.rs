@@ -199,6 +199,11 @@ impl Bench {
         self.store.roster(hm(host_monitor)).unwrap().requests
     }
 
+    pub(crate) fn is_elsewhere(&mut self, host_monitor: u32, number: u32) -> bool {
+        let standings = self.store.standings(hm(host_monitor), &[vm(number)]).unwrap();
+        matches!(standings.as_slice(), [(_, Standing::Elsewhere(_))])
+    }
+
     pub(crate) fn status(&mut self, host_monitor: u32) -> HostMonitorStatus {
         let hosts = self.store.quick_query().unwrap().hosts;
         let mut monitors = hosts.into_iter().flat_map(|host| host.host_monitors);

@@ -32,6 +32,7 @@ delegate! {
         fn host_monitor_apply(id: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
         fn host_monitor_apply_once(id: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
         fn roster(id: HostMonitorId) -> Roster;
+        fn standings(id: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
     }
     controller {
         fn hosts_add(hosts: &[HostRegistration]) -> ();
@@ -71,6 +72,7 @@ delegate! {
         fn quiet_tell(news: &QuietNews, event: &NewEvent) -> bool;
         fn vm_phase_replace(vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(controller: &ControllerHeartbeat) -> ();
+        fn prune(keep: &Retention, most: u32) -> Pruned;
         fn controllers() -> Vec<ControllerView>;
     }
 }

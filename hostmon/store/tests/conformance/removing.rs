@@ -122,7 +122,7 @@ pub(crate) fn removed_monitors_are_ignored_until_they_are_registered_again(bench
     assert_eq!(bench.status(12).state, NodeState::Removed);
     assert_eq!(bench.vm(1).paths.len(), 1, "its paths went with it");
     let roster = bench.store.roster(hm(12)).unwrap();
-    assert!(roster.removed && roster.vms.is_empty() && roster.elsewhere.is_empty());
+    assert!(roster.removed && roster.vms.is_empty() && roster.visiting.is_empty());
     // It runs on, and is started anew.
     for _ in 0..2 {
         let up = HostMonitorWrite::NodeChanged { state: NodeState::Up, reason: 0, mode: MonitorMode::Global };

@@ -217,8 +217,12 @@ pub(crate) fn the_roster_expects_visitors(bench: &mut Bench) {
     bench.store.vm_settings_replace(vm(1), &settings).unwrap();
     let visiting = |bench: &mut Bench, number| {
         let roster = bench.store.roster(hm(number)).unwrap();
-        assert!(roster.vms.iter().all(|own| !roster.elsewhere.contains(&own.uuid)));
-        assert!(roster.visiting.iter().all(|visitor| roster.elsewhere.contains(&visitor.uuid)));
+        let asked: Vec<_> = roster.vms.iter().chain(&roster.visiting).map(|vm| vm.uuid).collect();
+        let standings = bench.store.standings(hm(number), &asked).unwrap();
+        for (vm, standing) in standings {
+            let visitor = roster.visiting.iter().find(|visitor| visitor.uuid == vm).cloned();
+            assert_eq!(standing, visitor.map_or(Standing::Here, Standing::Elsewhere));
+        }
         roster.visiting
     };
     bench.write(21, &[opened(1)]);

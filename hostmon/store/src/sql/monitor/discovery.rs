@@ -37,11 +37,11 @@ impl Turn<'_> {
         }
         let replaced = "DELETE FROM discovered WHERE host_monitor_id = ?1 AND uuid = ?2 AND mac = ?3";
         run(self.db, replaced, params![from, uuid, mac])?;
-        let sql = "INSERT INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql = "INSERT INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence, recorded_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let sequence = self.next_sequence()?;
         let version = clip(version, MAX_WORD);
-        run(self.db, sql, params![from, uuid, mac, version, kind.as_str(), sequence]).map(drop)
+        run(self.db, sql, params![from, uuid, mac, version, kind.as_str(), sequence, self.now.0]).map(drop)
     }
 
     /// `None` if there is nothing to record: it is at home here, or where "here" is is not known yet, or it was removed
