@@ -37,7 +37,7 @@ GRANT SELECT, INSERT (uuid), UPDATE (trunk, mac, vlan, incarnation, versions, he
 GRANT SELECT, UPDATE (state, state_changed_at, state_sequence, silence_from, suspended_by_administrator, shutdown,
     suspended_at, state_before_suspension, agent_seen_at, quiet_ended_at) ON vm TO vmpulse_hostmon;
 GRANT SELECT, INSERT, UPDATE ON path, doorbell TO vmpulse_hostmon;
-GRANT SELECT, INSERT, DELETE ON node_event, discovered, conflict, quiet_refusal TO vmpulse_hostmon;
+GRANT SELECT, INSERT, DELETE ON node_event, discovered, conflict, quiet_refusal, mode_change TO vmpulse_hostmon;
 GRANT SELECT, INSERT, UPDATE, DELETE ON quiet TO vmpulse_hostmon;
 GRANT SELECT, UPDATE, DELETE ON message TO vmpulse_hostmon;
 GRANT SELECT, DELETE ON request TO vmpulse_hostmon;
@@ -51,7 +51,7 @@ GRANT SELECT, INSERT, UPDATE ON vm, path TO vmpulse_controller;
 GRANT SELECT, DELETE ON doorbell, removed_vm TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE, DELETE ON application, request, message, discovered, event, controller
     TO vmpulse_controller;
-GRANT SELECT, UPDATE (told) ON quiet, quiet_refusal TO vmpulse_controller;
+GRANT SELECT, UPDATE (told) ON quiet, quiet_refusal, mode_change TO vmpulse_controller;
 GRANT SELECT ON node_event, conflict TO vmpulse_controller;
 
 COMMIT;

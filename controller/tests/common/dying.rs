@@ -54,6 +54,7 @@ delegate! {
         fn events(&mut self, limit: u32) -> Vec<EventRecord>;
         fn controllers(&mut self) -> Vec<ControllerView>;
         fn quiet_news(&mut self) -> Vec<QuietNews>;
+        fn mode_news(&mut self) -> Vec<ModeNews>;
         fn roster(&mut self, host_monitor: HostMonitorId) -> Roster;
     }
     writes {
@@ -71,6 +72,8 @@ delegate! {
         fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> ();
         fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
         fn host_monitor_apply_once(&mut self, host_monitor: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
+        fn host_monitor_replay(&mut self, host_monitor: HostMonitorId, starts: &[StartWrites]) -> Applied;
+        fn mode_tell(&mut self, news: &ModeNews, event: &NewEvent) -> bool;
         fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> bool;
     }
 }

@@ -20,6 +20,7 @@ pub const NODE_EVENT_KINDS: &[&str] = &[
     "DEFERRED",
     "FORGERY",
     "KEY_PROBLEM",
+    "MODE",
     "NODE",
     "SIGHTED",
     "STORE_BACK",

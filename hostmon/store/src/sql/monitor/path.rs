@@ -118,7 +118,7 @@ impl Turn<'_> {
     }
 
     /// A host monitor's own condition may have been all that a STARTING VM waited for.
-    pub(super) fn starting_vms_check(self, from: i64) -> Result<(), StoreError> {
+    pub(in crate::sql) fn starting_vms_check(self, from: i64) -> Result<(), StoreError> {
         for (id, host) in all(self.db, STARTING_VMS, [from], |row| Ok((row.get(0)?, row.get(1)?)))? {
             self.starting_check(VmRow { id, host, state: VmState::Starting })?;
         }

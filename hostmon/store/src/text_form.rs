@@ -1,0 +1,30 @@
+//! Identities in serialised form: as text, as people know them.
+
+/// For `#[serde(with = "uuid")]`.
+pub(crate) mod uuid {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use vmpulse_protocol::id::VmUuid;
+
+    pub(crate) fn serialize<S: Serializer>(vm: &VmUuid, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(vm)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<VmUuid, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The same for a list.
+pub(crate) mod uuids {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use vmpulse_protocol::id::VmUuid;
+
+    pub(crate) fn serialize<S: Serializer>(vms: &[VmUuid], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(vms.iter().map(ToString::to_string))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<VmUuid>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+    }
+}
