@@ -90,7 +90,8 @@ pub(crate) trait BackEnd {
             .zip(&numbered)
             .map(|(start, writes)| Numbering { incarnation: Some(&start.incarnation), writes })
             .collect();
-        let own = starts.last().map(|start| start.incarnation.as_str());
+        let own = starts.last().filter(|start| !start.writes.is_empty());
+        let own = own.map(|start| start.incarnation.as_str());
         let applied = self.apply_starts(from, known.as_deref(), &all)?;
         *self.incarnation() = own.map(ToOwned::to_owned).or(known);
         Ok(applied)
