@@ -7,7 +7,7 @@
 //! Each part of a turn is bounded, so that no part waits long for another, whatever a guest sends.
 //!
 //! ```text
-//!   trunk's thread: this loop          <-> store's thread, keys' thread, policing's thread
+//!   trunk's thread: this loop          <-> spool's thread <-> store's thread; keys' thread, policing's thread
 //!         |  papers
 //!         v
 //!   main thread: log lines, answers, command connections, signals
@@ -19,6 +19,8 @@ mod key_thread;
 mod policing;
 mod priority;
 mod secrets;
+mod spool_file;
+mod spool_thread;
 mod startup;
 mod status;
 mod store_thread;
@@ -41,8 +43,8 @@ use desk::{Desk, Paper};
 use key_thread::{Job, KeyReply};
 use policing::Policing;
 use secrets::Secrets;
+use spool_thread::{Reply, StoreThread};
 pub use startup::{StartError, check_settings, run};
-use store_thread::{Reply, StoreThread};
 use trunk::Trunk;
 
 /// Between looks at the trunk adapter.
@@ -67,7 +69,7 @@ struct Driver {
     facts: status::Facts,
     level: LevelHandle,
     next_adapter_look: Instant,
-    /// Highest write handed to the store thread, and highest known to be committed.
+    /// Highest write handed to the spool's thread, and highest known to be in the store or in the spool's file.
     written: u64,
     committed: u64,
     /// Not everything was carried out in the last turn.
@@ -91,6 +93,7 @@ impl Driver {
     async fn run(&mut self, mut signals: Signals) {
         loop {
             let woken = self.wait(&mut signals).await;
+            self.store.turned();
             self.read_trunk();
             // Under a flood reading takes long: what is doubted is as of its end, and its length is lateness.
             let now = self.clock.now();
@@ -198,36 +201,39 @@ impl Driver {
 
     fn on_reply(&mut self, now: Instant, reply: Option<Reply>) {
         match reply {
-            Some(Reply::Stored { up_to, quiets }) => {
-                self.committed = up_to;
-                self.monitor.handle_input(now, Input::StoreReachable(true));
+            Some(Reply::Safe { up_to }) => {
+                self.committed = self.committed.max(up_to);
                 self.monitor.handle_input(now, Input::Stored { up_to });
+            }
+            Some(Reply::NotTaken { number, report }) => {
+                self.monitor.handle_input(now, Input::NotTaken { number, report });
+            }
+            Some(Reply::Quiets(quiets)) => {
                 for answer in quiets {
                     self.monitor.handle_input(now, Input::Quiet(answer));
                 }
             }
-            Some(Reply::Roster(roster)) => {
-                self.monitor.handle_input(now, Input::StoreReachable(true));
-                self.monitor.handle_input(now, Input::Roster(roster));
-            }
+            Some(Reply::Roster(roster)) => self.monitor.handle_input(now, Input::Roster(roster)),
             Some(Reply::Standings(standings)) => {
                 self.monitor.handle_input(now, Input::Standings(standings));
             }
-            Some(Reply::Unreachable { error }) => {
-                if self.facts.store_error.is_none() {
+            Some(Reply::Local { error }) => {
+                if self.facts.store_error.as_ref() != Some(&error) {
                     self.desk.warn(format!("the store: {error}"));
                 }
                 self.facts.store_error = Some(error);
                 self.monitor.handle_input(now, Input::StoreReachable(false));
-                return;
+            }
+            Some(Reply::Global) => {
+                self.facts.store_error = None;
+                self.monitor.handle_input(now, Input::StoreReachable(true));
             }
             None => {
-                self.desk.error("the store thread ended; stopping");
+                self.desk.error("the spool's thread ended; stopping");
                 self.stopping = Some(now);
                 self.committed = self.written;
             }
         }
-        self.facts.store_error = None;
     }
 
     fn on_command(&mut self, now: Instant, call: CommandCall) {

@@ -28,7 +28,7 @@ use vmpulse_protocol::id::{Incarnation, VmUuid};
 use vmpulse_protocol::path::{HmIdentity, Token};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
-    HostMonitorStart, HostMonitorWrite, MonitorMode, MonitorSettings, NodeState, QuietAnswer,
+    HostMonitorStart, HostMonitorWrite, MessageTag, MonitorMode, MonitorSettings, NodeState, QuietAnswer,
     REASON_NODE_SHUTDOWN, Roster, Standing, SuspendReason,
 };
 
@@ -108,10 +108,17 @@ pub enum Input<'a> {
     Keys(HashMap<VmUuid, Authentication>),
     /// A key file cannot be used, or a mark not be kept: an event.
     KeyProblem(String),
-    /// Every write up to this number is committed.
+    /// Every write up to this number is safe: committed, or kept in the spool's file.
     Stored {
         /// The number.
         up_to: u64,
+    },
+    /// The write of this number was not taken: its guest must say it again.
+    NotTaken {
+        /// The number.
+        number: u64,
+        /// If it is a report: of which exchange.
+        report: Option<MessageTag>,
     },
     /// The store's answer to a guest's `QUIET`; said after [`Input::Stored`] of its write.
     Quiet(QuietAnswer),
@@ -286,6 +293,7 @@ impl Monitor {
                 self.write(HostMonitorWrite::NodeEvent { kind: "KEY_PROBLEM".to_owned(), text });
             }
             Input::Stored { up_to } => self.on_stored(now, up_to),
+            Input::NotTaken { number, report } => self.on_not_taken(number, report),
             Input::Quiet(answer) => self.on_quiet_answer(now, answer),
             Input::StoreReachable(reachable) => self.on_store_reachable(reachable),
             Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
@@ -451,14 +459,29 @@ impl Monitor {
         let committed = std::mem::replace(&mut self.to_accept, later);
         for (vm, receipt) in committed.into_values() {
             self.sessions.accept(now, receipt);
-            if let Entry::Occupied(mut undecided) = self.undecided.entry(vm) {
-                *undecided.get_mut() = undecided.get().saturating_sub(1);
-                if *undecided.get() == 0 {
-                    undecided.remove();
-                }
-            }
+            self.decide(vm);
         }
         self.on_session_events(now);
+    }
+
+    /// A message of this VM is decided on.
+    fn decide(&mut self, vm: VmUuid) {
+        if let Entry::Occupied(mut undecided) = self.undecided.entry(vm) {
+            *undecided.get_mut() = undecided.get().saturating_sub(1);
+            if *undecided.get() == 0 {
+                undecided.remove();
+            }
+        }
+    }
+
+    fn on_not_taken(&mut self, number: u64, report: Option<MessageTag>) {
+        let Some((vm, receipt)) = self.to_accept.remove(&number) else { return };
+        self.sessions.refuse(receipt);
+        self.decide(vm);
+        if let Some(message) = report {
+            // It is still wanted when it comes again.
+            self.asked_reports.entry(vm).or_insert(message);
+        }
     }
 
     fn on_store_reachable(&mut self, reachable: bool) {
@@ -467,10 +490,6 @@ impl Monitor {
         }
         self.store_reachable = reachable;
         self.note(if reachable { Note::StoreBack } else { Note::StoreLost });
-        if reachable {
-            let text = "the store could not be written for a while; nothing was lost".to_owned();
-            self.write(HostMonitorWrite::NodeEvent { kind: "STORE_BACK".to_owned(), text });
-        }
     }
 
     fn on_adapter(&mut self, now: Instant, up: bool) {

@@ -212,6 +212,18 @@ impl Settings {
         self.state_dir.join(format!("{}.uuid", self.trunk))
     }
 
+    /// Where it is kept what the store does not have yet.
+    #[must_use]
+    pub fn spool_path(&self) -> PathBuf {
+        self.state_dir.join(format!("{}.spool", self.trunk))
+    }
+
+    /// Where the copy of the roster is kept, for a start while the store is away.
+    #[must_use]
+    pub fn roster_path(&self) -> PathBuf {
+        self.state_dir.join(format!("{}.roster", self.trunk))
+    }
+
     /// Where it is kept which VMs were authenticated, and must be from then on.
     #[must_use]
     pub fn marks_dir(&self) -> PathBuf {

@@ -53,18 +53,30 @@ pub struct Status<P = PathStatus> {
     pub pid: u32,
     /// How it works.
     pub mode: MonitorMode,
+    /// Since when it is LOCAL, RFC 3339.
+    #[serde(default)]
+    pub mode_since: Option<String>,
+    /// Why it is.
+    #[serde(default)]
+    pub mode_reason: Option<String>,
     /// This start, as its Hello says it.
     pub incarnation: String,
     /// When it started, RFC 3339.
     pub started: String,
     /// URL of its store.
     pub store: String,
-    /// Whether the last write reached the store.
+    /// Whether its writes reach the store.
     pub store_ok: bool,
-    /// Writes that wait for the store.
+    /// Writes that wait for the store, those in the spool's file included.
     pub pending_writes: u64,
-    /// Edges in the spool file.
+    /// Of them in the spool's file.
     pub spool: u64,
+    /// Length of the spool's file.
+    #[serde(default)]
+    pub spool_bytes: u64,
+    /// Why the spool's file cannot be written, if it cannot.
+    #[serde(default)]
+    pub spool_error: Option<String>,
     /// Its guests, by VM.
     pub paths: Vec<P>,
     /// Registered VMs that have no open path, by VM.

@@ -38,7 +38,7 @@ GRANT SELECT ON monitor_settings TO vmpulse_hostmon;
 GRANT SELECT, UPDATE (state, state_changed_at, state_sequence, silence_from, suspended_by_administrator, shutdown,
     suspended_at, state_before_suspension, agent_seen_at, quiet_ended_at) ON vm TO vmpulse_hostmon;
 GRANT SELECT, INSERT, UPDATE ON path, doorbell TO vmpulse_hostmon;
-GRANT SELECT, INSERT, DELETE ON node_event, discovered, conflict, quiet_refusal TO vmpulse_hostmon;
+GRANT SELECT, INSERT, DELETE ON node_event, discovered, conflict, quiet_refusal, mode_change TO vmpulse_hostmon;
 GRANT SELECT, INSERT, UPDATE, DELETE ON quiet TO vmpulse_hostmon;
 GRANT SELECT, UPDATE, DELETE ON message TO vmpulse_hostmon;
 GRANT SELECT, DELETE ON request TO vmpulse_hostmon;
@@ -58,7 +58,7 @@ GRANT SELECT, DELETE ON doorbell TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE (removed_at), DELETE ON removed_vm TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE, DELETE ON application, request, progress, message, discovered, event, controller,
     monitor_settings TO vmpulse_controller;
-GRANT SELECT, DELETE, UPDATE (told) ON quiet, quiet_refusal TO vmpulse_controller;
+GRANT SELECT, DELETE, UPDATE (told) ON quiet, quiet_refusal, mode_change TO vmpulse_controller;
 GRANT SELECT, DELETE ON conflict TO vmpulse_controller;
 GRANT SELECT, INSERT, DELETE ON node_event TO vmpulse_controller;
 

@@ -56,6 +56,7 @@ delegate! {
         fn protocol_versions(&mut self) -> ProtocolVersions;
         fn transactions(&mut self, wanted: &TransactionsWanted) -> Vec<Transaction>;
         fn quiet_news(&mut self) -> Vec<QuietNews>;
+        fn mode_news(&mut self) -> Vec<ModeNews>;
         fn roster(&mut self, host_monitor: HostMonitorId) -> Roster;
         fn standings(&mut self, host_monitor: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
     }
@@ -85,6 +86,8 @@ delegate! {
         fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> ();
         fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
         fn host_monitor_apply_once(&mut self, host_monitor: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
+        fn host_monitor_replay(&mut self, host_monitor: HostMonitorId, starts: &[StartWrites]) -> Applied;
+        fn mode_tell(&mut self, news: &ModeNews, event: &NewEvent) -> bool;
         fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> bool;
     }
 }

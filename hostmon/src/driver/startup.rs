@@ -20,8 +20,8 @@ use super::desk::{self, Desk};
 use super::key_thread::KeyThread;
 use super::policing::Policing;
 use super::secrets::Secrets;
+use super::spool_thread::{self, StoreThread, StoreThreadError};
 use super::status::Facts;
-use super::store_thread::StoreThread;
 use super::trunk::Trunk;
 use super::{Driver, Signals, identity, priority, trunk};
 use crate::keys::{Keeper, KeyDirectory, Marks};
@@ -74,6 +74,14 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// What an earlier start kept cannot be read.
+    #[error("cannot read the spool {path:?}, in which an earlier start kept what the store did not have yet")]
+    Spool {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The operating system refused something that should work.
     #[error("cannot {what}")]
     System {
@@ -107,7 +115,7 @@ impl StartError {
             ) => Exit::Config,
             Self::Store(_) => Exit::Unavailable,
             Self::Command(source) => source.exit(),
-            Self::Identity { .. } | Self::System { .. } => Exit::OsError,
+            Self::Identity { .. } | Self::Spool { .. } | Self::System { .. } => Exit::OsError,
         }
     }
 }
@@ -179,13 +187,11 @@ fn start(
         None => identity::load_or_create(&settings.state_dir, &settings.trunk)
             .map_err(|source| StartError::Identity { path: settings.state_dir.clone(), source })?,
     };
-    let store = vmpulse_store::open(&settings.store)?;
     let listener = CommandListener::bind(&settings.socket_path(), SOCKET_MODE, socket_group())?;
     let config = monitor_config(settings, uuid, &trunk, &clock)?;
     let signals =
         Signals::install().map_err(|source| StartError::System { what: "listen for signals", source })?;
-    let store = StoreThread::start(store, uuid, clock)
-        .map_err(|source| StartError::System { what: "start the store's thread", source })?;
+    let store = start_store(settings, uuid, &config, clock)?;
     let policing = Policing::start(settings, clock)
         .map_err(|source| StartError::System { what: "start the policing thread", source })?;
     tracing::info!(hm = %uuid, trunk = %config.trunk, mac = %config.mac, store = %settings.store, "host monitor started");
@@ -219,6 +225,32 @@ fn start(
     };
     driver.use_keys(now, loaded);
     Ok((driver, signals))
+}
+
+/// A store that is away is no reason not to start: the monitor works by what it kept.
+fn start_store(
+    settings: &Settings,
+    host_monitor: vmpulse_protocol::id::HostMonitorId,
+    config: &MonitorConfig,
+    clock: MonotonicClock,
+) -> Result<StoreThread, StartError> {
+    let path = settings.state_dir.clone();
+    std::fs::create_dir_all(&path)
+        .map_err(|source| StartError::System { what: "create the state directory", source })?;
+    let url = settings.store.clone();
+    let start = spool_thread::Start {
+        open: Box::new(move || vmpulse_store::open(&url)),
+        host_monitor,
+        incarnation: config.incarnation.to_string(),
+        clock,
+        spool_path: &settings.spool_path(),
+        copy_path: &settings.roster_path(),
+    };
+    StoreThread::start(start).map_err(|error| match error {
+        StoreThreadError::Store(source) => StartError::Store(source),
+        StoreThreadError::Thread(source) => StartError::System { what: "start the store's thread", source },
+        StoreThreadError::Spool { path, source } => StartError::Spool { path, source },
+    })
 }
 
 fn keeper(settings: &Settings) -> Keeper {

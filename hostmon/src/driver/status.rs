@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{AcceptedVersions, MonitorMode};
+use vmpulse_store::{AcceptedVersions, MonitorMode, StoreTime};
 
 use super::Driver;
 use crate::monitor::{AbsentView, PathView, QuietView};
@@ -62,9 +62,16 @@ impl Driver {
         Snapshot { status: Status { paths, ..self.own_status() }, quiets, absent }
     }
 
+    /// By the wall clock as it is now.
+    fn wall_time(&self, at: Instant) -> String {
+        let ago = self.clock.now().since(at);
+        let at = StoreTime(i64::try_from(self.clock.realtime().as_micros()).unwrap_or(i64::MAX)).back(ago);
+        at.rfc3339()
+    }
+
     fn own_status(&self) -> Status<ShownPath> {
         let config = self.monitor.config();
-        let store_ok = self.facts.store_error.is_none();
+        let spool = self.store.view();
         let counters: std::collections::BTreeMap<String, u64> = self
             .monitor
             .counters()
@@ -72,6 +79,7 @@ impl Driver {
             .chain([
                 ("send_failures".to_owned(), self.trunk.send_failures),
                 ("ring_freezes".to_owned(), self.trunk.freezes()),
+                ("spool_remarks_dropped".to_owned(), spool.dropped),
             ])
             .collect();
         Status {
@@ -80,13 +88,17 @@ impl Driver {
             uuid: config.identity.uuid.to_string(),
             mac: config.mac.to_string(),
             pid: std::process::id(),
-            mode: if store_ok { MonitorMode::Global } else { MonitorMode::Local },
+            mode: if spool.local.is_none() { MonitorMode::Global } else { MonitorMode::Local },
+            mode_since: spool.local.as_ref().map(|(since, _)| self.wall_time(*since)),
+            mode_reason: spool.local.as_ref().map(|(_, why)| why.clone()),
             incarnation: config.incarnation.to_string(),
             started: self.facts.started.clone(),
             store: self.facts.store.clone(),
-            store_ok,
-            pending_writes: self.written.saturating_sub(self.committed),
-            spool: 0,
+            store_ok: spool.local.is_none(),
+            pending_writes: spool.waiting as u64,
+            spool: spool.kept as u64,
+            spool_bytes: spool.file_bytes as u64,
+            spool_error: spool.file_error,
             paths: Vec::new(),
             without_path: Vec::new(),
             quiet: Vec::new(),

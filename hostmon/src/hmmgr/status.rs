@@ -57,6 +57,18 @@ pub(super) fn run(settings: &Settings, output: Output) -> Exit {
     exit
 }
 
+/// GLOBAL, or since when and why not.
+fn mode(status: &Status) -> String {
+    let since = status.mode_since.as_deref().map(|since| format!(" since {}", local_time(since)));
+    let why = status.mode_reason.as_deref().map(|why| format!(": {why}"));
+    format!("{}{}{}", status.mode, since.unwrap_or_default(), why.unwrap_or_default())
+}
+
+fn spool(status: &Status) -> String {
+    let problem = status.spool_error.as_deref().map(|error| format!("; cannot be written: {error}"));
+    format!("{} ({} bytes){}", status.spool, status.spool_bytes, problem.unwrap_or_default())
+}
+
 /// Sockets of host monitors, by name. A folder that is not there has none.
 pub(super) fn sockets(run_dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(run_dir) {
@@ -111,13 +123,13 @@ fn show(status: &Status) -> String {
         ("UUID", status.uuid.clone()),
         ("MAC", status.mac.clone()),
         ("PID", status.pid.to_string()),
-        ("Mode", format!("{}{}", status.mode, if status.removed { REMOVED } else { "" })),
+        ("Mode", format!("{}{}", mode(status), if status.removed { REMOVED } else { "" })),
         ("Incarnation", status.incarnation.clone()),
         ("Started", local_time(&status.started)),
         ("Store", store),
         ("Settings", settings(&status.settings)),
         ("Pending_writes", status.pending_writes.to_string()),
-        ("Spool", status.spool.to_string()),
+        ("Spool", spool(status)),
         ("Kernel_drops", status.kernel_drops.to_string()),
         ("Late", status.late.to_string()),
         ("Policing", policing(&status.policing)),
@@ -278,12 +290,16 @@ mod tests {
             mac: "02:ff:00:00:00:01".into(),
             pid: 4711,
             mode: MonitorMode::Global,
+            mode_since: None,
+            mode_reason: None,
             incarnation: "1795245600.000000000.1".into(),
             started: "soon".into(),
             store: "sqlite:///var/lib/vmpulse/health.db".into(),
             store_ok: true,
             pending_writes: 0,
             spool: 0,
+            spool_bytes: 0,
+            spool_error: None,
             paths: vec![
                 path.clone(),
                 PathStatus {

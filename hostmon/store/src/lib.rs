@@ -9,6 +9,7 @@
 
 mod clock;
 mod error;
+mod mode;
 #[macro_use]
 mod model;
 mod monitor_settings;
@@ -18,11 +19,13 @@ mod quiet;
 mod retention;
 mod sql;
 mod sqlite;
+mod text_form;
 mod transaction;
 mod write;
 
 pub use clock::{FixedClock, StoreClock, StoreTime, SystemClock};
 pub use error::{BackendError, StoreError};
+pub use mode::ModeNews;
 pub use model::*;
 pub use monitor_settings::*;
 pub use node_events::{
@@ -236,6 +239,13 @@ pub trait Store: Send {
     /// often it is called. Returns whether it is new.
     fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> Result<bool, StoreError>;
 
+    /// Changes of host monitors' modes that nobody was told of yet; oldest first.
+    fn mode_news(&mut self) -> Result<Vec<ModeNews>, StoreError>;
+
+    /// Records `event` for `news`, closed at once, in the transaction that marks it as told: exactly once, however
+    /// often it is called. Returns whether it is new.
+    fn mode_tell(&mut self, news: &ModeNews, event: &NewEvent) -> Result<bool, StoreError>;
+
     /// What the controller says of a VM, shown as Restart_phase.
     fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> Result<(), StoreError>;
 
@@ -270,6 +280,16 @@ pub trait Store: Send {
         &mut self,
         host_monitor: HostMonitorId,
         writes: &[(u64, HostMonitorWrite)],
+    ) -> Result<Applied, StoreError>;
+
+    /// The same for what several starts of a host monitor wrote, the oldest first and the present one last, in one
+    /// transaction. The store knows the last start that it heard of, and the highest number of it: what earlier starts
+    /// wrote, and that one up to there, was applied. So whoever gives writes of an earlier start must name every
+    /// later start that may have been heard of, also if it has nothing of it.
+    fn host_monitor_replay(
+        &mut self,
+        host_monitor: HostMonitorId,
+        starts: &[StartWrites],
     ) -> Result<Applied, StoreError>;
 
     /// What this host monitor is to do: the VMs of its host, its paths as the store knows them, and open

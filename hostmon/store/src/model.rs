@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
+use crate::text_form::uuid;
 use crate::{MonitorSettings, Quiet, QuietView, StoreTime};
 
 macro_rules! text_enum {
@@ -495,8 +496,9 @@ pub struct ControllerView {
     pub age: Duration,
 }
 
-/// What a host monitor is to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// What a host monitor is to do. Serialised, without requests, it is the copy that a host monitor keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Roster {
     /// The VMs of its host.
     pub vms: Vec<RosterVm>,
@@ -507,6 +509,7 @@ pub struct Roster {
     /// Announced silences in force of the VMs that it has, or may have, a path to.
     pub quiet: Vec<Quiet>,
     /// Requests to it, oldest first.
+    #[serde(skip)]
     pub requests: Vec<HostMonitorRequest>,
     /// What the store says of its settings.
     pub settings: MonitorSettings,
@@ -515,9 +518,10 @@ pub struct Roster {
 }
 
 /// A VM in a roster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RosterVm {
     /// Which.
+    #[serde(with = "uuid")]
     pub uuid: VmUuid,
     /// Its monitoring state; heartbeats are wanted in STARTING, STARTED and SUSPENDED.
     pub state: VmState,
@@ -543,7 +547,7 @@ pub enum Standing {
 }
 
 /// This host monitor's path in a roster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RosterPath {
     /// The guest's MAC address.
     pub mac: String,

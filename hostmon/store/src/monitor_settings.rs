@@ -10,7 +10,8 @@ use vmpulse_protocol::wire::Version;
 use crate::HostKey;
 
 /// Protocol versions that a host monitor accepts; as text `2.0-2.1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct AcceptedVersions {
     /// The lowest.
     pub lower: Version,
@@ -29,6 +30,20 @@ impl fmt::Display for AcceptedVersions {
     }
 }
 
+impl From<AcceptedVersions> for String {
+    fn from(versions: AcceptedVersions) -> Self {
+        versions.to_string()
+    }
+}
+
+impl TryFrom<String> for AcceptedVersions {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|()| format!("{text:?} are no versions that this program speaks"))
+    }
+}
+
 impl FromStr for AcceptedVersions {
     type Err = ();
 
@@ -42,7 +57,7 @@ impl FromStr for AcceptedVersions {
 }
 
 /// What the store says of one host monitor; `None`: as its own file says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MonitorSettings {
     /// Names them: grows whenever any of them is changed; 0 before the first change.
     pub version: i64,

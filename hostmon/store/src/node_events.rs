@@ -21,6 +21,7 @@ pub const NODE_EVENT_KINDS: &[&str] = &[
     "DEFERRED",
     "FORGERY",
     "KEY_PROBLEM",
+    "MODE",
     "NODE",
     "REMOVED",
     "SIGHTED",

@@ -4,6 +4,7 @@ mod attention;
 pub(crate) mod db;
 mod hosts;
 mod leaving;
+mod modes;
 mod monitor;
 mod monitor_settings;
 mod node_events;
@@ -80,19 +81,55 @@ pub(crate) trait BackEnd {
 
     fn apply(&mut self, from: HostMonitorId, writes: &[Numbered<'_>]) -> Result<Applied, StoreError> {
         let known = self.incarnation().clone();
-        let alive = writes.iter().all(|(_, write)| **write == HostMonitorWrite::Heartbeat);
-        let access = if alive { Access::Heartbeat } else { Access::Write };
-        let applied =
-            self.transact(access, |turn| turn.host_monitor_apply(from, known.as_deref(), writes))?;
-        if let Some(start) = writes.iter().rev().find_map(|(_, write)| write.start()) {
-            *self.incarnation() = Some(start.incarnation.clone());
-        }
+        let start = writes.iter().rev().find_map(|(_, write)| write.start());
+        let own = start.map(|start| start.incarnation.clone()).or_else(|| known.clone());
+        let all = [Numbering { incarnation: own.as_deref(), writes }];
+        let applied = self.apply_starts(from, known.as_deref(), &all)?;
+        *self.incarnation() = own;
         Ok(applied)
+    }
+
+    fn replay(&mut self, from: HostMonitorId, starts: &[StartWrites]) -> Result<Applied, StoreError> {
+        let known = self.incarnation().clone();
+        let numbered: Vec<Vec<Numbered<'_>>> = starts
+            .iter()
+            .map(|start| start.writes.iter().map(|(number, write)| (Some(*number), write)).collect())
+            .collect();
+        let all: Vec<_> = starts
+            .iter()
+            .zip(&numbered)
+            .map(|(start, writes)| Numbering { incarnation: Some(&start.incarnation), writes })
+            .collect();
+        let own = starts.last().filter(|start| !start.writes.is_empty());
+        let own = own.map(|start| start.incarnation.as_str());
+        let applied = self.apply_starts(from, known.as_deref(), &all)?;
+        *self.incarnation() = own.map(ToOwned::to_owned).or(known);
+        Ok(applied)
+    }
+
+    fn apply_starts(
+        &mut self,
+        from: HostMonitorId,
+        known: Option<&str>,
+        starts: &[Numbering<'_>],
+    ) -> Result<Applied, StoreError> {
+        let alive = |(_, write): &Numbered<'_>| **write == HostMonitorWrite::Heartbeat;
+        let alive = starts.iter().all(|start| start.writes.iter().all(alive));
+        let access = if alive { Access::Heartbeat } else { Access::Write };
+        self.transact(access, |turn| turn.host_monitor_apply(from, known, starts))
     }
 }
 
 /// A write with its number, if it has one.
 pub(crate) type Numbered<'a> = (Option<u64>, &'a HostMonitorWrite);
+
+/// What one start of a host monitor wrote.
+pub(crate) struct Numbering<'a> {
+    /// Which start, if it is known.
+    pub(crate) incarnation: Option<&'a str>,
+    /// By growing numbers of that start.
+    pub(crate) writes: &'a [Numbered<'a>],
+}
 
 impl<B: BackEnd + Send> Store for B {
     fn now(&self) -> Result<StoreTime, StoreError> {
@@ -255,6 +292,14 @@ impl<B: BackEnd + Send> Store for B {
         self.write(|turn| turn.quiet_tell(news, event))
     }
 
+    fn mode_news(&mut self) -> Result<Vec<ModeNews>, StoreError> {
+        self.read(|turn| turn.mode_news())
+    }
+
+    fn mode_tell(&mut self, news: &ModeNews, event: &NewEvent) -> Result<bool, StoreError> {
+        self.write(|turn| turn.mode_tell(news, event))
+    }
+
     fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> Result<(), StoreError> {
         self.write(|turn| turn.vm_phase_replace(vm, phase))
     }
@@ -287,6 +332,14 @@ impl<B: BackEnd + Send> Store for B {
     ) -> Result<Applied, StoreError> {
         let writes: Vec<_> = writes.iter().map(|(number, write)| (Some(*number), write)).collect();
         self.apply(host_monitor, &writes)
+    }
+
+    fn host_monitor_replay(
+        &mut self,
+        host_monitor: HostMonitorId,
+        starts: &[StartWrites],
+    ) -> Result<Applied, StoreError> {
+        self.replay(host_monitor, starts)
     }
 
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {

@@ -14,6 +14,8 @@ mod configuring;
 mod discovery;
 #[path = "conformance/findings.rs"]
 mod findings;
+#[path = "conformance/modes.rs"]
+mod modes;
 #[path = "conformance/nodes.rs"]
 mod nodes;
 #[path = "conformance/quiet.rs"]
@@ -62,6 +64,11 @@ macro_rules! every_case {
                 conflicts_are_node_events_too
                 a_host_monitor_that_cannot_hear_its_trunk_is_shown_as_such
                 numbered_writes_are_applied_once
+            }
+            modes {
+                what_earlier_starts_wrote_is_applied_once
+                a_start_that_the_store_never_heard_of_is_applied
+                changes_of_mode_are_recorded_and_told_exactly_once
             }
             states {
                 started_when_every_responsive_monitor_has_a_beating_path

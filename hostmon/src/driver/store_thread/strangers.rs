@@ -8,10 +8,10 @@ use vmpulse_store::{Standing, Store, StoreError};
 
 /// The newest question, until it was taken: it takes the place of an older one, so it never queues.
 #[derive(Clone, Default)]
-pub(super) struct Question(Arc<Mutex<Option<Vec<VmUuid>>>>);
+pub(in crate::driver) struct Question(Arc<Mutex<Option<Vec<VmUuid>>>>);
 
 impl Question {
-    pub(super) fn put(&self, guests: Vec<VmUuid>) {
+    pub(in crate::driver) fn put(&self, guests: Vec<VmUuid>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(guests);
     }
 

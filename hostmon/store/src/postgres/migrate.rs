@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0003_writes_once.sql"),
     include_str!("../../migrations/postgres/0004_requests.sql"),
     include_str!("../../migrations/postgres/0005_retention.sql"),
+    include_str!("../../migrations/postgres/0006_modes.sql"),
 ];
 
 /// For all steps together, another process's included: a step may touch every row.

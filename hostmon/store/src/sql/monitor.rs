@@ -12,7 +12,7 @@ use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use many::Run;
 
 use super::rows::{first, run, typed};
-use super::{Numbered, Turn};
+use super::{Numbered, Numbering, Turn};
 use crate::*;
 
 /// Node events kept per host monitor until acknowledged: a day of trouble every 90 s. Older ones are dropped.
@@ -57,7 +57,7 @@ impl Turn<'_> {
         self,
         host_monitor: HostMonitorId,
         known: Option<&str>,
-        writes: &[Numbered<'_>],
+        starts: &[Numbering<'_>],
     ) -> Result<Applied, StoreError> {
         let writer = self.writer(host_monitor)?;
         if let (Some(known), Some(current)) = (known, &writer.incarnation)
@@ -67,25 +67,46 @@ impl Turn<'_> {
             // its DOWN at its end, must not be taken for this one's.
             return Err(StoreError::Superseded(host_monitor));
         }
-        let start = writes.iter().find_map(|(_, write)| write.start());
-        let own = start.map(|start| start.incarnation.as_str()).or(known);
-        let already = writer.written_up_to.filter(|_| own == writer.incarnation.as_deref());
-        let (done, new) =
-            writes.split_at(writes.partition_point(|(number, _)| number.is_some() && *number <= already));
+        let heard_of = |start: &Numbering<'_>| {
+            writer.incarnation.is_some() && start.incarnation == writer.incarnation.as_deref()
+        };
+        let reached = starts.iter().position(heard_of);
         let mut applied = Applied::default();
+        for (index, start) in starts.iter().enumerate() {
+            let already = match reached {
+                Some(reached) if index < reached => Some(u64::MAX),
+                Some(reached) if index == reached => writer.written_up_to,
+                Some(_) | None => None,
+            };
+            self.apply_start(&writer, start.writes, already, &mut applied)?;
+        }
+        Ok(applied)
+    }
+
+    /// What is numbered `already` or lower was applied before.
+    fn apply_start(
+        self,
+        writer: &Writer,
+        writes: &[Numbered<'_>],
+        already: Option<u64>,
+        applied: &mut Applied,
+    ) -> Result<(), StoreError> {
+        let is_done = |(number, _): &&Numbered<'_>| number.is_some() && *number <= already;
+        let done = writes.iter().take_while(is_done).count();
+        let (done, new) = writes.split_at(done);
         for (_, write) in done {
             applied.quiets.extend(self.quiet_answer_again(write)?);
         }
         if writer.removed {
             new.iter().try_for_each(|(_, write)| self.apply_of_removed(writer.id, write))?;
         } else {
-            self.apply_all(writer.id, new, &mut applied)?;
+            self.apply_all(writer.id, new, applied)?;
         }
         if let Some(number) = new.iter().rev().find_map(|(number, _)| *number) {
             let sql = "UPDATE host_monitor SET written_up_to = ?2 WHERE id = ?1";
             run(self.db, sql, [writer.id, i64::try_from(number).unwrap_or(i64::MAX)])?;
         }
-        Ok(applied)
+        Ok(())
     }
 
     fn apply_all(self, from: i64, writes: &[Numbered<'_>], applied: &mut Applied) -> Result<(), StoreError> {
@@ -138,6 +159,7 @@ impl Turn<'_> {
             }
             Write::Heartbeat => self.on_heartbeat(from),
             Write::NodeChanged { state, reason, mode } => self.on_node(from, *state, *reason, *mode),
+            Write::ModeChanged { mode, age, text } => self.on_mode(from, *mode, *age, text),
             Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
             Write::TrunkHeard { heard } => self.on_trunk_heard(from, *heard),
             Write::PathOpened { vm, mac, version } => self.on_opened(from, *vm, mac, version),
@@ -239,6 +261,7 @@ const fn is_node_event(write: &HostMonitorWrite) -> bool {
         HostMonitorWrite::NodeEvent { .. }
             | HostMonitorWrite::NodeChanged { .. }
             | HostMonitorWrite::Configured { .. }
+            | HostMonitorWrite::ModeChanged { .. }
     )
 }
 

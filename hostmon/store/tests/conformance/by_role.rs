@@ -31,6 +31,7 @@ delegate! {
     host_monitor {
         fn host_monitor_apply(id: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
         fn host_monitor_apply_once(id: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
+        fn host_monitor_replay(id: HostMonitorId, starts: &[StartWrites]) -> Applied;
         fn roster(id: HostMonitorId) -> Roster;
         fn standings(id: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
     }
@@ -69,6 +70,8 @@ delegate! {
         fn incident_close(incident: &str) -> ();
         fn events(limit: u32) -> Vec<EventRecord>;
         fn quiet_news() -> Vec<QuietNews>;
+        fn mode_news() -> Vec<ModeNews>;
+        fn mode_tell(news: &ModeNews, event: &NewEvent) -> bool;
         fn quiet_tell(news: &QuietNews, event: &NewEvent) -> bool;
         fn vm_phase_replace(vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(controller: &ControllerHeartbeat) -> ();
