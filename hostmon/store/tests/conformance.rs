@@ -231,6 +231,19 @@ const EMPTY: &str = "SET search_path = vmpulse; DELETE FROM vm; DELETE FROM host
 
 #[test]
 fn postgres() {
+    on_a_server("roles.sql", "");
+}
+
+/// Whoever writes only its own rows notices nothing of it.
+#[test]
+fn postgres_with_row_level_security() {
+    let logins = "INSERT INTO vmpulse.host_monitor_login SELECT format('ffffffff-0000-0000-0000-%s', lpad(to_hex(n), 12, '0')),
+                  'host1' FROM generate_series(1, 9999) n";
+    on_a_server("row-level-security.sql", logins);
+}
+
+/// Set up by roles.sql, `file` and `logins`.
+fn on_a_server(file: &str, logins: &str) {
     let mut server = match Server::start() {
         Ok(server) => server,
         Err(reason) if reason.starts_with("SKIPPED") => return eprintln!("{reason}"),
@@ -239,10 +252,11 @@ fn postgres() {
     let database = server.database();
     // Whoever comes first with the owner's rights makes the schema.
     PostgresStore::open(&server.url("postgres", &database)).unwrap();
-    let roles = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/postgresql/roles.sql");
-    for _ in 0..2 {
-        server.sql_file(&database, &roles).unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/postgresql");
+    for file in ["roles.sql", file] {
+        server.sql_file(&database, &folder.join(file)).unwrap();
     }
+    server.sql(&database, logins).unwrap();
     let users = "CREATE ROLE host1 LOGIN IN ROLE vmpulse_hostmon;
                  CREATE ROLE controller1 LOGIN IN ROLE vmpulse_controller";
     server.sql(&database, users).unwrap();
