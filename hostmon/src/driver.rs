@@ -7,13 +7,14 @@
 //! Each part of a turn is bounded, so that no part waits long for another, whatever a guest sends.
 //!
 //! ```text
-//!   trunk's thread: this loop          <-> store's thread, keys' thread, policing's thread
+//!   trunk's thread: this loop          <-> store's thread, keys' thread, policing's thread, status' thread
 //!         |  papers
 //!         v
 //!   main thread: log lines, answers, command connections, signals
 //! ```
 
 mod desk;
+mod endpoint;
 mod identity;
 mod key_thread;
 mod policing;
@@ -33,6 +34,7 @@ use vmpulse_local::command::{CommandCall, CommandListener};
 use vmpulse_local::lock::RunLock;
 use vmpulse_protocol::time::Instant;
 
+use crate::endpoint::Question;
 use crate::monitor::{Input, Monitor, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
@@ -64,6 +66,7 @@ struct Driver {
     listener: CommandListener,
     desk: Desk,
     facts: status::Facts,
+    endpoint: endpoint::Endpoint,
     next_adapter_look: Instant,
     /// Highest write handed to the store thread, and highest known to be committed.
     written: u64,
@@ -81,6 +84,7 @@ enum Woken {
     Store(Option<Reply>),
     Keys(KeyReply),
     Command(CommandCall),
+    Question(Question),
     Reload,
     Stop,
 }
@@ -98,6 +102,7 @@ impl Driver {
                 Woken::Store(reply) => self.on_reply(now, reply),
                 Woken::Keys(reply) => self.on_keys(now, reply),
                 Woken::Command(call) => self.on_command(now, call),
+                Woken::Question(question) => self.on_question(now, question),
                 Woken::Reload => {
                     self.desk.info("reading the keys anew; settings are read at the start only: restart the daemon for those");
                     self.load_keys();
@@ -130,6 +135,7 @@ impl Driver {
             reply = self.store.reply() => Woken::Store(reply),
             reply = self.secrets.thread.reply() => Woken::Keys(reply),
             call = self.listener.accept() => Woken::Command(call),
+            question = self.endpoint.question() => question,
         }
     }
 
@@ -195,6 +201,7 @@ impl Driver {
         match reply {
             Some(Reply::Stored { up_to, quiets }) => {
                 self.committed = up_to;
+                self.facts.on_commit(now);
                 self.monitor.handle_input(now, Input::StoreReachable(true));
                 self.monitor.handle_input(now, Input::Stored { up_to });
                 for answer in quiets {
@@ -210,6 +217,7 @@ impl Driver {
                     self.desk.warn(format!("the store: {error}"));
                 }
                 self.facts.store_error = Some(error);
+                self.facts.on_failure();
                 self.monitor.handle_input(now, Input::StoreReachable(false));
                 return;
             }

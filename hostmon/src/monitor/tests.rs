@@ -54,7 +54,7 @@ struct World {
     notes: Vec<Note>,
 }
 
-fn config() -> MonitorConfig {
+pub(crate) fn config() -> MonitorConfig {
     let uuid = HostMonitorId::from_bytes([0xaa; 16]);
     MonitorConfig {
         identity: HmIdentity { uuid, lower: Version::V2_0, upper: Version::V2_1, mtu: 1500 },

@@ -15,6 +15,7 @@ mod postgres;
 mod quiet;
 mod sql;
 mod sqlite;
+mod statements;
 mod write;
 
 pub use clock::{FixedClock, StoreClock, StoreTime, SystemClock};
@@ -28,6 +29,7 @@ pub use quiet::{
     QUIET_BUDGET, QUIET_LEAST_COST, QUIET_WINDOW, Quiet, QuietAnswer, QuietChange, QuietNews, QuietView,
 };
 pub use sqlite::SqliteStore;
+pub use statements::statements;
 pub use write::*;
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};

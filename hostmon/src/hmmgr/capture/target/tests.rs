@@ -41,6 +41,7 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         without_path: vec![],
         quiet: Vec::new(),
         policing: Default::default(),
+        store_work: Default::default(),
         late: 0,
     }
 }
