@@ -170,3 +170,72 @@ async fn one_connection_carries_many_questions() {
         assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
     }
 }
+
+/// A certificate of an authority, made by `openssl` as an administrator makes one.
+fn certify(folder: &std::path::Path, authority: &str, name: &str) -> TlsFiles {
+    let openssl = |line: &str| {
+        let said =
+            std::process::Command::new("openssl").args(line.split(' ')).current_dir(folder).output().unwrap();
+        assert!(said.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&said.stderr));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    if !folder.join(format!("{authority}.pem")).exists() {
+        openssl(&format!(
+            "req -x509 {key} -days 2 -subj /CN={authority} -keyout {authority}.key -out {authority}.pem"
+        ));
+    }
+    std::fs::write(folder.join("ext"), "subjectAltName=DNS:host1\nbasicConstraints=CA:FALSE\n").unwrap();
+    openssl(&format!("req {key} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
+    let sign = format!("-CA {authority}.pem -CAkey {authority}.key -CAcreateserial -days 2 -extfile ext");
+    openssl(&format!("x509 -req -in {name}.csr {sign} -out {name}.pem"));
+    let file = |end: &str| folder.join(format!("{name}.{end}"));
+    TlsFiles {
+        certificate: file("pem"),
+        key: file("key"),
+        authorities: folder.join(format!("{authority}.pem")),
+    }
+}
+
+#[tokio::test]
+async fn the_controllers_question_is_answered_by_mutual_tls_and_nobody_elses() {
+    let served = Served::start(true);
+    let folder = served.folder.path();
+    let (monitor, controller) = (certify(folder, "ca", "hm"), certify(folder, "ca", "controller"));
+    let stranger =
+        TlsFiles { authorities: controller.authorities.clone(), ..certify(folder, "other", "stranger") };
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let desk = {
+        let (ask, mut questions) = mpsc::channel(QUESTIONS_MAXIMUM);
+        tokio::spawn(async move {
+            while let Some(question) = questions.recv().await {
+                if let Question::Vm(vm, reply) = question {
+                    drop(reply.send(answer(&vm.to_string())));
+                }
+            }
+        });
+        Arc::new(Desk { questions: ask, line: Mutex::default(), copy: Mutex::default() })
+    };
+    tokio::spawn(async move { serve_tcp(&Tcp { address, files: monitor }, &desk).await });
+    let place = |files| Place::Tcp { address, name: "host1", files };
+    let waiting = async {
+        loop {
+            match ask_vm(&place(&controller), VM, DEADLINE).await {
+                Ok(told) => return told,
+                // It is not listening yet.
+                Err(crate::endpoint::client::AskError::Io(_)) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    assert_eq!(timeout(DEADLINE, waiting).await.expect("an answer in time"), answer(VM));
+    let refused = ask_vm(&place(&stranger), VM, DEADLINE).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            crate::endpoint::client::AskError::Io(_) | crate::endpoint::client::AskError::Http(_)
+        ),
+        "{refused:?}"
+    );
+    let wrong_name = Place::Tcp { address, name: "host2", files: &controller };
+    assert!(ask_vm(&wrong_name, VM, DEADLINE).await.is_err());
+}
