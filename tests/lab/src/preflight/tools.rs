@@ -63,8 +63,14 @@ const DATABASE: Tool =
 
 const ANALYSER: Tool = Tool { name: "tshark", package: "tshark", why: "reads captures with our dissector" };
 
-/// What asks a status endpoint.
-const ASKERS: [Tool; 2] = [
+/// What looks at what others are given: a status endpoint, snippets.
+const ASKERS: [Tool; 4] = [
+    Tool {
+        name: "virt-xml-validate",
+        package: "libvirt-clients",
+        why: "libvirt's schema, against which snippets are held",
+    },
+    Tool { name: "xmllint", package: "libxml2-utils", why: "libvirt's schema" },
     Tool { name: "curl", package: "curl", why: "asks the status endpoint" },
     Tool { name: "openssl", package: "openssl", why: "certificates of the status endpoint" },
 ];
