@@ -7,13 +7,14 @@
 //! Each part of a turn is bounded, so that no part waits long for another, whatever a guest sends.
 //!
 //! ```text
-//!   trunk's thread: this loop          <-> spool's thread <-> store's thread; keys' thread, policing's thread
+//!   trunk's thread: this loop          <-> spool's thread <-> store's thread; keys' thread, policing's thread, status' thread
 //!         |  papers
 //!         v
 //!   main thread: log lines, answers, command connections, signals
 //! ```
 
 mod desk;
+mod endpoint;
 mod identity;
 mod key_thread;
 mod policing;
@@ -36,6 +37,7 @@ use vmpulse_local::lock::RunLock;
 use vmpulse_local::logging::LevelHandle;
 use vmpulse_protocol::time::Instant;
 
+use crate::endpoint::Question;
 use crate::monitor::{Input, Monitor, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
@@ -68,6 +70,7 @@ struct Driver {
     desk: Desk,
     facts: status::Facts,
     level: LevelHandle,
+    endpoint: endpoint::Endpoint,
     next_adapter_look: Instant,
     /// Highest write handed to the spool's thread, and highest known to be in the store or in the spool's file.
     written: u64,
@@ -85,6 +88,7 @@ enum Woken {
     Store(Option<Reply>),
     Keys(KeyReply),
     Command(CommandCall),
+    Question(Question),
     Reload,
     Stop,
 }
@@ -103,6 +107,7 @@ impl Driver {
                 Woken::Store(reply) => self.on_reply(now, reply),
                 Woken::Keys(reply) => self.on_keys(now, reply),
                 Woken::Command(call) => self.on_command(now, call),
+                Woken::Question(question) => self.on_question(now, question),
                 Woken::Reload => {
                     self.desk.info("reading the keys anew; settings are read at the start only: restart the daemon for those");
                     self.load_keys();
@@ -138,6 +143,7 @@ impl Driver {
             reply = self.store.reply() => Woken::Store(reply),
             reply = self.secrets.thread.reply() => Woken::Keys(reply),
             call = self.listener.accept() => Woken::Command(call),
+            question = self.endpoint.question() => question,
         }
     }
 

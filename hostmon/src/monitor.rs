@@ -16,7 +16,7 @@ mod spoken;
 mod stops;
 mod strangers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -370,21 +370,29 @@ impl Monitor {
 
     /// Every open path, with whether it beats and how long ago it last did.
     pub fn paths(&self, now: Instant) -> impl Iterator<Item = PathView> {
-        self.sessions.views().map(move |session| {
-            let [watch, known] = session.hints;
-            let watch = self.tracker.view_near(now, session.vm, watch);
-            let known = self.watched.get_near(&session.vm, known);
-            PathView {
-                watched: watch.is_some(),
-                beating: watch.is_some_and(|watch| watch.beating),
-                missing: watch.is_some_and(|watch| watch.missing),
-                quiet: self.quiets.is_in_force(session.vm),
-                silence: watch.map(|watch| watch.silence),
-                interval_ms: known.and_then(|watched| watched.told).flatten(),
-                suspended: known.and_then(|watched| watched.suspended),
-                session,
-            }
-        })
+        self.sessions.views().map(move |session| self.path_view(now, session))
+    }
+
+    /// The open path of one VM.
+    #[must_use]
+    pub fn path(&self, now: Instant, vm: VmUuid) -> Option<PathView> {
+        self.sessions.view(vm).map(|session| self.path_view(now, session))
+    }
+
+    fn path_view(&self, now: Instant, session: SessionView) -> PathView {
+        let [watch, known] = session.hints;
+        let watch = self.tracker.view_near(now, session.vm, watch);
+        let known = self.watched.get_near(&session.vm, known);
+        PathView {
+            watched: watch.is_some(),
+            beating: watch.is_some_and(|watch| watch.beating),
+            missing: watch.is_some_and(|watch| watch.missing),
+            quiet: self.quiets.is_in_force(session.vm),
+            silence: watch.map(|watch| watch.silence),
+            interval_ms: known.and_then(|watched| watched.told).flatten(),
+            suspended: known.and_then(|watched| watched.suspended),
+            session,
+        }
     }
 
     /// Every announced silence in force.
@@ -396,6 +404,24 @@ impl Monitor {
     #[must_use]
     pub fn hears_trunk(&self) -> bool {
         !self.adapter_down && !self.tracker.is_blind()
+    }
+
+    /// Whether its adapter is down or away.
+    #[must_use]
+    pub const fn is_isolated(&self) -> bool {
+        self.adapter_down
+    }
+
+    /// Whether it was late, or lost frames, for too long to judge anybody.
+    #[must_use]
+    pub const fn is_blind(&self) -> bool {
+        self.tracker.is_blind()
+    }
+
+    /// How much longer a VM's announced silence lasts, if one is in force.
+    #[must_use]
+    pub fn quiet_left(&self, now: Instant, vm: VmUuid) -> Option<Duration> {
+        self.quiets.left(now, vm)
     }
 
     /// Addresses of registered VMs, which the kernel is to keep apart from strangers.

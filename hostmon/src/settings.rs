@@ -94,6 +94,14 @@ pub struct Settings {
     pub authentication: Mode,
     /// Directory of the VMs' key files.
     pub key_dir: PathBuf,
+    /// Address and port of the status endpoint; empty: on its Unix socket only.
+    pub status_listen: String,
+    /// Its certificate, with those in between up to its authority.
+    pub status_cert: PathBuf,
+    /// The certificate's key.
+    pub status_key: PathBuf,
+    /// The authorities whose certificates clients must have.
+    pub status_client_ca: PathBuf,
 }
 
 impl Default for Settings {
@@ -117,6 +125,10 @@ impl Default for Settings {
             log: "info".to_owned(),
             authentication: Mode::Optional,
             key_dir: PathBuf::from("/etc/vmpulse/keys"),
+            status_listen: String::new(),
+            status_cert: PathBuf::new(),
+            status_key: PathBuf::new(),
+            status_client_ca: PathBuf::new(),
         }
     }
 }
@@ -281,8 +293,10 @@ impl Checked for Settings {
             .or_else(|| within("quiet_max_ms", self.quiet_max_ms, &QUIET_MAX_MS))
             .or_else(|| self.priority_fault())
             .or_else(|| self.place_fault())
+            .or_else(|| endpoint::fault(self))
     }
 }
 
+mod endpoint;
 #[cfg(test)]
 mod tests;

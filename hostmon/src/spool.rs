@@ -97,6 +97,12 @@ pub struct SpoolView {
     pub dropped: u64,
     /// The core's loop does not turn.
     pub stalled: bool,
+    /// Transactions of writes that were committed, and tries that failed, since the start.
+    pub commits: u64,
+    /// See `commits`.
+    pub failures: u64,
+    /// When the last was committed.
+    pub last_commit: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -142,6 +148,9 @@ pub struct Spool {
     local_said: bool,
     global_said: bool,
     stalled: bool,
+    commits: u64,
+    failures: u64,
+    last_commit: Option<Instant>,
     flight: Option<Flight>,
     /// The store answered a probe.
     ready: bool,
@@ -175,6 +184,9 @@ impl Spool {
             local_said,
             global_said: false,
             stalled: false,
+            commits: 0,
+            failures: 0,
+            last_commit: None,
             flight: None,
             ready: false,
             next_try: now,
@@ -269,6 +281,7 @@ impl Spool {
     /// What was given to the store is committed.
     pub fn on_applied(&mut self, now: Instant, quiets: Vec<QuietAnswer>) {
         let flight = self.flight.take();
+        (self.commits, self.last_commit) = (self.commits.saturating_add(1), Some(now));
         if let Some(up_to) = self.pending.committed() {
             self.told.push_back(Told::Safe { up_to });
         }
@@ -294,6 +307,7 @@ impl Spool {
     pub fn on_failed(&mut self, now: Instant, error: String) {
         let since = self.flight.take().map_or(now, |flight| flight.since);
         self.pending.failed();
+        self.failures = self.failures.saturating_add(1);
         self.ready = false;
         self.next_try = now + RETRY_PERIOD;
         self.go_local(now, since, error);
@@ -326,6 +340,9 @@ impl Spool {
             file_error: self.file_error.clone(),
             dropped: self.pending.dropped(),
             stalled: self.stalled,
+            commits: self.commits,
+            failures: self.failures,
+            last_commit: self.last_commit,
         }
     }
 

@@ -99,6 +99,56 @@ pub struct Status<P = PathStatus> {
     /// Whether it was taken out of the store (VIO_HS_REMOVE_VIOS): what it sees is ignored.
     #[serde(default)]
     pub removed: bool,
+    /// What it did at the store.
+    #[serde(default)]
+    pub store_work: StoreWork,
+}
+
+impl<P> Status<P> {
+    /// The same with its paths in another form.
+    pub fn map_paths<Q>(self, form: impl FnMut(P) -> Q) -> Status<Q> {
+        Status {
+            paths: self.paths.into_iter().map(form).collect(),
+            trunk: self.trunk,
+            trunk_heard: self.trunk_heard,
+            uuid: self.uuid,
+            mac: self.mac,
+            pid: self.pid,
+            mode: self.mode,
+            mode_since: self.mode_since,
+            mode_reason: self.mode_reason,
+            incarnation: self.incarnation,
+            started: self.started,
+            store: self.store,
+            store_ok: self.store_ok,
+            pending_writes: self.pending_writes,
+            spool: self.spool,
+            spool_bytes: self.spool_bytes,
+            spool_error: self.spool_error,
+            without_path: self.without_path,
+            quiet: self.quiet,
+            counters: self.counters,
+            kernel_drops: self.kernel_drops,
+            late: self.late,
+            policing: self.policing,
+            store_work: self.store_work,
+            settings: self.settings,
+            removed: self.removed,
+        }
+    }
+}
+
+/// What a host monitor did at its store since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreWork {
+    /// Transactions of writes that were committed.
+    pub commits: u64,
+    /// Times that the store could not be reached.
+    pub failures: u64,
+    /// Statements given to it.
+    pub statements: u64,
+    /// Age of the last commit; none before the first.
+    pub last_commit_age_ms: Option<u64>,
 }
 
 /// The settings that VIO_HS_CONFIGURE_HM changes, as they are in force.

@@ -191,6 +191,7 @@ fn running() -> Status {
         kernel_drops: 0,
         late: 0,
         policing: Default::default(),
+        store_work: Default::default(),
     }
 }
 

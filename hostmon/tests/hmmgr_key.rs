@@ -148,6 +148,7 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         counters: [].into(),
         without_path: vec![],
         quiet: vec![],
+        store_work: Default::default(),
         policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,
         late: 0,

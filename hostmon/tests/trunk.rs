@@ -198,6 +198,34 @@ host_test! {
 }
 
 host_test! {
+    fn in_a_vlan_only_its_frames_reach_the_monitor(host: &Host) {
+        host.ok("create trunkA --vlan 100");
+        assert_eq!(host.changes("create trunkA"), [""; 0]);
+        for (tag, frames) in [(&[0x81, 0, 0, 100][..], 20), (&[0x81, 0, 0, 101], 30), (&[], 40)] {
+            send("trunkA", (0..frames).map(|_| frame([2, 0, 0, 0, 0, 1], tag, OURS)));
+        }
+        let shown = host.shown("trunkA");
+        let count = |name: &str| shown["counters"][name].as_u64().unwrap();
+        assert_eq!((&shown["vlan"], count("strangers_passed")), (&Value::from(100), 20), "{shown:#}");
+        assert!(count("foreign_dropped") >= 70, "{shown:#}");
+        assert_eq!(host.hmmgr("create trunkA --vlan 4095").0, 2);
+        assert_eq!(host.changes("create trunkA --vlan 0").len(), 1, "another table");
+
+        // On an adapter of the host's own other traffic passes, and ours of another VLAN does not.
+        ip("link add name eth1 type veth peer name wire");
+        ip("link set dev eth1 up");
+        ip("link set dev wire up");
+        host.ok("create trunkB --adapter eth1 --vlan 100");
+        for (tag, frames) in [(&[0x81, 0, 0, 100][..], 20), (&[0x81, 0, 0, 101], 30), (&[], 40)] {
+            send("wire", (0..frames).map(|_| frame([2, 0, 0, 0, 0, 1], tag, OURS)));
+        }
+        send("wire", (0..10).map(|_| frame([2, 0, 0, 0, 0, 1], &[], 0x0806)));
+        let counters = &host.shown("trunkB")["counters"];
+        assert_eq!((&counters["strangers_passed"], &counters["foreign_dropped"]), (&Value::from(20), &Value::from(70)));
+    }
+}
+
+host_test! {
     fn the_daemon_gives_those_a_lane_whom_the_store_names(host: &Host) {
         host.ok("create trunkA --netns vios");
         host.store_a_guest_heard_before("02:00:00:00:00:01");

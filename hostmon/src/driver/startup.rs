@@ -17,6 +17,7 @@ use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
 use super::desk::{self, Desk};
+use super::endpoint::Endpoint;
 use super::key_thread::KeyThread;
 use super::policing::Policing;
 use super::secrets::Secrets;
@@ -24,12 +25,13 @@ use super::spool_thread::{self, StoreThread, StoreThreadError};
 use super::status::Facts;
 use super::trunk::Trunk;
 use super::{Driver, Signals, identity, priority, trunk};
+use crate::endpoint::tls::TlsError;
 use crate::keys::{Keeper, KeyDirectory, Marks};
 use crate::monitor::{Monitor, MonitorConfig};
 use crate::settings::{Receive, Settings, SettingsError};
 
 /// The command socket may be asked by anybody in its group; there is nothing to change through it.
-const SOCKET_MODE: u32 = 0o660;
+pub(super) const SOCKET_MODE: u32 = 0o660;
 const SOCKET_GROUP: &str = "vmpulse";
 
 /// Why the daemon did not start.
@@ -66,6 +68,9 @@ pub enum StartError {
     /// The command socket cannot be made.
     #[error("cannot listen for commands")]
     Command(#[from] CommandError),
+    /// The files of the status endpoint cannot be used.
+    #[error("cannot use TLS for status_listen")]
+    Tls(#[from] TlsError),
     /// The host monitor's UUID cannot be read or kept.
     #[error("cannot keep this host monitor's UUID in {path:?}")]
     Identity {
@@ -97,7 +102,7 @@ impl StartError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_) | Self::Logging(_) => Exit::Config,
+            Self::Settings(_) | Self::Logging(_) | Self::Tls(_) => Exit::Config,
             Self::Lock { source, .. } => source.exit(),
             Self::Served { .. } => Exit::TempFail,
             Self::Link(LinkError::NoPermission { .. }) => Exit::NoPermission,
@@ -215,6 +220,7 @@ fn start(
         desk,
         facts,
         level,
+        endpoint: Endpoint::start(settings)?,
         next_adapter_look: now,
         written: 0,
         committed: 0,
@@ -273,7 +279,7 @@ fn claim_trunk(trunk: &str) -> Result<UnixListener, StartError> {
 }
 
 /// Where the group was not made, the socket is root's alone.
-fn socket_group() -> Option<&'static str> {
+pub(super) fn socket_group() -> Option<&'static str> {
     let known = nix::unistd::Group::from_name(SOCKET_GROUP).ok().flatten();
     known.map(|_| SOCKET_GROUP)
 }

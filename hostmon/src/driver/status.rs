@@ -8,7 +8,8 @@ use vmpulse_store::{AcceptedVersions, MonitorMode, StoreTime};
 
 use super::Driver;
 use crate::monitor::{AbsentView, PathView, QuietView};
-use crate::status::{AbsentStatus, PathStatus, QuietStatus, SettingsStatus, Status};
+use crate::spool::SpoolView;
+use crate::status::{AbsentStatus, PathStatus, QuietStatus, SettingsStatus, Status, StoreWork};
 
 /// What does not change, and the store's state.
 pub(super) struct Facts {
@@ -35,6 +36,11 @@ pub(super) struct ShownPath {
 }
 
 impl Snapshot {
+    /// With its texts, for whoever reads them more than once.
+    pub(super) fn whole(self) -> Status {
+        self.status().map_paths(|shown| path_status(&shown.path, shown.hears_trunk))
+    }
+
     pub(super) fn status(self) -> Status<ShownPath> {
         let Self { mut status, quiets, mut absent } = self;
         status.paths.sort_by_key(|shown| (shown.path.session.vm, shown.path.session.mac.octets()));
@@ -59,7 +65,7 @@ impl Driver {
         let paths = self.monitor.paths(now).map(|path| ShownPath { path, hears_trunk }).collect();
         let quiets = self.monitor.quiets(now).collect();
         let absent = self.monitor.absent(now).collect();
-        Snapshot { status: Status { paths, ..self.own_status() }, quiets, absent }
+        Snapshot { status: Status { paths, ..self.own_status(now) }, quiets, absent }
     }
 
     /// By the wall clock as it is now.
@@ -69,7 +75,7 @@ impl Driver {
         at.rfc3339()
     }
 
-    fn own_status(&self) -> Status<ShownPath> {
+    fn own_status(&self, now: Instant) -> Status<ShownPath> {
         let config = self.monitor.config();
         let spool = self.store.view();
         let counters: std::collections::BTreeMap<String, u64> = self
@@ -88,7 +94,7 @@ impl Driver {
             uuid: config.identity.uuid.to_string(),
             mac: config.mac.to_string(),
             pid: std::process::id(),
-            mode: if spool.local.is_none() { MonitorMode::Global } else { MonitorMode::Local },
+            mode: mode(&spool),
             mode_since: spool.local.as_ref().map(|(since, _)| self.wall_time(*since)),
             mode_reason: spool.local.as_ref().map(|(_, why)| why.clone()),
             incarnation: config.incarnation.to_string(),
@@ -98,7 +104,7 @@ impl Driver {
             pending_writes: spool.waiting as u64,
             spool: spool.kept as u64,
             spool_bytes: spool.file_bytes as u64,
-            spool_error: spool.file_error,
+            spool_error: spool.file_error.clone(),
             paths: Vec::new(),
             without_path: Vec::new(),
             quiet: Vec::new(),
@@ -108,7 +114,21 @@ impl Driver {
             policing: self.policing.status(),
             settings: self.settings_status(),
             removed: self.monitor.is_removed(),
+            store_work: store_work(&spool, now),
         }
+    }
+}
+
+pub(super) const fn mode(spool: &SpoolView) -> MonitorMode {
+    if spool.local.is_none() { MonitorMode::Global } else { MonitorMode::Local }
+}
+
+fn store_work(spool: &SpoolView, now: Instant) -> StoreWork {
+    StoreWork {
+        commits: spool.commits,
+        failures: spool.failures,
+        statements: vmpulse_store::statements(),
+        last_commit_age_ms: spool.last_commit.map(|at| milliseconds(now.since(at))),
     }
 }
 
@@ -126,7 +146,7 @@ impl Driver {
     }
 }
 
-fn path_status(path: &PathView, hears_trunk: bool) -> PathStatus {
+pub(super) fn path_status(path: &PathView, hears_trunk: bool) -> PathStatus {
     let state = match (path.watched, path.beating, path.missing) {
         (true, _, _) if !hears_trunk => "UNKNOWN",
         (false, _, _) => "NOT_MONITORED",
@@ -152,7 +172,7 @@ fn path_status(path: &PathView, hears_trunk: bool) -> PathStatus {
 }
 
 /// Why it is not heard, the strongest reason first.
-fn absent_status(absent: &AbsentView, hears_trunk: bool) -> AbsentStatus {
+pub(super) fn absent_status(absent: &AbsentView, hears_trunk: bool) -> AbsentStatus {
     let AbsentView { vm, wanted, suspended, quiet, missing, silence } = *absent;
     let state = match (suspended, silence) {
         _ if !wanted => "NOT_MONITORED",
@@ -175,7 +195,7 @@ fn quiet_status(quiet: QuietView) -> QuietStatus {
     QuietStatus { vm: quiet.vm.to_string(), left_ms: milliseconds(quiet.left), reason: quiet.reason }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -330,6 +330,7 @@ mod tests {
             counters: [("hello_sent".to_owned(), 5), ("bad_checksum".to_owned(), 0)].into(),
             kernel_drops: 0,
             late: 0,
+            store_work: Default::default(),
             policing: PolicingStatus {
                 on: true,
                 reason: None,

@@ -59,7 +59,7 @@ struct World {
     standings: Option<BTreeMap<VmUuid, Standing>>,
 }
 
-fn config() -> MonitorConfig {
+pub(crate) fn config() -> MonitorConfig {
     let uuid = HostMonitorId::from_bytes([0xaa; 16]);
     MonitorConfig {
         identity: HmIdentity { uuid, lower: Version::V2_0, upper: Version::V2_1, mtu: 1500 },

@@ -25,6 +25,10 @@ fn the_shipped_sample_has_every_key_with_its_default() {
         "receive_buffer_bytes",
         "run_dir",
         "state_dir",
+        "status_cert",
+        "status_client_ca",
+        "status_key",
+        "status_listen",
         "store",
         "store_heartbeat_interval_ms",
         "trunk",
@@ -56,6 +60,11 @@ fn unknown_keys_and_bad_values_are_refused_with_their_name() {
         ("policing_netns = \"vios\"", "policing_netns"),
         ("key_dir = \"keys\"", "key_dir"),
         ("authentication = \"Required\"", "receive-only"),
+        ("status_listen = \"9095\"", "status_listen"),
+        ("status_listen = \"0.0.0.0:9095\"", "mutual TLS"),
+        ("status_listen = \"[::]:1\"\nstatus_cert = \"/c\"\nstatus_key = \"/k\"", "status_client_ca"),
+        ("status_listen = \"[::]:1\"\nstatus_cert = \"c\"", "absolute"),
+        ("status_key = \"/k\"", "status_listen"),
     ] {
         let error = parse(text).unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

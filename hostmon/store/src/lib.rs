@@ -19,6 +19,7 @@ mod quiet;
 mod retention;
 mod sql;
 mod sqlite;
+mod statements;
 mod text_form;
 mod transaction;
 mod write;
@@ -37,6 +38,7 @@ pub use quiet::{
 };
 pub use retention::{PRUNE_MAXIMUM, Pruned, Retention};
 pub use sqlite::SqliteStore;
+pub use statements::statements;
 pub use transaction::*;
 pub use write::*;
 

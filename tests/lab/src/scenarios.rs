@@ -21,6 +21,7 @@ mod real_guest;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
+mod status_endpoint;
 mod steady_writes_nothing;
 mod store_on_postgresql;
 mod suspension;
@@ -58,7 +59,7 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 25] = [
+const TOGETHER: [Scenario; 26] = [
     guest_watchdog::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
@@ -78,6 +79,7 @@ const TOGETHER: [Scenario; 25] = [
     trunk_returns::SCENARIO,
     dissector::SCENARIO,
     key_rotation::SCENARIO,
+    status_endpoint::SCENARIO,
     steady_writes_nothing::SCENARIO,
     bad_input::SCENARIO,
     bad_frames::SCENARIO,

@@ -175,6 +175,14 @@ impl HostMonitor {
         self.restart()
     }
 
+    /// Stops it in order and starts it with more settings.
+    pub(crate) fn restart_with(&mut self, settings: &str) -> Lab<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.terminate(STOP_LIMIT).map(drop))?;
+        let text = read(&self.settings)?;
+        write(&self.settings, format!("{text}{settings}"))?;
+        self.restart()
+    }
+
     /// Its UUID.
     pub(crate) fn uuid(&self) -> &str {
         &self.uuid

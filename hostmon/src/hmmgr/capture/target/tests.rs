@@ -47,6 +47,7 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         policing: Default::default(),
         settings: Default::default(),
         removed: false,
+        store_work: Default::default(),
         late: 0,
     }
 }
