@@ -21,7 +21,8 @@ pub mod daemon;
 pub mod events;
 pub mod exchange;
 pub mod fde;
-pub mod report;
 pub mod schedule;
 pub mod settings;
 pub mod store_link;
+
+pub use vmpulse_store::report;

@@ -145,6 +145,7 @@ fn edge_of(write: &HostMonitorWrite) -> Option<VmUuid> {
         | HostMonitorWrite::NodeEvent { .. }
         | HostMonitorWrite::TrunkHeard { .. }
         | HostMonitorWrite::PathOpened { .. }
+        | HostMonitorWrite::PathGuardian { .. }
         | HostMonitorWrite::PathForgotten { .. }
         | HostMonitorWrite::Suspended { .. }
         | HostMonitorWrite::Resumed { .. }
@@ -255,6 +256,7 @@ mod tests {
             vm: vm(1),
             mac: String::new(),
             version: version.to_owned(),
+            authenticated: false,
         };
         for (number, bits) in [2, 8, 32].into_iter().enumerate() {
             push(&mut pending, number as u64, HostMonitorWrite::Doorbell { vm: vm(1), bits });

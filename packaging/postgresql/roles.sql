@@ -52,6 +52,6 @@ GRANT SELECT, DELETE ON doorbell, removed_vm TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE, DELETE ON application, request, message, discovered, event, controller
     TO vmpulse_controller;
 GRANT SELECT, UPDATE (told) ON quiet, quiet_refusal TO vmpulse_controller;
-GRANT SELECT ON node_event, conflict TO vmpulse_controller;
+GRANT SELECT, UPDATE (acknowledged_at) ON node_event, conflict TO vmpulse_controller;
 
 COMMIT;

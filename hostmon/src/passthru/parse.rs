@@ -2,6 +2,8 @@
 //! taken for a wish not expressed. Any namespace is accepted.
 
 mod element;
+mod message;
+mod query;
 
 use roxmltree::{Document, ParsingOptions};
 use vmpulse_store::{HostMonitorRegistration, HostRegistration, VmRegistration};
@@ -24,16 +26,6 @@ const NOT_YET: &[&str] = &[
     "VIO_HS_STOP_VM",
     "VIO_HS_REMOVE_HOST_GROUP",
     "VIO_HS_CONFIGURE_HM",
-    "VIO_HS_QUERY_NODE_DATA",
-    "VIO_HS_QUERY_VM",
-    "VIO_HS_QUERY_MS_FOR_VMS",
-    "VIO_HS_QUERY_CONFLICT",
-    "VIO_HS_PUT_MSG",
-    "VIO_HS_QUERY_MSG",
-    "VIO_HS_GET_MSG",
-    "VIO_HS_ACK_MSG",
-    "VIO_HS_SYNC_MSG",
-    "VIO_HS_REMOVE_ALL_MSG",
 ];
 
 /// The request in `input`.
@@ -63,6 +55,16 @@ fn request(request: Element<'_, '_>) -> Result<Request, Refusal> {
         "VIO_HS_QUICK_QUERY" => request.empty().map(|()| Request::QuickQuery),
         "VIO_HS_NEEDS_ATTENTION" => needs_attention(request),
         "VIO_HS_ACKNOWLEDGE" => acknowledge(request.only_child("acknowledge", &["hsTag"])?),
+        "VIO_HS_QUERY_NODE_DATA" => query::node_data(request),
+        "VIO_HS_QUERY_VM" => query::vms(request),
+        "VIO_HS_QUERY_MS_FOR_VMS" => query::homes(request),
+        "VIO_HS_QUERY_CONFLICT" => query::conflicts(request),
+        "VIO_HS_PUT_MSG" => message::put(request),
+        "VIO_HS_QUERY_MSG" => message::list(request),
+        "VIO_HS_GET_MSG" => message::get(request),
+        "VIO_HS_ACK_MSG" => message::acknowledge(request),
+        "VIO_HS_SYNC_MSG" => message::sync(request),
+        "VIO_HS_REMOVE_ALL_MSG" => message::remove(request),
         _ if NOT_YET.contains(&action) => {
             Err(request.refuse(Code::NotYet, format!("{action} is not there yet")))
         }

@@ -1,5 +1,8 @@
 //! Requests and answers as values.
 
+mod message;
+mod query;
+
 use std::error::Error;
 
 use vmpulse_protocol::id::VmUuid;
@@ -7,6 +10,9 @@ use vmpulse_store::{
     AttentionTag, HostKey, HostRegistration, NeedsAttention, QuickQuery, StoreError, TransactionTag,
     VmRegistration,
 };
+
+pub use message::{MessageAnswer, MessageRequest};
+pub use query::{QueryAnswer, QueryRequest};
 
 /// A request that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +34,10 @@ pub enum Request {
     NeedsAttention(Scope),
     /// VIO_HS_ACKNOWLEDGE.
     Acknowledge(AttentionTag),
+    /// A question for what is recorded.
+    Query(QueryRequest),
+    /// A step of the application-report exchange.
+    Message(MessageRequest),
 }
 
 /// VMs to start.
@@ -63,6 +73,10 @@ pub enum Response {
     NeedsAttention(NeedsAttention),
     /// It will not be reported again.
     Acknowledged,
+    /// What is recorded.
+    Query(QueryAnswer),
+    /// How the exchange goes on.
+    Message(MessageAnswer),
     /// Nothing was changed.
     Error(Refusal),
 }
@@ -104,6 +118,12 @@ pub enum Code {
     Elsewhere,
     /// The hsTag was never given out.
     UnknownTag,
+    /// No path of the VM can carry a message now.
+    NoPath,
+    /// There is no such exchange any more.
+    UnknownMessage,
+    /// The report of an exchange is not there yet.
+    NotArrived,
     /// The store cannot be used.
     Store,
 }
@@ -121,6 +141,9 @@ impl Code {
             Self::UnknownVm => "UNKNOWN_VM",
             Self::Elsewhere => "ELSEWHERE",
             Self::UnknownTag => "UNKNOWN_TAG",
+            Self::NoPath => "NO_PATH",
+            Self::UnknownMessage => "UNKNOWN_MESSAGE",
+            Self::NotArrived => "NOT_ARRIVED",
             Self::Store => "STORE",
         }
     }
@@ -132,6 +155,7 @@ impl From<StoreError> for Refusal {
             StoreError::UnknownHost(_) | StoreError::UnknownHostMonitor(_) => Code::UnknownHost,
             StoreError::UnknownVm(_) => Code::UnknownVm,
             StoreError::Elsewhere { .. } => Code::Elsewhere,
+            StoreError::UnknownTag(_) => Code::UnknownTag,
             StoreError::Url { .. }
             | StoreError::Open { .. }
             | StoreError::NotAStore { .. }

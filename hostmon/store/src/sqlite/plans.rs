@@ -15,7 +15,14 @@ fn plan(db: &Connection, sql: &str) -> Vec<String> {
 
 /// Going through the hosts, and through indexes that hold only those in trouble, is what is meant.
 fn scans_the_fleet(step: &str) -> bool {
-    let of_trouble = ["path_missing", "vm_state_change", "discovered_pending"];
+    let of_trouble = [
+        "path_missing",
+        "path_not_come",
+        "vm_state_change",
+        "vm_fenced",
+        "conflict_pending",
+        "discovered_pending",
+    ];
     step.strip_prefix("SCAN ").is_some_and(|rest| {
         let table = rest.split(' ').next().unwrap();
         !["rung", "h", "c", "host"].contains(&table) && !of_trouble.iter().any(|index| rest.contains(index))
