@@ -331,6 +331,7 @@ impl Monitor {
         if self.next_store_heartbeat <= now {
             self.next_store_heartbeat = now + self.config.store_heartbeat;
             self.write(HostMonitorWrite::Heartbeat);
+            self.reconcile_guardians(now);
         }
         self.sessions.handle_timeout(now);
         self.end_quiets(now);

@@ -51,7 +51,12 @@ impl Bench {
             versions: "2.0-2.1".into(),
             heartbeat_interval: Duration::from_secs(30),
         };
-        let opened = |vm| Write::PathOpened { vm, mac: "02:00:ab:00:01:01".into(), version: "2.1".into() };
+        let opened = |vm| Write::PathOpened {
+            vm,
+            mac: "02:00:ab:00:01:01".into(),
+            version: "2.1".into(),
+            authenticated: false,
+        };
         let mut store = self.store();
         store.host_monitor_apply(other, &[Write::Started(start.clone())]).unwrap();
         let down = Write::NodeChanged {

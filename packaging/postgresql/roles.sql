@@ -59,7 +59,7 @@ GRANT SELECT, INSERT, UPDATE (removed_at), DELETE ON removed_vm TO vmpulse_contr
 GRANT SELECT, INSERT, UPDATE, DELETE ON application, request, progress, message, discovered, event, controller,
     monitor_settings TO vmpulse_controller;
 GRANT SELECT, DELETE, UPDATE (told) ON quiet, quiet_refusal, mode_change TO vmpulse_controller;
-GRANT SELECT, DELETE ON conflict TO vmpulse_controller;
-GRANT SELECT, INSERT, DELETE ON node_event TO vmpulse_controller;
+GRANT SELECT, DELETE, UPDATE (acknowledged_at) ON conflict TO vmpulse_controller;
+GRANT SELECT, INSERT, DELETE, UPDATE (acknowledged_at) ON node_event TO vmpulse_controller;
 
 COMMIT;

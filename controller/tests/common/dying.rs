@@ -59,6 +59,12 @@ delegate! {
         fn mode_news(&mut self) -> Vec<ModeNews>;
         fn roster(&mut self, host_monitor: HostMonitorId) -> Roster;
         fn standings(&mut self, host_monitor: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
+        fn node_data(&mut self, of: Option<HostMonitorId>, limit: u32) -> NodeData;
+        fn conflicts(&mut self, limit: u32) -> Conflicts;
+        fn vms_page(&mut self, wanted: &VmsWanted) -> VmPage;
+        fn vm_homes(&mut self, vms: &[VmUuid]) -> Vec<VmHome>;
+        fn messages(&mut self, wanted: &MessagesWanted) -> MessagePage;
+        fn message(&mut self, tag: MessageTag) -> Option<Message>;
     }
     writes {
         fn hosts_add(&mut self, hosts: &[HostRegistration]) -> ();
@@ -78,7 +84,11 @@ delegate! {
         fn system_settings_replace(&mut self, settings: &SystemSettings) -> ();
         fn vm_settings_replace(&mut self, vm: VmUuid, settings: &VmSettings) -> ();
         fn report_request(&mut self, vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageTag>;
-        fn report_apply(&mut self, report: &ArrivedReport, applications: &[ApplicationReport]) -> ();
+        fn report_apply(&mut self, report: &ArrivedReport, content: Option<&ReportContent>) -> bool;
+        fn message_put(&mut self, vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageView>;
+        fn messages_sync(&mut self, of: Option<HostMonitorId>) -> Vec<TransactionTag>;
+        fn messages_remove(&mut self, of: Option<&[VmUuid]>) -> u64;
+        fn vm_fence(&mut self, vm: VmUuid, fenced: bool) -> ();
         fn event_append(&mut self, event: &NewEvent) -> bool;
         fn incident_close(&mut self, incident: &str) -> ();
         fn prune(&mut self, keep: &Retention, most: u32) -> Pruned;

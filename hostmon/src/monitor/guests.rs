@@ -153,7 +153,9 @@ impl Monitor {
 
     pub(super) fn write_opened(&mut self, vm: VmUuid, mac: MacAddr, version: Version) {
         let (mac, version) = (mac.to_string(), version.to_string());
-        self.write(HostMonitorWrite::PathOpened { vm, mac, version });
+        let security = self.sessions.view(vm).and_then(|session| session.security);
+        let authenticated = security.is_some_and(|(directions, _)| directions.incoming);
+        self.write(HostMonitorWrite::PathOpened { vm, mac, version, authenticated });
     }
 
     /// A new path was told nothing yet.
@@ -226,7 +228,18 @@ impl Monitor {
             ("AGENT_BACK", format!("the agent of VM {vm} is back"))
         };
         self.note(Note::Agent { vm, failed: beats });
+        self.write(HostMonitorWrite::PathGuardian { vm, guardian: beats });
         self.write(HostMonitorWrite::NodeEvent { kind: kind.to_owned(), text });
+    }
+
+    /// What was not told at once, because it had been told lately.
+    pub(super) fn reconcile_guardians(&mut self, now: Instant) {
+        let beats = |vm: &VmUuid| self.sessions.view(*vm).is_some_and(|session| session.guardian);
+        let known = self.troubles.iter().map(|(vm, trouble)| (*vm, trouble.agent_failed, beats(vm)));
+        let untold: Vec<_> = known.filter(|(_, told, beats)| told != beats).collect();
+        for (vm, _, beats) in untold {
+            self.on_guardian(now, vm, beats);
+        }
     }
 
     fn on_cannot_manage(&mut self, now: Instant, mac: MacAddr, uuid: String) {

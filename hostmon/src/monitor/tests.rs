@@ -324,7 +324,12 @@ fn hello_goes_out_at_0_1_3_7_and_every_30_seconds() {
 fn a_registered_guest_is_started_and_its_first_heartbeat_is_an_edge() {
     let world = World::beating(1..=1);
     let expected = [
-        HostMonitorWrite::PathOpened { vm: vm(1), mac: mac(1).to_string(), version: "2.1".to_owned() },
+        HostMonitorWrite::PathOpened {
+            vm: vm(1),
+            mac: mac(1).to_string(),
+            version: "2.1".to_owned(),
+            authenticated: false,
+        },
         HostMonitorWrite::PathDetected { vm: vm(1) },
     ];
     assert_eq!(world.writes()[1..], expected.iter().collect::<Vec<_>>());
@@ -383,8 +388,12 @@ fn a_guest_that_was_there_first_is_opened_when_it_is_registered() {
     world.forget_writes();
     world.roster(roster(vec![registered(1, VmState::Starting, None)]));
     world.run(1);
-    let opened =
-        HostMonitorWrite::PathOpened { vm: vm(1), mac: mac(1).to_string(), version: "2.1".to_owned() };
+    let opened = HostMonitorWrite::PathOpened {
+        vm: vm(1),
+        mac: mac(1).to_string(),
+        version: "2.1".to_owned(),
+        authenticated: false,
+    };
     assert_eq!(world.writes(), [&opened, &HostMonitorWrite::PathDetected { vm: vm(1) }]);
 }
 

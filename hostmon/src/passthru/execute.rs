@@ -1,9 +1,13 @@
 //! Carrying requests out.
 
-use vmpulse_protocol::id::HostMonitorId;
-use vmpulse_store::{HostKey, Store};
+mod message;
 
-use super::request::{Code, Refusal, Request, Response, Scope};
+use std::collections::BTreeSet;
+
+use vmpulse_protocol::id::{HostMonitorId, VmUuid};
+use vmpulse_store::{HostKey, Store, StoreError};
+
+use super::request::{Code, QueryAnswer, QueryRequest, Refusal, Request, Response, Scope};
 
 /// Carries `request` out, entirely or not at all. `local` are the host monitors of this machine.
 ///
@@ -50,6 +54,22 @@ pub fn execute(
                 format!("hsTag {tag} was never given out by this store: take it from a needsAtt answer");
             Err(Refusal::new(Code::UnknownTag, text))
         }
+        Request::Query(asked) => Ok(Response::Query(query(store, asked)?)),
+        Request::Message(asked) => Ok(Response::Message(message::carry_out(store, asked)?)),
+    }
+}
+
+fn query(store: &mut dyn Store, asked: &QueryRequest) -> Result<QueryAnswer, StoreError> {
+    match asked {
+        QueryRequest::NodeData { of, limit } => store.node_data(*of, *limit).map(QueryAnswer::NodeData),
+        QueryRequest::Vms(wanted) => store.vms_page(wanted).map(QueryAnswer::Vms),
+        QueryRequest::Homes(vms) => {
+            let homes = store.vm_homes(vms)?;
+            let known: BTreeSet<VmUuid> = homes.iter().map(|home| home.vm).collect();
+            let unknown = vms.iter().filter(|vm| !known.contains(vm)).copied().collect();
+            Ok(QueryAnswer::Homes { homes, unknown })
+        }
+        QueryRequest::Conflicts { limit } => store.conflicts(*limit).map(QueryAnswer::Conflicts),
     }
 }
 

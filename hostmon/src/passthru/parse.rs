@@ -3,7 +3,9 @@
 
 mod configure;
 mod element;
+mod message;
 mod monitoring;
+mod query;
 
 use roxmltree::{Document, ParsingOptions};
 use vmpulse_store::{GroupedHost, HostMonitorRegistration, HostRegistration, VmRegistration};
@@ -16,20 +18,6 @@ pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// Most nodes of a request; a well-meant one of the greatest length has fewer.
 const MAX_NODES: u32 = 100_000;
-
-/// What can be asked, and is not there yet.
-const NOT_YET: &[&str] = &[
-    "VIO_HS_QUERY_NODE_DATA",
-    "VIO_HS_QUERY_VM",
-    "VIO_HS_QUERY_MS_FOR_VMS",
-    "VIO_HS_QUERY_CONFLICT",
-    "VIO_HS_PUT_MSG",
-    "VIO_HS_QUERY_MSG",
-    "VIO_HS_GET_MSG",
-    "VIO_HS_ACK_MSG",
-    "VIO_HS_SYNC_MSG",
-    "VIO_HS_REMOVE_ALL_MSG",
-];
 
 /// The request in `input`.
 ///
@@ -71,9 +59,16 @@ fn request(request: Element<'_, '_>) -> Result<Request, Refusal> {
             configure::configure(request.only_child("configureHM", &configure::ATTRIBUTES)?)
         }
         "VIO_HS_ACKNOWLEDGE" => acknowledge(request.only_child("acknowledge", &["hsTag"])?),
-        _ if NOT_YET.contains(&action) => {
-            Err(request.refuse(Code::NotYet, format!("{action} is not there yet")))
-        }
+        "VIO_HS_QUERY_NODE_DATA" => query::node_data(request),
+        "VIO_HS_QUERY_VM" => query::vms(request),
+        "VIO_HS_QUERY_MS_FOR_VMS" => query::homes(request),
+        "VIO_HS_QUERY_CONFLICT" => query::conflicts(request),
+        "VIO_HS_PUT_MSG" => message::put(request),
+        "VIO_HS_QUERY_MSG" => message::list(request),
+        "VIO_HS_GET_MSG" => message::get(request),
+        "VIO_HS_ACK_MSG" => message::acknowledge(request),
+        "VIO_HS_SYNC_MSG" => message::sync(request),
+        "VIO_HS_REMOVE_ALL_MSG" => message::remove(request),
         _ => Err(request.refuse(Code::UnknownAction, format!("there is no action {action:?}"))),
     }
 }

@@ -1,5 +1,8 @@
 //! Requests and answers as values.
 
+mod message;
+mod query;
+
 use std::error::Error;
 
 use vmpulse_protocol::id::HostMonitorId;
@@ -7,6 +10,9 @@ use vmpulse_store::{
     AttentionTag, GroupedHost, HostKey, HostRegistration, NeedsAttention, QuickQuery, SettingsChange,
     SettingsScope, StoreError, TransactionTag, VmList, VmRegistration, VmsRemoved,
 };
+
+pub use message::{MessageAnswer, MessageRequest};
+pub use query::{QueryAnswer, QueryRequest};
 
 /// A request that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +53,10 @@ pub enum Request {
         /// What becomes of them.
         change: SettingsChange,
     },
+    /// A question for what is recorded.
+    Query(QueryRequest),
+    /// A step of the application-report exchange.
+    Message(MessageRequest),
 }
 
 /// Of what a needs-attention query tells.
@@ -87,6 +97,10 @@ pub enum Response {
     HostGroupRemoved(Vec<HostKey>),
     /// The version of the settings now.
     Configured(i64),
+    /// What is recorded.
+    Query(QueryAnswer),
+    /// How the exchange goes on.
+    Message(MessageAnswer),
     /// Nothing was changed.
     Error(Refusal),
 }
@@ -130,6 +144,12 @@ pub enum Code {
     UnknownHostGroup,
     /// The hsTag was never given out.
     UnknownTag,
+    /// No path of the VM can carry a message now.
+    NoPath,
+    /// There is no such exchange any more.
+    UnknownMessage,
+    /// The report of an exchange is not there yet.
+    NotArrived,
     /// The store cannot be used.
     Store,
 }
@@ -148,6 +168,9 @@ impl Code {
             Self::Elsewhere => "ELSEWHERE",
             Self::UnknownHostGroup => "UNKNOWN_HOST_GROUP",
             Self::UnknownTag => "UNKNOWN_TAG",
+            Self::NoPath => "NO_PATH",
+            Self::UnknownMessage => "UNKNOWN_MESSAGE",
+            Self::NotArrived => "NOT_ARRIVED",
             Self::Store => "STORE",
         }
     }
@@ -160,6 +183,7 @@ impl From<StoreError> for Refusal {
             StoreError::UnknownHostGroup(_) => Code::UnknownHostGroup,
             StoreError::UnknownVm(_) => Code::UnknownVm,
             StoreError::Elsewhere { .. } => Code::Elsewhere,
+            StoreError::UnknownTag(_) => Code::UnknownTag,
             StoreError::Url { .. }
             | StoreError::Open { .. }
             | StoreError::NotAStore { .. }

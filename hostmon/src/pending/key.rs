@@ -19,6 +19,7 @@ pub(super) enum Key {
     Edge(VmUuid),
     /// No edge: it also ends a suspension.
     Opened(VmUuid),
+    Guardian(VmUuid),
     Forgotten(VmUuid),
     /// Of suspensions and their ends the last of each kind, in their order.
     SuspendedByAdministrator(VmUuid),
@@ -48,6 +49,7 @@ impl Key {
                 Self::Edge(*vm)
             }
             Write::PathOpened { vm, .. } => Self::Opened(*vm),
+            Write::PathGuardian { vm, .. } => Self::Guardian(*vm),
             Write::PathForgotten { vm } => Self::Forgotten(*vm),
             Write::Suspended { vm, reason } => match reason {
                 SuspendReason::Administrator => Self::SuspendedByAdministrator(*vm),
@@ -102,6 +104,7 @@ pub fn is_said_by_guest(write: &HostMonitorWrite) -> bool {
         | Write::TrunkHeard { .. }
         | Write::Configured { .. }
         | Write::PathOpened { .. }
+        | Write::PathGuardian { .. }
         | Write::PathDetected { .. }
         | Write::PathMissing { .. }
         | Write::PathQuiet { .. }

@@ -15,7 +15,9 @@ mod model;
 mod monitor_settings;
 mod node_events;
 mod postgres;
+mod queries;
 mod quiet;
+pub mod report;
 mod retention;
 mod sql;
 mod sqlite;
@@ -33,9 +35,11 @@ pub use node_events::{
     NODE_EVENT_KINDS, NODE_EVENTS_LIMIT, NodeEventRecord, NodeEventsWanted, Since, SinceError,
 };
 pub use postgres::{PostgresStore, Target};
+pub use queries::*;
 pub use quiet::{
     QUIET_BUDGET, QUIET_LEAST_COST, QUIET_WINDOW, Quiet, QuietAnswer, QuietChange, QuietNews, QuietView,
 };
+pub use report::ReportContent;
 pub use retention::{PRUNE_MAXIMUM, Pruned, Retention};
 pub use sqlite::SqliteStore;
 pub use statements::statements;
@@ -181,8 +185,27 @@ pub trait Store: Send {
     /// Every application of every VM as last reported, ordered by VM name, then application name.
     fn applications(&mut self) -> Result<Vec<ApplicationView>, StoreError>;
 
-    /// The newest node events and conflicts that are `wanted`, oldest of them first. Nothing is acknowledged by it.
+    /// The newest node events and conflicts that are `wanted`, oldest of them first, acknowledged or not. Nothing is
+    /// acknowledged by it.
     fn node_events(&mut self, wanted: &NodeEventsWanted) -> Result<Vec<NodeEventRecord>, StoreError>;
+
+    // ---- questions of people and scripts (passthru) ------------------------------------------------------
+
+    /// Node events that nobody acknowledged, of all host monitors or of one: the oldest `limit`, at most
+    /// [`ANSWER_LIMIT`]. [`Self::acknowledge`] of its tag clears exactly those.
+    fn node_data(&mut self, of: Option<HostMonitorId>, limit: u32) -> Result<NodeData, StoreError>;
+
+    /// Conflicts that nobody acknowledged: the oldest `limit`, at most [`ANSWER_LIMIT`].
+    fn conflicts(&mut self, limit: u32) -> Result<Conflicts, StoreError>;
+
+    /// VMs with all that is known of them, page by page.
+    fn vms_page(&mut self, wanted: &VmsWanted) -> Result<VmPage, StoreError>;
+
+    /// Which hosts have these VMs, ordered by host key and UUID. Those that are not registered are left out.
+    fn vm_homes(&mut self, vms: &[VmUuid]) -> Result<Vec<VmHome>, StoreError>;
+
+    /// Says whether the VM is kept from running: shown as `isFenced` until it is not.
+    fn vm_fence(&mut self, vm: VmUuid, fenced: bool) -> Result<(), StoreError>;
 
     // ---- settings ---------------------------------------------------------------------------------------
 
@@ -209,19 +232,41 @@ pub trait Store: Send {
         acknowledge: Option<AttentionTag>,
     ) -> Result<Option<MessageTag>, StoreError>;
 
+    /// The same, with what is known of the new exchange.
+    fn message_put(
+        &mut self,
+        vm: VmUuid,
+        acknowledge: Option<AttentionTag>,
+    ) -> Result<Option<MessageView>, StoreError>;
+
+    /// Exchanges that are open, page by page (QUERY_MSG).
+    fn messages(&mut self, wanted: &MessagesWanted) -> Result<MessagePage, StoreError>;
+
+    /// An exchange, and its report while it waits to be taken (GET_MSG).
+    fn message(&mut self, tag: MessageTag) -> Result<Option<Message>, StoreError>;
+
+    /// What was asked of this host monitor, or of all, and is not answered is asked again, by whichever path is the best
+    /// now; what was taken is said again (SYNC_MSG). The oldest [`ANSWER_LIMIT`]. Returns the tags of the requests.
+    fn messages_sync(&mut self, of: Option<HostMonitorId>) -> Result<Vec<TransactionTag>, StoreError>;
+
+    /// Ends every exchange of these VMs, or of all (REMOVE_ALL_MSG). Returns how many there were. What was applied stays.
+    fn messages_remove(&mut self, of: Option<&[VmUuid]>) -> Result<u64, StoreError>;
+
     /// The reports that arrived and were not taken yet (QUERY_MSG and GET_MSG), oldest first.
     fn reports_arrived(&mut self) -> Result<Vec<ArrivedReport>, StoreError>;
 
     /// Requests still waiting for their report, oldest first.
     fn reports_pending(&mut self) -> Result<Vec<PendingReport>, StoreError>;
 
-    /// The controller has the report (ACK_MSG): the applications' rows of the VM become exactly those of
-    /// `applications`, unless a newer report was applied before, and the host monitor is asked to send GMSG.
+    /// The controller has the report (ACK_MSG), and the host monitor is asked to send GMSG. The applications' rows of the
+    /// VM become exactly those of `content`, unless a newer report was applied before; `None`: it cannot be read, and
+    /// they stay. A report is newer if its agent's incarnation shook hands later, or is the same and its number higher.
+    /// Returns whether it was applied.
     fn report_apply(
         &mut self,
         report: &ArrivedReport,
-        applications: &[ApplicationReport],
-    ) -> Result<(), StoreError>;
+        content: Option<&ReportContent>,
+    ) -> Result<bool, StoreError>;
 
     // ---- the controller's findings ----------------------------------------------------------------------
 

@@ -109,6 +109,18 @@ text_enum! {
 }
 
 text_enum! {
+    /// How far an application-report exchange is.
+    MessageState {
+        /// The agent was asked, or is about to be.
+        Asked = "ASKED",
+        /// The report waits to be taken.
+        Arrived = "ARRIVED",
+        /// It was taken; the agent was not told yet, or did not say yet that it knows.
+        Taken = "TAKEN",
+    }
+}
+
+text_enum! {
     /// Severity of an event.
     Severity {
         /// Service is lost or about to be.
@@ -243,8 +255,10 @@ pub struct HostMonitorStatus {
     pub trunk_heard: bool,
     /// Age of the last heartbeat; `None` before the first.
     pub heartbeat_age: Option<Duration>,
-    /// Whether node events wait to be retrieved.
+    /// Whether it has node events that nobody acknowledged.
     pub has_data: bool,
+    /// Whether something that it was asked for longer than 30 s ago is not answered: SYNC_MSG asks again.
+    pub sync_message: bool,
     /// Protocol versions it accepts, as text.
     pub versions: Option<String>,
 }
@@ -265,7 +279,7 @@ pub struct NeedsAttention {
 pub struct HostAttention {
     /// Which.
     pub key: HostKey,
-    /// Doorbells first, then missed heartbeats, then state changes, then discoveries; a VM appears once, at
+    /// Doorbells first, then missed heartbeats, then state changes, then other conditions of VMs, then discoveries; a VM appears once, at
     /// its first reason, with everything that is to be said of it.
     pub vms: Vec<VmAttention>,
 }
@@ -283,6 +297,12 @@ pub struct VmAttention {
     pub missed: Option<MissedHeartbeats>,
     /// `stateChg`: the state changed and nobody acknowledged it yet.
     pub state_changed: bool,
+    /// `missedHMEntry`: these host monitors of its host should have a path to it and do not. Nobody acknowledged it yet.
+    pub missed_entries: Vec<HostMonitorId>,
+    /// `versionConflict`: a guest under its UUID speaks another version. Nobody acknowledged it yet.
+    pub version_conflict: bool,
+    /// `isFenced`: it is kept from running.
+    pub fenced: bool,
     /// A guest that was discovered.
     pub discovery: Option<Discovery>,
 }

@@ -70,6 +70,8 @@ pub struct NodeEventRecord {
     pub kind: String,
     /// A sentence. It may hold what a guest said, which may be any text.
     pub text: String,
+    /// Whether somebody acknowledged it.
+    pub acknowledged: bool,
 }
 
 /// From when on something is to be shown, as people say it: an age (`90s`, `15min`, `2h`, `1h 30min`, `7d`) or a time,

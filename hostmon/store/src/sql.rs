@@ -1,12 +1,15 @@
 //! The requests as sequences of statements, the same on every back end.
 
 mod attention;
+mod conditions;
 pub(crate) mod db;
 mod hosts;
 mod leaving;
+mod messages;
 mod modes;
 mod monitor;
 mod monitor_settings;
+mod node_data;
 mod node_events;
 mod progress;
 mod quiet;
@@ -20,7 +23,9 @@ mod rows;
 mod silence;
 mod standings;
 mod sundry;
+mod tags;
 mod views;
+mod vm_page;
 
 use std::time::Duration;
 
@@ -236,6 +241,26 @@ impl<B: BackEnd + Send> Store for B {
         self.read(|turn| turn.node_events(wanted))
     }
 
+    fn node_data(&mut self, of: Option<HostMonitorId>, limit: u32) -> Result<NodeData, StoreError> {
+        self.read(|turn| turn.node_data(of, limit))
+    }
+
+    fn conflicts(&mut self, limit: u32) -> Result<Conflicts, StoreError> {
+        self.read(|turn| turn.conflicts(limit))
+    }
+
+    fn vms_page(&mut self, wanted: &VmsWanted) -> Result<VmPage, StoreError> {
+        self.read(|turn| turn.vms_page(wanted))
+    }
+
+    fn vm_homes(&mut self, vms: &[VmUuid]) -> Result<Vec<VmHome>, StoreError> {
+        self.read(|turn| turn.vm_homes(vms))
+    }
+
+    fn vm_fence(&mut self, vm: VmUuid, fenced: bool) -> Result<(), StoreError> {
+        self.write(|turn| turn.vm_fence(vm, fenced))
+    }
+
     fn system_settings(&mut self) -> Result<SystemSettings, StoreError> {
         self.read(|turn| turn.system_settings())
     }
@@ -253,7 +278,31 @@ impl<B: BackEnd + Send> Store for B {
         vm: VmUuid,
         acknowledge: Option<AttentionTag>,
     ) -> Result<Option<MessageTag>, StoreError> {
-        self.write(|turn| turn.report_request(vm, acknowledge))
+        Ok(self.message_put(vm, acknowledge)?.map(|message| message.tag))
+    }
+
+    fn message_put(
+        &mut self,
+        vm: VmUuid,
+        acknowledge: Option<AttentionTag>,
+    ) -> Result<Option<MessageView>, StoreError> {
+        self.write(|turn| turn.message_put(vm, acknowledge))
+    }
+
+    fn messages(&mut self, wanted: &MessagesWanted) -> Result<MessagePage, StoreError> {
+        self.read(|turn| turn.messages(wanted))
+    }
+
+    fn message(&mut self, tag: MessageTag) -> Result<Option<Message>, StoreError> {
+        self.read(|turn| turn.message(tag))
+    }
+
+    fn messages_sync(&mut self, of: Option<HostMonitorId>) -> Result<Vec<TransactionTag>, StoreError> {
+        self.write(|turn| turn.messages_sync(of))
+    }
+
+    fn messages_remove(&mut self, of: Option<&[VmUuid]>) -> Result<u64, StoreError> {
+        self.write(|turn| turn.messages_remove(of))
     }
 
     fn reports_arrived(&mut self) -> Result<Vec<ArrivedReport>, StoreError> {
@@ -267,9 +316,9 @@ impl<B: BackEnd + Send> Store for B {
     fn report_apply(
         &mut self,
         report: &ArrivedReport,
-        applications: &[ApplicationReport],
-    ) -> Result<(), StoreError> {
-        self.write(|turn| turn.report_apply(report, applications))
+        content: Option<&ReportContent>,
+    ) -> Result<bool, StoreError> {
+        self.write(|turn| turn.report_apply(report, content))
     }
 
     fn event_append(&mut self, event: &NewEvent) -> Result<bool, StoreError> {

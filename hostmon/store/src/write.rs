@@ -76,6 +76,16 @@ pub enum HostMonitorWrite {
         mac: String,
         /// Running version, as `2.1`.
         version: String,
+        /// Whether what the guest says there is authenticated.
+        authenticated: bool,
+    },
+    /// The guest's guardian beats on the path in place of its agent, or (false) does no more. A handshake says that, too.
+    PathGuardian {
+        /// Which VM.
+        #[serde(with = "uuid")]
+        vm: VmUuid,
+        /// Whether it does.
+        guardian: bool,
     },
     /// Heartbeats arrive: the path counts and beats. Ends an open silence. STARTING becomes STARTED when a path
     /// beats and every host monitor of the host that is UP and whose paths are known has one that does.

@@ -8,16 +8,22 @@ mod attention;
 mod bench;
 #[path = "conformance/by_role.rs"]
 mod by_role;
+#[path = "conformance/conditions.rs"]
+mod conditions;
 #[path = "conformance/configuring.rs"]
 mod configuring;
 #[path = "conformance/discovery.rs"]
 mod discovery;
 #[path = "conformance/findings.rs"]
 mod findings;
+#[path = "conformance/messages.rs"]
+mod messages;
 #[path = "conformance/modes.rs"]
 mod modes;
 #[path = "conformance/nodes.rs"]
 mod nodes;
+#[path = "conformance/queries.rs"]
+mod queries;
 #[path = "conformance/quiet.rs"]
 mod quiet;
 #[path = "conformance/registration.rs"]
@@ -161,6 +167,41 @@ macro_rules! every_case {
                 a_guest_clears_its_own_exchange_only
                 nothing_piles_up
                 old_requests_are_dropped
+                a_report_is_applied_once_and_the_newest_stays
+                starts_of_an_agent_are_ordered_by_their_handshakes
+                a_report_that_cannot_be_read_is_taken_and_changes_nothing
+            }
+            messages {
+                an_exchange_step_by_step_as_scripts_see_it
+                what_is_not_answered_is_asked_again
+                an_exchange_moves_to_the_path_that_is_left
+                a_taken_report_is_said_again
+                removing_ends_every_exchange
+                exchanges_come_page_by_page
+                numbers_are_never_given_twice
+            }
+            queries {
+                node_events_are_reported_until_acknowledged
+                node_events_of_one_monitor_only
+                what_happens_after_the_answer_is_not_acknowledged
+                kinds_of_tags_do_not_clear_each_other
+                conflicts_are_reported_until_acknowledged
+                a_vm_with_all_that_is_known
+                how_a_path_is_spoken_on
+                vms_come_page_by_page
+                which_host_has_a_vm
+            }
+            conditions {
+                a_path_that_does_not_come_is_told_until_acknowledged
+                a_path_that_comes_late_is_told_no_more
+                a_monitor_that_cannot_hear_misses_nobody
+                a_new_monitor_is_waited_for_too
+                monitoring_that_ends_waits_for_nobody
+                version_conflicts_are_told_at_home
+                version_conflicts_of_strangers_are_told_where_they_were_seen
+                a_fence_is_told_until_it_is_lifted
+                managed_guests_are_told_until_they_are_monitored
+                everything_has_its_place
             }
             quiet {
                 every_host_monitor_knows_it_and_the_vm_is_not_silent

@@ -140,7 +140,12 @@ impl Host {
         store.hosts_add(&[HostRegistration { key: key.clone(), host_monitors }]).unwrap();
         store.vms_add(&key, &[VmRegistration { uuid, name: None }]).unwrap();
         store.vms_start(&[uuid]).unwrap();
-        let opened = HostMonitorWrite::PathOpened { vm: uuid, mac: mac.to_owned(), version: "2.1".into() };
+        let opened = HostMonitorWrite::PathOpened {
+            vm: uuid,
+            mac: mac.to_owned(),
+            version: "2.1".into(),
+            authenticated: false,
+        };
         store.host_monitor_apply(id, &[opened, HostMonitorWrite::PathDetected { vm: uuid }]).unwrap();
     }
 

@@ -29,6 +29,7 @@ fn monitor(uuid: &str, state: NodeState, age_s: Option<u64>) -> HostMonitorStatu
         heartbeat_age: age_s.map(Duration::from_secs),
         trunk_heard: true,
         has_data: state != NodeState::Up,
+        sync_message: false,
         versions: None,
     }
 }
@@ -54,6 +55,9 @@ fn attention(uuid: &str) -> VmAttention {
         doorbell: 0,
         missed: None,
         state_changed: false,
+        missed_entries: vec![],
+        version_conflict: false,
+        fenced: false,
         discovery: None,
     }
 }

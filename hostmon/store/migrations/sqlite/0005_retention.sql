@@ -12,5 +12,3 @@ CREATE INDEX event_by_age ON event (recorded_at) WHERE open = 0;
 CREATE INDEX message_by_age ON message (asked_at) WHERE state <> 'ARRIVED';
 CREATE INDEX quiet_by_end ON quiet (ended_at) WHERE told = 2;
 CREATE INDEX quiet_refusal_by_age ON quiet_refusal (refused_at) WHERE told = 1;
--- What hangs on a host monitor is found when that goes.
-CREATE INDEX message_by_host_monitor ON message (host_monitor_id);

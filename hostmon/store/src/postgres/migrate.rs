@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0004_requests.sql"),
     include_str!("../../migrations/postgres/0005_retention.sql"),
     include_str!("../../migrations/postgres/0006_modes.sql"),
+    include_str!("../../migrations/postgres/0007_queries.sql"),
 ];
 
 /// For all steps together, another process's included: a step may touch every row.

@@ -138,6 +138,7 @@ fn a_thousand_silences_at_once() {
             vm,
             mac: "02:00:00:00:00:01".into(),
             version: "2.1".into(),
+            authenticated: false,
         }),
     ];
     for (what, write) in others {

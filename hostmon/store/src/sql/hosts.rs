@@ -29,7 +29,9 @@ macro_rules! status_columns {
         concat!(
             "m.uuid, m.trunk, coalesce(m.mac, m.registered_mac), m.state, m.reason, m.mode, m.heartbeat_at, ",
             responsive!(),
-            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id), m.versions, m.blind = 0"
+            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id AND e.acknowledged_at IS NULL), m.versions, \
+             m.blind = 0, EXISTS (SELECT 1 FROM message asked WHERE asked.host_monitor_id = m.id \
+             AND asked.state = 'ASKED' AND asked.asked_at <= ?1 - 30000000)"
         )
     };
 }
@@ -84,6 +86,7 @@ impl Turn<'_> {
             has_data: row.get(9)?,
             versions: row.get(10)?,
             trunk_heard: row.get(11)?,
+            sync_message: row.get(12)?,
         })
     }
 }

@@ -162,7 +162,10 @@ impl Turn<'_> {
             Write::ModeChanged { mode, age, text } => self.on_mode(from, *mode, *age, text),
             Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
             Write::TrunkHeard { heard } => self.on_trunk_heard(from, *heard),
-            Write::PathOpened { vm, mac, version } => self.on_opened(from, *vm, mac, version),
+            Write::PathOpened { vm, mac, version, authenticated } => {
+                self.on_opened(from, *vm, mac, version, *authenticated)
+            }
+            Write::PathGuardian { vm, guardian } => self.on_path_guardian(from, *vm, *guardian),
             Write::PathDetected { vm } => self.on_detected(from, *vm),
             Write::PathMissing { vm, age, common } => self.on_missing(from, *vm, *age, *common),
             Write::PathQuiet { vm } => self.on_path_quiet(from, *vm),
@@ -193,6 +196,7 @@ impl Turn<'_> {
         let sql =
             "UPDATE host_monitor SET state = 'UP', reason = 0, mode = 'GLOBAL', blind = 0 WHERE id = ?1";
         run(self.db, sql, [from])?;
+        self.awaits_begin(from)?;
         self.starting_vms_check(from)?;
         self.leaving_vms_check()
     }
@@ -209,6 +213,7 @@ impl Turn<'_> {
 
     fn on_heartbeat(self, from: i64) -> Result<(), StoreError> {
         run(self.db, "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1", [from, self.now.0])?;
+        self.awaits_check(from)?;
         self.starting_vms_check(from)?;
         self.leaving_vms_check()
     }
@@ -230,8 +235,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO node_event (host_monitor_id, happened_at, kind, text) VALUES (?1, ?2, ?3, ?4)";
-        let values = params![from, self.now.0, clip(kind, MAX_WORD), clip(text, MAX_TEXT)];
+        let sql = "INSERT INTO node_event (host_monitor_id, happened_at, kind, text, sequence)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sequence = self.next_sequence()?;
+        let values = params![from, self.now.0, clip(kind, MAX_WORD), clip(text, MAX_TEXT), sequence];
         run(self.db, sql, values).map(drop)
     }
 

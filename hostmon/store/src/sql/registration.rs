@@ -47,6 +47,7 @@ impl Turn<'_> {
             return Ok(());
         }
         self.db.roster_changes();
+        self.paths_await_at(id, host)?;
         self.discoveries_judge_again(id, host)
     }
 
@@ -118,6 +119,8 @@ impl Turn<'_> {
                    state_before_suspension = NULL WHERE id = ?1";
         run(self.db, sql, params![vm, self.now.0])?;
         self.paths_discount(vm)?;
+        self.paths_await(vm)?;
+        self.discovery_monitored(vm)?;
         self.vm_state_change(vm, VmState::Starting)
     }
 
@@ -130,7 +133,12 @@ impl Turn<'_> {
             "UPDATE vm SET state = ?2, state_changed_at = ?3, state_sequence = ?4 WHERE id = ?1",
             params![vm, state.as_str(), self.now.0, sequence],
         )?;
-        Ok(())
+        match state {
+            VmState::Starting | VmState::Started | VmState::Suspended => Ok(()),
+            VmState::Added | VmState::Stopping | VmState::Stopped | VmState::Removing | VmState::Unknown => {
+                self.paths_await_not(vm)
+            }
+        }
     }
 
     pub(super) fn host_id(self, key: &HostKey) -> Result<i64, StoreError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::sql::db::params;
 
 use super::Turn;
-use super::rows::{all, first, only};
+use super::rows::{all, first, run};
 use crate::*;
 
 /// A request that its host monitor did not confirm in this time is dropped. It was not running: at its start the
@@ -47,10 +47,13 @@ impl Turn<'_> {
         for tag in all(self.db, sql, params![host_monitor, vm, opcode], |row| row.get(0))? {
             self.progress_settle(tag, TransactionState::Replaced)?;
         }
-        let sql = "INSERT INTO request (host_monitor_id, vm_id, opcode, message_tag, created_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5) RETURNING tag";
+        // A number of the sequence: what is rolled back leaves no gap, on any back end.
+        let tag = self.next_sequence()?;
+        let sql = "INSERT INTO request (tag, host_monitor_id, vm_id, opcode, message_tag, created_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.db.roster_changes();
-        only(self.db, sql, params![host_monitor, vm, opcode, message, self.now.0], |row| row.get(0))
+        run(self.db, sql, params![tag, host_monitor, vm, opcode, message, self.now.0])?;
+        Ok(tag)
     }
 
     /// Asks every host monitor of the VM's host, and others it has a path to; none that was removed.

@@ -36,6 +36,7 @@ stored! {
     NodeState: "a node's state", NodeState::parse;
     MonitorMode: "a host monitor's mode", MonitorMode::parse;
     Discovery: "a kind of discovery", Discovery::parse;
+    MessageState: "an exchange's state", MessageState::parse;
     Severity: "a severity", Severity::parse;
     Colour: "a colour", Colour::parse;
     DetectionSpeed: "a detection speed", DetectionSpeed::parse;

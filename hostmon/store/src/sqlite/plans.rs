@@ -16,8 +16,17 @@ fn plan(db: &Connection, sql: &str) -> Vec<String> {
 
 /// Going through the hosts, and through indexes that hold only those in trouble or are sorted by age, is what is meant.
 fn scans_the_fleet(step: &str) -> bool {
-    let few =
-        ["path_missing", "vm_state_change", "discovered_pending", "vm_leaving", "_by_age", "quiet_by_end"];
+    let few = [
+        "path_missing",
+        "path_not_come",
+        "vm_state_change",
+        "vm_fenced",
+        "vm_leaving",
+        "conflict_pending",
+        "discovered_pending",
+        "_by_age",
+        "quiet_by_end",
+    ];
     step.strip_prefix("SCAN ").is_some_and(|rest| {
         let table = rest.split(' ').next().unwrap();
         !["rung", "h", "c", "host", "json_each"].contains(&table)

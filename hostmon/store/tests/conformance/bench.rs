@@ -42,6 +42,7 @@ pub(crate) fn opened(number: u32) -> HostMonitorWrite {
         vm: vm(number),
         mac: format!("02:00:00:00:00:{number:02x}"),
         version: "2.1".into(),
+        authenticated: false,
     }
 }
 

@@ -65,7 +65,17 @@ delegate! {
         fn report_request(vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageTag>;
         fn reports_arrived() -> Vec<ArrivedReport>;
         fn reports_pending() -> Vec<PendingReport>;
-        fn report_apply(report: &ArrivedReport, applications: &[ApplicationReport]) -> ();
+        fn report_apply(report: &ArrivedReport, content: Option<&ReportContent>) -> bool;
+        fn message_put(vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageView>;
+        fn messages(wanted: &MessagesWanted) -> MessagePage;
+        fn message(tag: MessageTag) -> Option<Message>;
+        fn messages_sync(of: Option<HostMonitorId>) -> Vec<TransactionTag>;
+        fn messages_remove(of: Option<&[VmUuid]>) -> u64;
+        fn node_data(of: Option<HostMonitorId>, limit: u32) -> NodeData;
+        fn conflicts(limit: u32) -> Conflicts;
+        fn vms_page(wanted: &VmsWanted) -> VmPage;
+        fn vm_homes(vms: &[VmUuid]) -> Vec<VmHome>;
+        fn vm_fence(vm: VmUuid, fenced: bool) -> ();
         fn event_append(event: &NewEvent) -> bool;
         fn incident_close(incident: &str) -> ();
         fn events(limit: u32) -> Vec<EventRecord>;

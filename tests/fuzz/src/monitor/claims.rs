@@ -96,6 +96,7 @@ fn subject(write: &HostMonitorWrite) -> Option<VmUuid> {
         | HostMonitorWrite::Doorbell { vm, .. }
         | HostMonitorWrite::Report { vm, .. }
         | HostMonitorWrite::PathQuiet { vm }
+        | HostMonitorWrite::PathGuardian { vm, .. }
         | HostMonitorWrite::QuietAsked { vm, .. }
         | HostMonitorWrite::QuietEnded { vm, .. }
         | HostMonitorWrite::QuietOver { vm, .. }

@@ -36,7 +36,14 @@ const STARTING_VMS: &str = "
     WHERE p.host_monitor_id = ?1 AND p.beating = 1 AND v.state = 'STARTING'";
 
 impl Turn<'_> {
-    pub(super) fn on_opened(self, from: i64, vm: VmUuid, mac: &str, version: &str) -> Result<(), StoreError> {
+    pub(super) fn on_opened(
+        self,
+        from: i64,
+        vm: VmUuid,
+        mac: &str,
+        version: &str,
+        authenticated: bool,
+    ) -> Result<(), StoreError> {
         let uuid = vm.to_string();
         let Some(vm) = self.vm_row(vm)? else {
             return self.on_discovered(from, &uuid, mac, version, Discovery::Unmanaged);
@@ -44,22 +51,40 @@ impl Turn<'_> {
         let sql = "UPDATE vm SET agent_seen_at = ?2 WHERE id = ?1 AND agent_seen_at IS NULL";
         run(self.db, sql, [vm.id, self.now.0])?;
         run(self.db, "DELETE FROM conflict WHERE uuid = ?1 AND kind = 'VERSION'", [&uuid])?;
-        self.path_keep(from, vm, mac, version)?;
+        self.path_keep(from, vm, mac, version, authenticated)?;
         self.shutdown_over(vm)?;
         match self.host_of(from)? {
             Some(host) if host != vm.host => self.on_discovered(from, &uuid, mac, version, Discovery::Moved),
-            Some(_) => self.came_home(from, &uuid),
+            Some(_) => self.came_home(from, vm, &uuid, mac, version),
             None => Ok(()),
         }
     }
 
     /// A handshake proves no heartbeat: whether the path counts, and an open silence, stay as they are.
-    fn path_keep(self, from: i64, vm: VmRow, mac: &str, version: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
-                   VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)
+    fn path_keep(
+        self,
+        from: i64,
+        vm: VmRow,
+        mac: &str,
+        version: &str,
+        authenticated: bool,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, authenticated,
+                   handshake) VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?7)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET mac = excluded.mac, version = excluded.version,
-                   heard_at = excluded.heard_at";
-        run(self.db, sql, params![vm.id, from, mac, version, self.now.0]).map(drop)
+                   heard_at = excluded.heard_at, authenticated = excluded.authenticated, guardian = 0,
+                   handshake = excluded.handshake";
+        let handshake = self.next_sequence()?;
+        run(self.db, sql, params![vm.id, from, mac, version, self.now.0, authenticated, handshake]).map(drop)
+    }
+
+    pub(super) fn on_path_guardian(self, from: i64, vm: VmUuid, guardian: bool) -> Result<(), StoreError> {
+        let Some(vm) = self.vm_row(vm)? else {
+            return Ok(());
+        };
+        let sql =
+            "UPDATE path SET guardian = ?3 WHERE vm_id = ?1 AND host_monitor_id = ?2 AND guardian <> ?3";
+        run(self.db, sql, params![vm.id, from, guardian]).map(drop)
     }
 
     pub(super) fn on_detected(self, from: i64, vm: VmUuid) -> Result<(), StoreError> {
@@ -69,7 +94,7 @@ impl Turn<'_> {
         let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, verified)
                    VALUES (?1, ?2, '', '', 1, 1, ?3, ?4)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 1, missing_since = NULL, common = 0,
-                   heard_at = excluded.heard_at,
+                   heard_at = excluded.heard_at, awaited_since = NULL, awaited_sequence = NULL,
                    verified = CASE WHEN excluded.verified = 1 THEN 1 ELSE path.verified END";
         run(self.db, sql, params![vm.id, from, self.now.0, vm.state == VmState::Started])?;
         self.starting_check(vm)
@@ -96,7 +121,7 @@ impl Turn<'_> {
         let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, missing_since,
                    common, heard_at) VALUES (?1, ?2, '', '', 1, 0, ?3, ?4, ?3)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 0, missing_since = excluded.missing_since,
-                   common = excluded.common";
+                   common = excluded.common, awaited_since = NULL, awaited_sequence = NULL";
         run(self.db, sql, params![vm.id, from, since, common]).map(drop)
     }
 
