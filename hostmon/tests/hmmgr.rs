@@ -192,6 +192,8 @@ fn running() -> Status {
         late: 0,
         policing: Default::default(),
         store_work: Default::default(),
+        settings: Default::default(),
+        removed: false,
     }
 }
 

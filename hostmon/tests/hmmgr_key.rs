@@ -149,6 +149,8 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         without_path: vec![],
         quiet: vec![],
         store_work: Default::default(),
+        settings: Default::default(),
+        removed: false,
         policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,
         late: 0,

@@ -78,9 +78,19 @@ fn what_the_spool_holds_is_put_on_top() {
         Write::PathDetected { vm: vm(1) },
         Write::PathMissing { vm: vm(2), age: seconds(40), common: false },
         Write::Suspended { vm: vm(3), reason: os },
-        Write::PathOpened { vm: vm(3), mac: "02:00:00:00:00:03".to_owned(), version: "2.1".to_owned() },
+        Write::PathOpened {
+            vm: vm(3),
+            mac: "02:00:00:00:00:03".to_owned(),
+            version: "2.1".to_owned(),
+            authenticated: false,
+        },
         Write::Suspended { vm: vm(4), reason: administrator },
-        Write::PathOpened { vm: vm(4), mac: "02:00:00:00:00:04".to_owned(), version: "2.1".to_owned() },
+        Write::PathOpened {
+            vm: vm(4),
+            mac: "02:00:00:00:00:04".to_owned(),
+            version: "2.1".to_owned(),
+            authenticated: false,
+        },
         Write::PathForgotten { vm: vm(5) },
         Write::QuietOver { vm: vm(2), sequence: 4, age: Duration::ZERO },
     ];

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::message::Message;
+use vmpulse_protocol::path::Token;
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::HostMonitorWrite;
 
 use super::Monitor;
 use super::notes::Stranger;
-use super::roster::Asked;
 
 /// Requests that wait for their guests to be told: at most one for each VM of the roster.
 pub(super) type Stops = HashMap<VmUuid, i64>;
@@ -54,7 +54,9 @@ impl Monitor {
     /// It is no VM of anybody.
     pub(super) fn stop_if_beating(&mut self, now: Instant, vm: VmUuid) {
         if self.questions.take_beating(vm) {
-            self.send(now, vm, Asked::Heartbeats { vm, interval_ms: None }, &Message::StopHeartbeat);
+            // Nothing hangs on whether it arrives, so it is not kept in mind: there may be many strangers.
+            self.next_token = self.next_token.wrapping_add(1);
+            self.sessions.send(now, vm, Token(self.next_token), &Message::StopHeartbeat);
         }
     }
 }

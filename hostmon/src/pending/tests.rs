@@ -87,6 +87,7 @@ fn doorbells_and_openings_of_a_vm_become_one_each() {
         vm: vm(1),
         mac: String::new(),
         version: version.to_owned(),
+        authenticated: false,
     };
     for (number, bits) in [2, 8, 32].into_iter().enumerate() {
         push(&mut pending, number as u64, rung(1, bits));
@@ -184,7 +185,8 @@ fn any_write() -> impl Strategy<Value = HostMonitorWrite> {
         path.clone().prop_map(|path| HostMonitorWrite::PathOpened {
             vm: vm(path),
             mac: String::new(),
-            version: String::new()
+            version: String::new(),
+            authenticated: false,
         }),
         path.prop_map(|path| HostMonitorWrite::Report { vm: vm(path), message: 5, payload: vec![1, 2] }),
         Just(HostMonitorWrite::ModeChanged {

@@ -198,7 +198,7 @@ impl Day {
         self.write(one, std::slice::from_ref(&report));
         self.write(one + 1, &[report]);
         for arrived in self.store.reports_arrived().unwrap() {
-            self.store.report_apply(&arrived, &[]).unwrap();
+            self.store.report_apply(&arrived, None).unwrap();
         }
         if number % 3 == 1 {
             self.write(one, &[HostMonitorWrite::ReportCleared { vm: vm(number), message }]);

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use tracing::level_filters::LevelFilter;
 use vmpulse_store::{AcceptedVersions, SettingsChange, SettingsScope};
 
 use super::element::Element;
@@ -15,6 +16,9 @@ const DEFAULT: &str = "default";
 
 /// What the protocol allows for a heartbeat interval, in milliseconds; the same for host monitors' own.
 const INTERVAL_MS: std::ops::RangeInclusive<u32> = 100..=60_000;
+
+/// Longest log level; one for each of our modules is shorter.
+const MAX_LEVEL_BYTES: usize = 255;
 
 pub(super) const ATTRIBUTES: [&str; 8] = [
     "uuid",
@@ -61,9 +65,12 @@ fn interval(configure: Element<'_, '_>, name: &str) -> Result<Option<Option<u32>
     setting(configure, name, parse, &format!("{} to {} milliseconds", INTERVAL_MS.start(), INTERVAL_MS.end()))
 }
 
+/// A bare word that is no level would be taken for a module's name.
 fn log_level(text: &str) -> Option<String> {
-    let short = text.len() <= 255 && !text.contains(char::is_control);
-    (short && vmpulse_local::logging::check(text).is_ok()).then(|| text.to_owned())
+    let short = text.len() <= MAX_LEVEL_BYTES && !text.contains(char::is_control);
+    let meant = |part: &str| part.contains(['=', '[']) || part.trim().parse::<LevelFilter>().is_ok();
+    let good = short && text.split(',').all(meant) && vmpulse_local::logging::check(text).is_ok();
+    good.then(|| text.to_owned())
 }
 
 /// `None` if it is not named, `Some(None)` if it is to be taken back.

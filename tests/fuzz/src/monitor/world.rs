@@ -266,7 +266,7 @@ impl World {
         self.moved = (elsewhere & 1 == 1).then(|| self.roster_vm(7, VmState::Started, None, false));
         self.claims.rostered.extend(vms.iter().chain(&self.moved).map(|vm| vm.uuid));
         let (requests, quiet) = (self.requests.clone(), self.store.quiets(self.now));
-        self.tell(Input::Roster(Roster { vms, visiting: vec![], quiet, requests }));
+        self.tell(Input::Roster(Roster { vms, quiet, requests, ..Roster::default() }));
     }
 
     fn roster_vm(&self, number: u8, state: VmState, interval: Option<u32>, first: bool) -> RosterVm {
@@ -458,6 +458,7 @@ impl World {
                 Output::Store { number, write } => self.on_write(number, &write),
                 Output::Authenticated { vm } => assert!(self.keys.contains_key(&vm)),
                 Output::Note(note) => assert!(!note.to_string().is_empty()),
+                Output::LogLevel(level) => unreachable!("no roster says so: {level:?}"),
             }
         }
         self.committed();
@@ -481,7 +482,7 @@ impl World {
         while let Some(output) = self.monitor.poll_output() {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
-                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_)) => {
+                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_) | Output::LogLevel(_)) => {
                     panic!("a commit has brought {other:?}")
                 }
             }
@@ -574,7 +575,7 @@ fn shown(output: &Output) -> String {
         Output::Transmit(Transmit { destination, payload, .. }) => {
             format!("-> {destination}: {:?}", Packet::decode(payload))
         }
-        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_)) => {
+        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_) | Output::LogLevel(_)) => {
             format!("{other:?}")
         }
     }
