@@ -22,6 +22,7 @@ mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
 mod steady_writes_nothing;
+mod store_dies;
 mod store_on_postgresql;
 mod suspension;
 mod systemd_unit;
@@ -58,11 +59,12 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 25] = [
+const TOGETHER: [Scenario; 26] = [
     guest_watchdog::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
+    store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
