@@ -1,5 +1,6 @@
 //! The spool in a world that fails: stores that die with and without their last word, processes that are killed at any
 //! moment, files that are cut anywhere.
+#![allow(clippy::wildcard_enum_match_arm)]
 
 mod world;
 

@@ -23,6 +23,7 @@ mod scripts_misbehave;
 mod silence_is_missing;
 mod status_endpoint;
 mod steady_writes_nothing;
+mod store_dies;
 mod store_on_postgresql;
 mod suspension;
 mod systemd_unit;
@@ -64,6 +65,7 @@ const TOGETHER: [Scenario; 26] = [
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
+    store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,

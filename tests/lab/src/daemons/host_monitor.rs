@@ -63,6 +63,12 @@ pub(crate) struct QuietStatus {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct MonitorStatus {
     uuid: String,
+    /// `GLOBAL` or `LOCAL`.
+    pub(crate) mode: String,
+    /// Writes that the store does not have, in the spool's file.
+    pub(crate) spool: u64,
+    /// Times its loop was late.
+    pub(crate) late: u64,
     /// Its process.
     pub(crate) pid: i32,
     /// Its guests.
