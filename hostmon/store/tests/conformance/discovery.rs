@@ -119,3 +119,27 @@ pub(crate) fn texts_of_guests_are_kept_as_well_as_they_can_be(bench: &mut Bench)
     let kept: Vec<_> = bench.attention().into_iter().map(|entry| entry.uuid).collect();
     assert_eq!(kept, ["B", "a", "a\u{fffd}b", "ä", "\u{1f980}?1 INDEXED BY '"], "once each, by their bytes");
 }
+
+pub(crate) fn a_uuid_on_two_hosts_is_a_conflict(bench: &mut Bench) {
+    bench.started();
+    bench.add_host(2);
+    let conflicts = |bench: &mut Bench| {
+        let wanted = NodeEventsWanted { limit: 100, ..NodeEventsWanted::default() };
+        let events = bench.store.node_events(&wanted).unwrap();
+        events.into_iter().filter(|event| event.text.contains("two guests have one UUID")).count()
+    };
+    let settings = VmSettings { heartbeat_interval_ms: Some(1000), ..VmSettings::default() };
+    bench.store.vm_settings_replace(vm(1), &settings).unwrap();
+    bench.write(21, &[opened(1), detected(1)]);
+    bench.pass_alive(12, &[11, 12, 21]);
+    assert_eq!(conflicts(bench), 0, "its home may not have missed it yet");
+    bench.write(11, &[missing(1, 2)]);
+    bench.write(12, &[missing(1, 2)]);
+    bench.pass_alive(60, &[11, 12, 21]);
+    assert_eq!(conflicts(bench), 0, "it moved");
+    bench.write(12, &[detected(1)]);
+    bench.pass_alive(1, &[21]);
+    bench.pass_alive(1, &[21]);
+    assert_eq!(conflicts(bench), 1, "two beat; told once");
+    assert_eq!(bench.missed(1), None);
+}
