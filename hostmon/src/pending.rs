@@ -144,6 +144,7 @@ fn edge_of(write: &HostMonitorWrite) -> Option<VmUuid> {
         | HostMonitorWrite::NodeChanged { .. }
         | HostMonitorWrite::NodeEvent { .. }
         | HostMonitorWrite::TrunkHeard { .. }
+        | HostMonitorWrite::Isolated { .. }
         | HostMonitorWrite::PathOpened { .. }
         | HostMonitorWrite::PathForgotten { .. }
         | HostMonitorWrite::Suspended { .. }

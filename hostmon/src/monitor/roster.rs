@@ -53,6 +53,7 @@ impl Monitor {
         if !std::mem::replace(&mut self.roster_known, true) {
             self.on_first_roster(now);
         }
+        self.on_intervals_changed(now);
         let open: BTreeSet<i64> = roster.requests.iter().map(|request| request.tag).collect();
         self.requests.retain(|tag| open.contains(tag));
         for request in roster.requests {

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_health.sql"),
     include_str!("../../migrations/postgres/0002_quiet.sql"),
     include_str!("../../migrations/postgres/0003_writes_once.sql"),
+    include_str!("../../migrations/postgres/0004_isolated.sql"),
 ];
 
 /// For all steps together, another process's included: a step may touch every row.

@@ -29,7 +29,7 @@ macro_rules! status_columns {
         concat!(
             "m.uuid, m.trunk, coalesce(m.mac, m.registered_mac), m.state, m.reason, m.mode, m.heartbeat_at, ",
             responsive!(),
-            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id), m.versions, m.blind = 0"
+            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id), m.versions, m.blind = 0, m.isolated = 1"
         )
     };
 }
@@ -72,12 +72,13 @@ impl Turn<'_> {
     }
 
     fn status(self, row: &Row<'_>) -> Result<HostMonitorStatus, StoreError> {
+        let isolated = if row.get(12)? { REASON_ISOLATED } else { 0 };
         Ok(HostMonitorStatus {
             id: typed(row, 1)?,
             trunk: row.get(2)?,
             mac: row.get(3)?,
             state: typed(row, 4)?,
-            reason: row.get(5)?,
+            reason: row.get::<u32>(5)? | isolated,
             mode: typed(row, 6)?,
             heartbeat_age: age(row, 7, self.now)?,
             responsive: row.get(8)?,

@@ -127,6 +127,7 @@ impl Turn<'_> {
             Write::NodeChanged { state, reason, mode } => self.on_node(from, *state, *reason, *mode),
             Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
             Write::TrunkHeard { heard } => self.on_trunk_heard(from, *heard),
+            Write::Isolated { isolated } => self.on_isolated(from, *isolated),
             Write::PathOpened { vm, mac, version } => self.on_opened(from, *vm, mac, version),
             Write::PathDetected { vm } => self.on_detected(from, *vm),
             Write::PathMissing { vm, age, common } => self.on_missing(from, *vm, *age, *common),
@@ -156,7 +157,7 @@ impl Turn<'_> {
     fn on_started(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
         let sql = "UPDATE host_monitor SET trunk = ?2, mac = ?3, vlan = ?4, incarnation = ?5, versions = ?6,
                    heartbeat_interval_us = ?7, heartbeat_at = ?8, state = 'UP', reason = 0, mode = 'GLOBAL',
-                   blind = 0, written_up_to = NULL WHERE id = ?1";
+                   blind = 0, isolated = 0, written_up_to = NULL WHERE id = ?1";
         let interval_us = i64::try_from(start.heartbeat_interval.as_micros()).unwrap_or(i64::MAX / 8).max(1);
         let HostMonitorStart { trunk, mac, vlan, incarnation, versions, heartbeat_interval: _ } = start;
         run(self.db, sql, params![from, trunk, mac, vlan, incarnation, versions, interval_us, self.now.0])?;
@@ -181,6 +182,11 @@ impl Turn<'_> {
     fn on_trunk_heard(self, from: i64, heard: bool) -> Result<(), StoreError> {
         let sql = "UPDATE host_monitor SET blind = ?2 WHERE id = ?1 AND blind <> ?2";
         if run(self.db, sql, params![from, !heard])? > 0 { self.starting_vms_check(from) } else { Ok(()) }
+    }
+
+    fn on_isolated(self, from: i64, isolated: bool) -> Result<(), StoreError> {
+        let sql = "UPDATE host_monitor SET isolated = ?2 WHERE id = ?1 AND isolated <> ?2";
+        run(self.db, sql, params![from, isolated]).map(drop)
     }
 
     fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {

@@ -434,6 +434,7 @@ impl World {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
                 Output::Store { number, write } => self.on_write(number, &write),
+                Output::AskCanary => panic!("there is no canary"),
                 Output::Authenticated { vm } => assert!(self.keys.contains_key(&vm)),
                 Output::Note(note) => assert!(!note.to_string().is_empty()),
             }
@@ -459,7 +460,7 @@ impl World {
         while let Some(output) = self.monitor.poll_output() {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
-                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_)) => {
+                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::AskCanary | Output::Note(_)) => {
                     panic!("a commit has brought {other:?}")
                 }
             }
@@ -552,7 +553,7 @@ fn shown(output: &Output) -> String {
         Output::Transmit(Transmit { destination, payload, .. }) => {
             format!("-> {destination}: {:?}", Packet::decode(payload))
         }
-        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_)) => {
+        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::AskCanary | Output::Note(_)) => {
             format!("{other:?}")
         }
     }
@@ -573,5 +574,6 @@ fn config(mode: Mode, mac: MacAddr, seed: u64, counter: u8) -> MonitorConfig {
         seed,
         nonce_seed,
         authentication: mode,
+        canary: None,
     }
 }
