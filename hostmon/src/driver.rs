@@ -284,6 +284,7 @@ impl Driver {
                     self.store.push(Waiting { number, at: now, write });
                 }
                 Output::Authenticated { vm } => self.on_authenticated(vm),
+                Output::AskCanary => {}
                 Output::Note(note) => self.desk.put(Paper::Note(note)),
                 Output::LogLevel(level) => {
                     let level = level.unwrap_or_else(|| self.facts.log_level.clone());

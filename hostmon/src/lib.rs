@@ -1,10 +1,11 @@
 //! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
 //!
-//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`spool`], [`local_copy`], [`by_vm`], [`passthru`]'s parsing and
-//! rendering, [`policing`], most of [`endpoint`].
+//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`spool`], [`local_copy`], [`by_vm`], [`canary`], [`passthru`]'s
+//! parsing and rendering, [`policing`], most of [`endpoint`].
 //! Edges and drivers: [`driver`] (the daemon), [`keys`], [`settings`].
 
 pub mod by_vm;
+pub mod canary;
 pub mod driver;
 pub mod endpoint;
 pub mod hmmgr;

@@ -106,6 +106,7 @@ fn apply(roster: &mut Roster, write: &HostMonitorWrite) {
         | Write::ModeChanged { .. }
         | Write::NodeEvent { .. }
         | Write::TrunkHeard { .. }
+        | Write::Isolated { .. }
         | Write::PathGuardian { .. }
         | Write::Doorbell { .. }
         | Write::Report { .. }

@@ -5,8 +5,11 @@
 //! store never delays a heartbeat, and a guest's message is acknowledged only once its write is committed.
 
 mod absent;
+mod canary;
 mod configured;
+mod flapping;
 mod guests;
+mod isolation;
 mod notes;
 mod quiet;
 mod reports;
@@ -33,13 +36,17 @@ use vmpulse_store::{
 };
 
 use crate::by_vm::ByVm;
+use crate::canary::CanaryIdentity;
 use crate::queue;
 use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
 use crate::tracker::{Doubt, Edge, Tracker};
 
 pub use absent::AbsentView;
+use canary::Canary;
+pub use canary::{CanaryReport, CanaryState, CanaryView};
 use configured::OwnSettings;
 use guests::{Trouble, Watched};
+use isolation::Isolation;
 pub use notes::Note;
 use notes::{Reported, StrangerLines};
 pub use quiet::QuietView;
@@ -84,6 +91,8 @@ pub struct MonitorConfig {
     pub nonce_seed: [u8; 32],
     /// What is offered to and demanded of VMs without keys.
     pub authentication: Mode,
+    /// The trunk's canary; `None`: the settings want none.
+    pub canary: Option<CanaryIdentity>,
 }
 
 /// What happens to it.
@@ -136,6 +145,10 @@ pub enum Input<'a> {
     },
     /// The trunk adapter went down or away (false), or came back (true).
     Adapter(bool),
+    /// What is wrong with the trunk adapter, or was, for people; said before [`Input::Adapter`].
+    AdapterIs(&'static str),
+    /// What the canary's thread says of itself.
+    Canary(CanaryReport),
     /// The trunk adapter came back with another address or MTU.
     Readdressed {
         /// Its address now.
@@ -164,6 +177,8 @@ pub enum Output {
         /// Which VM.
         vm: VmUuid,
     },
+    /// The canary is to beat now: somebody's time is up.
+    AskCanary,
     /// Worth a line in the log.
     Note(Note),
     /// Log at this level from now on; `None`: as its own file says.
@@ -218,6 +233,9 @@ pub struct Monitor {
     /// When the loop was to come round again, as of its last turn.
     due: Option<Instant>,
     adapter_down: bool,
+    adapter_is: &'static str,
+    canary: Option<Box<Canary>>,
+    isolation: Isolation,
     store_reachable: bool,
     late: u64,
     deferrals: u64,
@@ -235,6 +253,10 @@ impl Monitor {
             seed: config.seed,
             nonce_seed: config.nonce_seed,
             authentication: config.authentication,
+        });
+        let canary = config.canary.clone().map(|identity| {
+            let (interval, nonces) = (config.heartbeat_interval_ms, &config.nonce_seed);
+            Box::new(Canary::new(identity, interval, config.seed, nonces, now))
         });
         let mut monitor = Self {
             own_settings: OwnSettings::of(&config),
@@ -266,6 +288,9 @@ impl Monitor {
             heard: None,
             due: None,
             adapter_down: false,
+            adapter_is: "",
+            canary,
+            isolation: Isolation::default(),
             store_reachable: true,
             late: 0,
             deferrals: 0,
@@ -274,12 +299,17 @@ impl Monitor {
         };
         let start = monitor.start_record();
         monitor.write(HostMonitorWrite::Started(start));
+        let text = format!("host monitor of trunk {} started", monitor.config.trunk);
+        monitor.write(HostMonitorWrite::NodeEvent { kind: "STARTED".to_owned(), text });
         monitor
     }
 
     /// Takes what happened.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
+            Input::Frame { arrived, source, payload, .. } if self.is_canary(source) => {
+                self.on_canary_frame(now, arrived, payload);
+            }
             Input::Frame { arrived, source, vlan, payload } => {
                 match self.sessions.handle_frame(now, source, vlan, payload) {
                     Some(beat) => self.on_heartbeat(now, arrived, source, beat),
@@ -296,13 +326,15 @@ impl Monitor {
             Input::NotTaken { number, report } => self.on_not_taken(number, report),
             Input::Quiet(answer) => self.on_quiet_answer(now, answer),
             Input::StoreReachable(reachable) => self.on_store_reachable(reachable),
-            Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
+            Input::Dropped(frames) => self.on_doubt(now, Doubt::Dropped(frames)),
+            Input::AdapterIs(what) => self.adapter_is = what,
+            Input::Canary(report) => self.on_canary_report(now, report),
             Input::Heard { until, lag } => {
                 self.heard =
                     Some(Heard { until: self.heard.map_or(until, |heard| heard.until.max(until)), lag });
             }
             Input::Adapter(up) => self.on_adapter(now, up),
-            Input::Readdressed { mac, mtu } => self.on_readdressed(mac, mtu),
+            Input::Readdressed { mac, mtu } => self.on_readdressed(now, mac, mtu),
             Input::Shutdown => self.write(HostMonitorWrite::NodeChanged {
                 state: NodeState::Down,
                 reason: REASON_NODE_SHUTDOWN,
@@ -339,6 +371,7 @@ impl Monitor {
         if self.adapter_down {
             self.tracker.handle_doubt(now, Doubt::AdapterDown);
         }
+        self.canary_timeout(now, as_of);
         self.tracker.handle_timeout(as_of);
         self.settle(now);
         self.due = self.next_turn().map(|due| due.max(now));
@@ -355,7 +388,8 @@ impl Monitor {
         let own = [Some(self.next_hello), Some(self.next_store_heartbeat), self.quiets.poll_timeout()];
         let lag = self.heard.map_or(Duration::ZERO, |heard| heard.lag);
         let judgement = self.tracker.poll_timeout().map(|due| due + lag);
-        own.into_iter().chain([self.sessions.poll_timeout(), judgement]).flatten().min()
+        let trunk = [self.canary_poll_timeout(), self.isolation.poll_timeout()];
+        own.into_iter().chain([self.sessions.poll_timeout(), judgement]).chain(trunk).flatten().min()
     }
 
     /// The next thing to do.
@@ -404,13 +438,7 @@ impl Monitor {
     /// Whether it can hear its trunk: its adapter is up, and not too much was lost.
     #[must_use]
     pub fn hears_trunk(&self) -> bool {
-        !self.adapter_down && !self.tracker.is_blind()
-    }
-
-    /// Whether its adapter is down or away.
-    #[must_use]
-    pub const fn is_isolated(&self) -> bool {
-        self.adapter_down
+        !self.is_isolated() && !self.adapter_down && !self.tracker.is_blind()
     }
 
     /// Whether it was late, or lost frames, for too long to judge anybody.
@@ -425,10 +453,12 @@ impl Monitor {
         self.quiets.left(now, vm)
     }
 
-    /// Addresses of registered VMs, which the kernel is to keep apart from strangers.
+    /// Addresses of registered VMs and of the canary, which the kernel is to keep apart from strangers.
     #[must_use]
     pub fn known_addresses(&self) -> BTreeSet<MacAddr> {
-        self.sessions.known_addresses()
+        let mut known = self.sessions.known_addresses();
+        known.extend(self.config.canary.as_ref().map(|canary| canary.mac));
+        known
     }
 
     /// Changes when [`known_addresses`](Self::known_addresses) may have; 0 until the store was read.
@@ -448,6 +478,7 @@ impl Monitor {
             ("late_turns", self.late),
             ("deferrals", self.deferrals),
             ("writes", self.next_write),
+            ("canary_discarded", self.canary.as_ref().map_or(0, |canary| canary.discarded())),
             ("log_lines_left_out", self.stranger_lines.left_out()),
         ];
         counters.extend(more.map(|(name, count)| (name.to_owned(), count)));
@@ -473,7 +504,7 @@ impl Monitor {
         let behind = self.heard.map_or(Duration::ZERO, |heard| now.since(heard.until + heard.lag));
         let late = self.due.map_or(Duration::ZERO, |due| now.since(due)).max(behind);
         if late > LATENESS_NOTED {
-            self.tracker.handle_doubt(now, Doubt::Late(late));
+            self.on_doubt(now, Doubt::Late(late));
             if Doubt::Late(late).is_noteworthy() {
                 self.late = self.late.saturating_add(1);
             }
@@ -519,6 +550,13 @@ impl Monitor {
         self.note(if reachable { Note::StoreBack } else { Note::StoreLost });
     }
 
+    fn on_doubt(&mut self, now: Instant, doubt: Doubt) {
+        self.tracker.handle_doubt(now, doubt);
+        if let Some(canary) = &mut self.canary {
+            canary.handle_doubt(now, doubt);
+        }
+    }
+
     fn on_adapter(&mut self, now: Instant, up: bool) {
         if up != self.adapter_down {
             return;
@@ -526,20 +564,22 @@ impl Monitor {
         self.adapter_down = !up;
         // The doubt holds for an interval beyond the adapter's return.
         self.tracker.handle_doubt(now, Doubt::AdapterDown);
-        let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" }.to_owned();
-        let text = format!("trunk adapter {}", self.config.trunk);
-        self.write(HostMonitorWrite::NodeEvent { kind, text });
-        if !self.tracker.is_blind() {
-            self.write(HostMonitorWrite::TrunkHeard { heard: up });
-        }
-        self.note(Note::Adapter { up });
+        let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" };
+        let what = std::mem::take(&mut self.adapter_is);
+        let text = match (up, what) {
+            (true, _) => format!("trunk adapter {} is up", self.config.trunk),
+            (false, "") => format!("trunk adapter {} is down", self.config.trunk),
+            (false, what) => format!("trunk adapter {} {what}", self.config.trunk),
+        };
+        self.remark(now, kind, text);
         if up {
             self.sessions.broadcast_hello();
         }
     }
 
-    fn on_readdressed(&mut self, mac: MacAddr, mtu: usize) {
-        if (mac, mtu) == (self.config.mac, self.config.identity.mtu) {
+    fn on_readdressed(&mut self, now: Instant, mac: MacAddr, mtu: usize) {
+        let before = (self.config.mac, self.config.identity.mtu);
+        if (mac, mtu) == before {
             return;
         }
         self.config.mac = mac;
@@ -547,6 +587,12 @@ impl Monitor {
         self.sessions.handle_readdressed(mac, self.config.identity);
         let start = self.start_record();
         self.write(HostMonitorWrite::Started(start));
+        self.isolation.on_started();
+        let text = format!(
+            "trunk adapter {} has address {mac} and MTU {mtu} now, before {} and {}",
+            self.config.trunk, before.0, before.1
+        );
+        self.remark(now, "ADAPTER_CHANGED", text);
     }
 
     /// Findings of the tracker become writes.
@@ -555,6 +601,7 @@ impl Monitor {
         while let Some(edge) = self.tracker.poll_edge() {
             self.on_edge(now, edge);
         }
+        self.weigh_trunk(now);
     }
 
     fn on_edge(&mut self, now: Instant, edge: Edge) {
@@ -576,12 +623,10 @@ impl Monitor {
                 });
             }
             Edge::Blind => {
-                self.write(HostMonitorWrite::TrunkHeard { heard: false });
                 let text = "the monitor cannot hear its trunk reliably; its paths are unknown".to_owned();
                 self.write(HostMonitorWrite::NodeEvent { kind: "BLIND".to_owned(), text });
             }
             Edge::Sighted => {
-                self.write(HostMonitorWrite::TrunkHeard { heard: true });
                 let text = "the monitor hears its trunk again".to_owned();
                 self.write(HostMonitorWrite::NodeEvent { kind: "SIGHTED".to_owned(), text });
             }

@@ -326,6 +326,7 @@ fn monitor_config(
         seed: u64::from_ne_bytes(seed),
         nonce_seed,
         authentication: settings.authentication,
+        canary: None,
     })
 }
 

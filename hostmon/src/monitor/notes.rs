@@ -118,10 +118,12 @@ pub enum Note {
     StoreLost,
     /// The store can be written again.
     StoreBack,
-    /// The trunk adapter.
-    Adapter {
-        /// Whether it is up.
-        up: bool,
+    /// Of the trunk: its adapter, its canary, and whether it is trusted.
+    Remark {
+        /// The node event.
+        kind: &'static str,
+        /// A sentence.
+        text: String,
     },
 }
 
@@ -138,8 +140,7 @@ impl Note {
             | Self::StoreBack
             | Self::Configured { .. }
             | Self::Removed { removed: false }
-            | Self::Agent { failed: false, .. }
-            | Self::Adapter { up: true } => false,
+            | Self::Agent { failed: false, .. } => false,
             Self::Edge(edge) => !matches!(edge, Edge::Detected { .. } | Edge::Sighted),
             Self::Closed { .. }
             | Self::LeftOut { .. }
@@ -147,8 +148,8 @@ impl Note {
             | Self::StoreLost
             | Self::Removed { removed: true }
             | Self::Agent { failed: true, .. }
-            | Self::Dying { .. }
-            | Self::Adapter { up: false } => true,
+            | Self::Dying { .. } => true,
+            Self::Remark { kind, .. } => !is_relief(kind),
         }
     }
 }
@@ -208,12 +209,14 @@ impl fmt::Display for Note {
             Self::Removed { removed: false } => out.write_str("this host monitor is registered again"),
             Self::StoreLost => out.write_str("the store cannot be written; edges are kept until it can"),
             Self::StoreBack => out.write_str("the store can be written again"),
-            Self::Adapter { up: true } => out.write_str("the trunk adapter is up"),
-            Self::Adapter { up: false } => {
-                out.write_str("the trunk adapter is down or gone: nobody is accused")
-            }
+            Self::Remark { text, .. } => out.write_str(text),
         }
     }
+}
+
+/// Whether a node event says that something is over.
+const fn is_relief(kind: &str) -> bool {
+    matches!(kind.as_bytes(), b"ADAPTER_UP" | b"CANARY_BACK" | b"ISOLATION_OVER")
 }
 
 /// What is strange about a guest. Few kinds, none of which a guest can invent: each has a budget and a memory of its own.

@@ -56,6 +56,7 @@ impl Monitor {
             // Guests that shook hands before anything was known of them are looked at now.
             self.questions.ask();
         }
+        self.on_intervals_changed(now);
         let open: BTreeSet<i64> = roster.requests.iter().map(|request| request.tag).collect();
         self.requests.retain(|tag| open.contains(tag));
         for request in roster.requests {

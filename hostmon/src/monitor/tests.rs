@@ -2,6 +2,7 @@
 #![allow(clippy::wildcard_enum_match_arm)]
 
 mod adversity;
+mod canary;
 mod known;
 mod quiet;
 mod requests;
@@ -57,6 +58,13 @@ struct World {
     levels: Vec<Option<String>>,
     /// What guests are that are not in the roster; others are unknown. `None`: the store does not answer.
     standings: Option<BTreeMap<VmUuid, Standing>>,
+    canary: Option<crate::canary::CanaryVmm>,
+    /// No frame passes.
+    cut: bool,
+    /// Of the canary none passes.
+    canary_mute: bool,
+    /// The canary's thread does not run.
+    canary_stalled: bool,
 }
 
 pub(crate) fn config() -> MonitorConfig {
@@ -73,6 +81,7 @@ pub(crate) fn config() -> MonitorConfig {
         seed: 1,
         nonce_seed: [1; 32],
         authentication: Mode::Off,
+        canary: None,
     }
 }
 
@@ -105,8 +114,15 @@ impl World {
             notes: vec![],
             levels: vec![],
             standings: Some(BTreeMap::new()),
+            canary: None,
+            cut: false,
+            canary_mute: false,
+            canary_stalled: false,
         };
         world.carry();
+        let started = |write: &HostMonitorWrite| matches!(write, HostMonitorWrite::NodeEvent { kind, .. } if kind == "STARTED");
+        assert_eq!(world.writes().into_iter().filter(|write| started(write)).count(), 1);
+        world.writes.retain(|(_, write)| !started(write));
         world
     }
 
@@ -166,13 +182,21 @@ impl World {
     }
 
     fn run(&mut self, seconds: u64) {
-        let end = self.now + Duration::from_secs(seconds);
+        self.run_to(self.now + Duration::from_secs(seconds));
+    }
+
+    fn run_to(&mut self, end: Instant) {
         loop {
             self.carry();
             let thawed = self.guests.values().filter(|guest| !guest.frozen);
             let guests =
                 thawed.flat_map(|guest| [guest.beat.map(|beat| beat.1), guest.end.poll_timeout()]).flatten();
-            let due = guests.chain(self.monitor.poll_timeout()).min().filter(|due| *due <= end);
+            let canary = self
+                .canary
+                .as_ref()
+                .filter(|_| !self.canary_stalled)
+                .and_then(|canary| canary.poll_timeout());
+            let due = guests.chain(self.monitor.poll_timeout()).chain(canary).min().filter(|due| *due <= end);
             let Some(due) = due else { break };
             self.now = due.max(self.now);
             self.beat();
@@ -192,13 +216,18 @@ impl World {
                 guest.end.send_heartbeat(&mut guest.out);
             }
         }
+        self.beat_canary();
     }
 
     fn carry(&mut self) {
         loop {
             let mut quiet = true;
+            self.carry_canary();
             for (mac, packet) in self.packets_of_guests() {
                 quiet = false;
+                if self.cut {
+                    continue;
+                }
                 let input = Input::Frame { arrived: self.now, source: mac, vlan: None, payload: &packet };
                 self.monitor.handle_input(self.now, input);
             }
@@ -241,7 +270,9 @@ impl World {
 
     fn on_output(&mut self, output: Output) {
         match output {
+            Output::Transmit(_) if self.cut => {}
             Output::Transmit(frame) => {
+                self.tell_canary(&frame);
                 let packet = Packet::decode(&frame.payload).unwrap();
                 if packet.has(Flags::HEL) {
                     self.hellos.push(self.now);
@@ -260,6 +291,7 @@ impl World {
                     self.monitor.handle_input(self.now, Input::Stored { up_to: number });
                 }
             }
+            Output::AskCanary => self.asked_canary(),
             Output::Authenticated { vm } => self.authenticated.push(vm),
             Output::Note(Note::Announced { .. }) => self.announced += 1,
             Output::Note(note) => self.notes.push(note),

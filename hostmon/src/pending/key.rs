@@ -14,6 +14,7 @@ pub(super) enum Key {
     Readdressed,
     Node(NodeState),
     TrunkHeard,
+    Isolated,
     Configured,
     /// Beating, missing or quiet: the state of a path.
     Edge(VmUuid),
@@ -44,6 +45,7 @@ impl Key {
             Write::Heartbeat => Self::Heartbeat,
             Write::NodeChanged { state, .. } => Self::Node(*state),
             Write::TrunkHeard { .. } => Self::TrunkHeard,
+            Write::Isolated { .. } => Self::Isolated,
             Write::Configured { .. } => Self::Configured,
             Write::PathDetected { vm } | Write::PathMissing { vm, .. } | Write::PathQuiet { vm } => {
                 Self::Edge(*vm)
@@ -102,6 +104,7 @@ pub fn is_said_by_guest(write: &HostMonitorWrite) -> bool {
         | Write::NodeChanged { .. }
         | Write::ModeChanged { .. }
         | Write::TrunkHeard { .. }
+        | Write::Isolated { .. }
         | Write::Configured { .. }
         | Write::PathOpened { .. }
         | Write::PathGuardian { .. }

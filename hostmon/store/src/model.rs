@@ -162,6 +162,8 @@ text_enum! {
 
 /// Node shut down on purpose.
 pub const REASON_NODE_SHUTDOWN: u32 = 0x40;
+/// Bit of a node's reason: the host monitor is isolated. It is UP, and its paths are unknown.
+pub const REASON_ISOLATED: u32 = 0x100;
 
 /// A host by what its firmware says (Linux: DMI vendor, product, serial).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -245,7 +247,7 @@ pub struct HostMonitorStatus {
     pub mac: Option<String>,
     /// State of its node.
     pub state: NodeState,
-    /// Why the state is what it is; [`REASON_NODE_SHUTDOWN`].
+    /// Why the state is what it is; bits [`REASON_NODE_SHUTDOWN`] and [`REASON_ISOLATED`].
     pub reason: u32,
     /// Its mode.
     pub mode: MonitorMode,

@@ -64,6 +64,13 @@ pub enum HostMonitorWrite {
         /// False: blind.
         heard: bool,
     },
+    /// Whether it is isolated: its own trunk adapter is down, or its trunk's canary is silent
+    /// ([`REASON_ISOLATED`](crate::REASON_ISOLATED)). Says why its trunk is not heard, no more: it is told beside
+    /// [`HostMonitorWrite::TrunkHeard`]. A start is not isolated.
+    Isolated {
+        /// Whether it is.
+        isolated: bool,
+    },
     /// A handshake completed. A suspension by SHDN ends with it; a VM of another host or an unregistered one is
     /// recorded as discovered. Proves no heartbeat: a new path does not count, and one that counts keeps its open
     /// silence. It counts from its first [`HostMonitorWrite::PathDetected`] or [`HostMonitorWrite::PathMissing`]

@@ -69,6 +69,7 @@ macro_rules! every_case {
                 node_events_are_told_newest_last_by_kind_monitor_and_time
                 conflicts_are_node_events_too
                 a_host_monitor_that_cannot_hear_its_trunk_is_shown_as_such
+                an_isolated_host_monitor_says_why_and_accuses_nobody
                 numbered_writes_are_applied_once
             }
             modes {

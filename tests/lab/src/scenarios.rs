@@ -60,7 +60,7 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 26] = [
+const TOGETHER: &[Scenario] = &[
     guest_watchdog::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
@@ -91,10 +91,10 @@ const TOGETHER: [Scenario; 26] = [
 ];
 
 /// Scenarios that take all there is of this machine: one at a time, when the others have ended.
-const ALONE: [Scenario; 2] = [flood::SCENARIO, flood_unpoliced::SCENARIO];
+const ALONE: &[Scenario] = &[flood::SCENARIO, flood_unpoliced::SCENARIO];
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    TOGETHER.iter().chain(&ALONE)
+    TOGETHER.iter().chain(ALONE)
 }
 
 /// The scenario of a name.
@@ -160,8 +160,8 @@ impl std::fmt::Display for Tally {
 
 /// Runs scenarios, each in a world of its own; tells each as it ends.
 pub(crate) fn run_all(workspace: &Workspace, kit: &Kit, names: &[String], jobs: usize) -> Lab<Tally> {
-    let mut tally = run_some(workspace, kit, names, &TOGETHER, jobs)?;
-    tally += run_some(workspace, kit, names, &ALONE, 1)?;
+    let mut tally = run_some(workspace, kit, names, TOGETHER, jobs)?;
+    tally += run_some(workspace, kit, names, ALONE, 1)?;
     Ok(tally)
 }
 

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0005_retention.sql"),
     include_str!("../../migrations/postgres/0006_modes.sql"),
     include_str!("../../migrations/postgres/0007_queries.sql"),
+    include_str!("../../migrations/postgres/0008_isolated.sql"),
 ];
 
 /// For all steps together, another process's included: a step may touch every row.

@@ -31,7 +31,7 @@ macro_rules! status_columns {
             responsive!(),
             ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id AND e.acknowledged_at IS NULL), m.versions, \
              m.blind = 0, EXISTS (SELECT 1 FROM message asked WHERE asked.host_monitor_id = m.id \
-             AND asked.state = 'ASKED' AND asked.asked_at <= ?1 - 30000000)"
+             AND asked.state = 'ASKED' AND asked.asked_at <= ?1 - 30000000), m.isolated"
         )
     };
 }
@@ -74,12 +74,13 @@ impl Turn<'_> {
     }
 
     fn status(self, row: &Row<'_>) -> Result<HostMonitorStatus, StoreError> {
+        let isolated = if row.get(13)? { REASON_ISOLATED } else { 0 };
         Ok(HostMonitorStatus {
             id: typed(row, 1)?,
             trunk: row.get(2)?,
             mac: row.get(3)?,
             state: typed(row, 4)?,
-            reason: row.get(5)?,
+            reason: row.get::<u32>(5)? | isolated,
             mode: typed(row, 6)?,
             heartbeat_age: age(row, 7, self.now)?,
             responsive: row.get(8)?,

@@ -163,6 +163,7 @@ impl Turn<'_> {
             Write::ModeChanged { mode, age, text } => self.on_mode(from, *mode, *age, text),
             Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
             Write::TrunkHeard { heard } => self.on_trunk_heard(from, *heard),
+            Write::Isolated { isolated } => self.on_isolated(from, *isolated),
             Write::PathOpened { vm, mac, version, authenticated } => {
                 self.on_opened(from, *vm, mac, version, *authenticated)
             }
@@ -194,8 +195,7 @@ impl Turn<'_> {
     /// It runs, hears its trunk, and its writes reach the store: UP and GLOBAL.
     fn on_started(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
         self.start_record(from, start)?;
-        let sql =
-            "UPDATE host_monitor SET state = 'UP', reason = 0, mode = 'GLOBAL', blind = 0 WHERE id = ?1";
+        let sql = "UPDATE host_monitor SET state = 'UP', reason = 0, mode = 'GLOBAL', blind = 0, isolated = 0 WHERE id = ?1";
         run(self.db, sql, [from])?;
         self.awaits_begin(from)?;
         self.starting_vms_check(from)?;
@@ -234,6 +234,11 @@ impl Turn<'_> {
     fn on_trunk_heard(self, from: i64, heard: bool) -> Result<(), StoreError> {
         let sql = "UPDATE host_monitor SET blind = ?2 WHERE id = ?1 AND blind <> ?2";
         if run(self.db, sql, params![from, !heard])? > 0 { self.starting_vms_check(from) } else { Ok(()) }
+    }
+
+    fn on_isolated(self, from: i64, isolated: bool) -> Result<(), StoreError> {
+        let sql = "UPDATE host_monitor SET isolated = ?2 WHERE id = ?1 AND isolated <> ?2";
+        run(self.db, sql, params![from, isolated]).map(drop)
     }
 
     pub(super) fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {

@@ -153,6 +153,34 @@ pub(crate) fn a_host_monitor_that_cannot_hear_its_trunk_is_shown_as_such(bench: 
     assert!(bench.status(11).trunk_heard);
 }
 
+pub(crate) fn an_isolated_host_monitor_says_why_and_accuses_nobody(bench: &mut Bench) {
+    let isolated = |isolated| [HostMonitorWrite::Isolated { isolated }, heard(!isolated)];
+    bench.started();
+    bench.write(11, &[missing(1, 30)]);
+    bench.write(11, &isolated(true));
+    let status = bench.status(11);
+    assert_eq!((status.state, status.reason, status.trunk_heard), (NodeState::Up, REASON_ISOLATED, false));
+    assert_eq!((bench.status(12).reason, bench.missed(1)), (0, None));
+    bench.write(12, &[missing(1, 20)]);
+    assert_eq!(bench.missed_s(1), Some((20, 20)), "what the other one knows counts, and it alone");
+    bench.write(12, &isolated(true));
+    assert_eq!(bench.missed(1), None, "nobody knows anything: unknown is never silence");
+    bench.write(12, &isolated(false));
+    bench.write(11, &isolated(false));
+    assert_eq!((bench.status(11).reason, bench.missed_s(1)), (0, Some((20, 30))));
+    bench.write(11, &isolated(true));
+    let shutdown = HostMonitorWrite::NodeChanged {
+        state: NodeState::Down,
+        reason: REASON_NODE_SHUTDOWN,
+        mode: MonitorMode::Down,
+    };
+    bench.write(11, &[shutdown]);
+    assert_eq!(bench.status(11).reason, REASON_NODE_SHUTDOWN | REASON_ISOLATED);
+    bench.start_monitor(11);
+    let status = bench.status(11);
+    assert_eq!((status.reason, status.trunk_heard), (0, true), "a start begins anew");
+}
+
 /// A batch whose commit was not answered is given again.
 pub(crate) fn numbered_writes_are_applied_once(bench: &mut Bench) {
     bench.started();

@@ -456,6 +456,7 @@ impl World {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
                 Output::Store { number, write } => self.on_write(number, &write),
+                Output::AskCanary => panic!("there is no canary"),
                 Output::Authenticated { vm } => assert!(self.keys.contains_key(&vm)),
                 Output::Note(note) => assert!(!note.to_string().is_empty()),
                 Output::LogLevel(level) => unreachable!("no roster says so: {level:?}"),
@@ -482,7 +483,7 @@ impl World {
         while let Some(output) = self.monitor.poll_output() {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
-                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_) | Output::LogLevel(_)) => {
+                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::AskCanary | Output::Note(_) | Output::LogLevel(_)) => {
                     panic!("a commit has brought {other:?}")
                 }
             }
@@ -575,7 +576,7 @@ fn shown(output: &Output) -> String {
         Output::Transmit(Transmit { destination, payload, .. }) => {
             format!("-> {destination}: {:?}", Packet::decode(payload))
         }
-        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_) | Output::LogLevel(_)) => {
+        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::AskCanary | Output::Note(_) | Output::LogLevel(_)) => {
             format!("{other:?}")
         }
     }
@@ -596,5 +597,6 @@ fn config(mode: Mode, mac: MacAddr, seed: u64, counter: u8) -> MonitorConfig {
         seed,
         nonce_seed,
         authentication: mode,
+        canary: None,
     }
 }
