@@ -128,6 +128,8 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         guardian: false,
     };
     Status {
+        settings: Default::default(),
+        removed: false,
         trunk: trunk.to_owned(),
         trunk_heard: true,
         uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".to_owned(),

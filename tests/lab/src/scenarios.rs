@@ -30,6 +30,7 @@ mod systemd_unit;
 mod trunk_isolation;
 mod trunk_returns;
 mod typed_applications;
+mod vm_lifecycle;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -67,6 +68,7 @@ const TOGETHER: &[Scenario] = &[
     reports_interrupted::SCENARIO,
     store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
+    vm_lifecycle::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,

@@ -84,10 +84,9 @@ fn what_is_taken_out() {
 fn settings_of_host_monitors() {
     let configure = |attributes: &str| {
         let body = format!("<configureHM {attributes}/>");
-        match parse(envelope("VIO_HS_CONFIGURE_HM", &body).as_bytes()).unwrap() {
-            Request::Configure { scope, change } => (scope, change),
-            other => panic!("{other:?}"),
-        }
+        let parsed = parse(envelope("VIO_HS_CONFIGURE_HM", &body).as_bytes()).unwrap();
+        let Request::Configure { scope, change } = parsed else { panic!("another request: {parsed:?}") };
+        (scope, change)
     };
     let (scope, change) = configure("logLevel=\"vmpulse_hostmon=debug,info\" heartbeatIntervalMs=\"100\"");
     assert_eq!(scope, SettingsScope::All);
