@@ -27,6 +27,7 @@ mod suspension;
 mod systemd_unit;
 mod trunk_isolation;
 mod trunk_returns;
+mod two_hosts;
 mod typed_applications;
 
 use std::process::ExitCode;
@@ -58,8 +59,9 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 25] = [
+const TOGETHER: [Scenario; 26] = [
     guest_watchdog::SCENARIO,
+    two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
