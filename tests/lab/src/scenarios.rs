@@ -29,6 +29,7 @@ mod suspension;
 mod systemd_unit;
 mod trunk_isolation;
 mod trunk_returns;
+mod two_hosts;
 mod typed_applications;
 mod vm_lifecycle;
 
@@ -63,6 +64,7 @@ pub(crate) struct Scenario {
 /// All scenarios but those below, the longest first so that two at a time end together.
 const TOGETHER: &[Scenario] = &[
     guest_watchdog::SCENARIO,
+    two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,

@@ -159,13 +159,28 @@ pub(crate) struct HostMonitor {
 impl HostMonitor {
     /// Writes its settings and starts it.
     pub(crate) fn start(kit: &Kit, trunk: &Trunk, settings: MonitorSettings) -> Lab<HostMonitor> {
-        let uuid = world::uuid(2, u8::try_from(u32::from(trunk.letter())).unwrap_or(0));
+        HostMonitor::start_with_store(kit, trunk, settings, &store_url())
+    }
+
+    /// The UUID of the monitor on a trunk.
+    pub(crate) fn uuid_on(trunk: &Trunk) -> String {
+        world::uuid(2, u8::try_from(u32::from(trunk.letter())).unwrap_or(0))
+    }
+
+    /// The same with a URL of its own for the store.
+    pub(crate) fn start_with_store(
+        kit: &Kit,
+        trunk: &Trunk,
+        settings: MonitorSettings,
+        store: &str,
+    ) -> Lab<HostMonitor> {
+        let uuid = HostMonitor::uuid_on(trunk);
         let text = format!(
             "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
              heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nreceive_buffer_bytes = {}\n\
              vlan = {}\nlog = \"debug\"\n",
             trunk.device(),
-            store_url(),
+            store,
             world::dir("state").display(),
             settings.heartbeat_interval_ms,
             settings.store_heartbeat_interval_ms,
