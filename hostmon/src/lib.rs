@@ -1,10 +1,11 @@
 //! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
 //!
 //! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`by_vm`], [`passthru`]'s parsing and rendering,
-//! [`policing`], most of [`endpoint`].
+//! [`policing`], [`doctor`], most of [`endpoint`].
 //! Edges and drivers: [`driver`] (the daemon), [`keys`], [`settings`].
 
 pub mod by_vm;
+pub mod doctor;
 pub mod driver;
 pub mod endpoint;
 pub mod hmmgr;

@@ -26,6 +26,7 @@ mod steady_writes_nothing;
 mod store_on_postgresql;
 mod suspension;
 mod systemd_unit;
+mod trunk_doctor;
 mod trunk_isolation;
 mod trunk_returns;
 mod typed_applications;
@@ -59,12 +60,13 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 26] = [
+const TOGETHER: [Scenario; 27] = [
     guest_watchdog::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     store_on_postgresql::SCENARIO,
+    trunk_doctor::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,
