@@ -1,6 +1,7 @@
 //! The command `hmmgr`.
 
 mod capture;
+mod doctor;
 mod event;
 mod key;
 mod passthru;
@@ -53,6 +54,9 @@ enum Action {
         #[command(subcommand)]
         action: trunk::TrunkAction,
     },
+    /// Look for what is wrong with trunks and with what they need: isolation, sizes, rules, permissions, clock, lost frames, store,
+    /// keys. Sends a few frames. Ends with 1 if something is found.
+    Doctor(doctor::Doctor),
     /// Write what passes on a trunk, both ways, to a pcap file for Wireshark, until interrupted.
     Capture(capture::Capture),
 }
@@ -91,6 +95,9 @@ pub fn main() -> Exit {
                 transaction::run(&settings, arguments.store.as_deref(), wanted, arguments.output)
             }
             Action::Trunk { action } => trunk::run(&settings, arguments.output, action),
+            Action::Doctor(wanted) => {
+                doctor::run(&settings, arguments.store.as_deref(), &wanted, arguments.output)
+            }
             Action::Capture(wanted) => capture::run(&settings, &wanted),
         },
         Err(error) => fail(&error, Exit::Config),

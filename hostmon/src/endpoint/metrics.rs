@@ -300,7 +300,7 @@ fn options(name: &str, help: &str) -> Opts {
 }
 
 #[cfg(test)]
-pub(super) use tests::status as tests_status;
+pub(crate) use tests::status as tests_status;
 
 #[cfg(test)]
 mod tests;

@@ -43,10 +43,13 @@ pub const COUNTERS: [&str; 6] = [
 /// The set of addresses that the host monitor knows.
 pub const KNOWN: &str = "known";
 
+/// What the name of every table of ours begins with.
+pub const TABLE_PREFIX: &str = "vmpulse-";
+
 /// The table that polices what the monitor on this adapter hears.
 #[must_use]
 pub fn table(monitor_adapter: &str) -> String {
-    format!("vmpulse-{monitor_adapter}")
+    format!("{TABLE_PREFIX}{monitor_adapter}")
 }
 
 /// The chain of a port.

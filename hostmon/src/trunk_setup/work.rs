@@ -143,7 +143,11 @@ impl Works {
         Ok(View { wrong, remarks: remarks(plan, &observed), known, counters, guests })
     }
 
-    fn observe(&self, plan: &TrunkPlan) -> Result<Observed, TrunkError> {
+    /// What is there of a trunk now.
+    ///
+    /// # Errors
+    /// [`TrunkError`].
+    pub fn observe(&self, plan: &TrunkPlan) -> Result<Observed, TrunkError> {
         let far = match &plan.netns {
             Some(netns)
                 if seen::namespaces(&self.programs.ip(&["-j", "netns", "list"])?)?

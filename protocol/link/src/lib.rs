@@ -40,6 +40,7 @@ pub use link::{Left, Link, ReceiveBuffer, Received};
 pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
 pub use sys::child::{Identity, in_own_session};
+pub use sys::clock::{ClockState, clock_state};
 pub use sys::sched::run_in_real_time;
 pub use sys::shared::{SharedWords, lock_used_memory};
 pub use sys::watchdog::{set_watchdog_timeout, watchdog_timeout};

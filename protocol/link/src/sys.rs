@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod many;
 pub(crate) mod ring;
 pub(crate) mod sched;

@@ -27,6 +27,7 @@ mod store_dies;
 mod store_on_postgresql;
 mod suspension;
 mod systemd_unit;
+mod trunk_doctor;
 mod trunk_isolation;
 mod trunk_returns;
 mod two_hosts;
@@ -71,6 +72,7 @@ const TOGETHER: &[Scenario] = &[
     store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
     vm_lifecycle::SCENARIO,
+    trunk_doctor::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,

@@ -18,7 +18,7 @@ fn path(number: u16, state: &str) -> PathStatus {
     }
 }
 
-pub(in crate::endpoint) fn status() -> Status {
+pub(crate) fn status() -> Status {
     let counters =
         [("heartbeats", 12), ("discarded_checksum", 3), ("vms_watched", 2), ("late_turns", 1), ("new", 9)];
     Status {
