@@ -31,6 +31,7 @@ use tokio::time::sleep_until;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandCall, CommandListener};
 use vmpulse_local::lock::RunLock;
+use vmpulse_local::logging::LevelHandle;
 use vmpulse_protocol::time::Instant;
 
 use crate::monitor::{Input, Monitor, Output};
@@ -64,6 +65,7 @@ struct Driver {
     listener: CommandListener,
     desk: Desk,
     facts: status::Facts,
+    level: LevelHandle,
     next_adapter_look: Instant,
     /// Highest write handed to the store thread, and highest known to be committed.
     written: u64,
@@ -265,6 +267,10 @@ impl Driver {
                 }
                 Output::Authenticated { vm } => self.on_authenticated(vm),
                 Output::Note(note) => self.desk.put(Paper::Note(note)),
+                Output::LogLevel(level) => {
+                    let level = level.unwrap_or_else(|| self.facts.log_level.clone());
+                    self.desk.put(Paper::LogLevel(self.level.clone(), level));
+                }
             }
         }
         self.busy = true;

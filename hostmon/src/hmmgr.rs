@@ -5,6 +5,7 @@ mod event;
 mod key;
 mod passthru;
 mod status;
+mod transaction;
 mod trunk;
 
 use std::error::Error;
@@ -45,6 +46,8 @@ enum Action {
     Key(key::KeyAction),
     /// Carry out one XML request to the health store: request on standard input, answer on standard output.
     Passthru,
+    /// Show what became of requests to start, stop and remove VMs.
+    Transaction(transaction::TransactionArguments),
     /// Make, police, check and take away the trunks of this host.
     Trunk {
         #[command(subcommand)]
@@ -84,6 +87,9 @@ pub fn main() -> Exit {
             }
             Action::Key(action) => key::run(&settings, action, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
+            Action::Transaction(wanted) => {
+                transaction::run(&settings, arguments.store.as_deref(), wanted, arguments.output)
+            }
             Action::Trunk { action } => trunk::run(&settings, arguments.output, action),
             Action::Capture(wanted) => capture::run(&settings, &wanted),
         },

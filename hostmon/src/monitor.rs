@@ -5,6 +5,7 @@
 //! store never delays a heartbeat, and a guest's message is acknowledged only once its write is committed.
 
 mod absent;
+mod configured;
 mod guests;
 mod notes;
 mod quiet;
@@ -12,6 +13,7 @@ mod reports;
 mod roster;
 mod sizes;
 mod spoken;
+mod stops;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +27,8 @@ use vmpulse_protocol::id::{Incarnation, VmUuid};
 use vmpulse_protocol::path::{HmIdentity, Token};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
-    HostMonitorStart, HostMonitorWrite, MonitorMode, NodeState, QuietAnswer, REASON_NODE_SHUTDOWN, Roster,
-    SuspendReason,
+    HostMonitorStart, HostMonitorWrite, MonitorMode, MonitorSettings, NodeState, QuietAnswer,
+    REASON_NODE_SHUTDOWN, Roster, SuspendReason,
 };
 
 use crate::by_vm::ByVm;
@@ -35,6 +37,7 @@ use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
 use crate::tracker::{Doubt, Edge, Tracker};
 
 pub use absent::AbsentView;
+use configured::OwnSettings;
 use guests::{Trouble, Watched};
 pub use notes::Note;
 use notes::{Reported, StrangerLines};
@@ -43,6 +46,7 @@ use quiet::Quiets;
 use roster::Asked;
 pub use sizes::Sizes;
 use spoken::Spoken;
+use stops::Stops;
 
 /// Hellos after the start, then every [`HELLO_PERIOD`]. [H-1]
 const HELLOS: [Duration; 4] =
@@ -151,6 +155,8 @@ pub enum Output {
     },
     /// Worth a line in the log.
     Note(Note),
+    /// Log at this level from now on; `None`: as its own file says.
+    LogLevel(Option<String>),
 }
 
 /// See [`Input::Heard`].
@@ -164,6 +170,10 @@ struct Heard {
 #[derive(Debug)]
 pub struct Monitor {
     config: MonitorConfig,
+    own_settings: OwnSettings,
+    /// As the store last said.
+    settings: MonitorSettings,
+    removed: bool,
     sessions: Sessions,
     tracker: Tracker,
     started: Instant,
@@ -176,6 +186,7 @@ pub struct Monitor {
     under_way: HashMap<Token, Asked>,
     /// Requests of the store being carried out.
     requests: BTreeSet<i64>,
+    stops: Stops,
     next_token: u64,
     next_write: u64,
     /// Messages of guests to be acknowledged when the write of this number is committed.
@@ -215,6 +226,9 @@ impl Monitor {
             authentication: config.authentication,
         });
         let mut monitor = Self {
+            own_settings: OwnSettings::of(&config),
+            settings: MonitorSettings::default(),
+            removed: false,
             sessions,
             tracker: Tracker::new(),
             started: now,
@@ -224,6 +238,7 @@ impl Monitor {
             roster_known: false,
             under_way: HashMap::new(),
             requests: BTreeSet::new(),
+            stops: Stops::new(),
             next_token: 0,
             next_write: 0,
             to_accept: BTreeMap::new(),

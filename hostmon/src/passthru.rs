@@ -13,7 +13,6 @@ pub use parse::{MAX_REQUEST_BYTES, parse};
 pub use render::render;
 pub use request::{
     Code, MessageAnswer, MessageRequest, QueryAnswer, QueryRequest, Refusal, Request, Response, Scope,
-    StartList,
 };
 
 use vmpulse_protocol::id::HostMonitorId;

@@ -140,6 +140,7 @@ fn edge_of(write: &HostMonitorWrite) -> Option<VmUuid> {
         | HostMonitorWrite::PathMissing { vm, .. }
         | HostMonitorWrite::PathQuiet { vm } => Some(*vm),
         HostMonitorWrite::Started(_)
+        | HostMonitorWrite::Configured { .. }
         | HostMonitorWrite::Heartbeat
         | HostMonitorWrite::NodeChanged { .. }
         | HostMonitorWrite::NodeEvent { .. }

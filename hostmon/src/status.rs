@@ -81,6 +81,27 @@ pub struct Status<P = PathStatus> {
     /// What the kernel drops before it gets here.
     #[serde(default)]
     pub policing: PolicingStatus,
+    /// What it works by now.
+    #[serde(default)]
+    pub settings: SettingsStatus,
+    /// Whether it was taken out of the store (VIO_HS_REMOVE_VIOS): what it sees is ignored.
+    #[serde(default)]
+    pub removed: bool,
+}
+
+/// The settings that VIO_HS_CONFIGURE_HM changes, as they are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsStatus {
+    /// Version of the store's settings; 0: all are its own file's.
+    pub version: i64,
+    /// Log level.
+    pub log_level: String,
+    /// Interval of guests' heartbeats where a VM has none of its own.
+    pub heartbeat_interval_ms: u32,
+    /// Interval of its own heartbeat to the store.
+    pub store_heartbeat_interval_ms: u64,
+    /// Protocol versions that it accepts in new handshakes.
+    pub versions: String,
 }
 
 /// An announced silence.

@@ -53,6 +53,8 @@ delegate! {
         fn node_events(&mut self, wanted: &NodeEventsWanted) -> Vec<NodeEventRecord>;
         fn events(&mut self, limit: u32) -> Vec<EventRecord>;
         fn controllers(&mut self) -> Vec<ControllerView>;
+        fn protocol_versions(&mut self) -> ProtocolVersions;
+        fn transactions(&mut self, wanted: &TransactionsWanted) -> Vec<Transaction>;
         fn quiet_news(&mut self) -> Vec<QuietNews>;
         fn roster(&mut self, host_monitor: HostMonitorId) -> Roster;
         fn node_data(&mut self, of: Option<HostMonitorId>, limit: u32) -> NodeData;
@@ -66,6 +68,16 @@ delegate! {
         fn hosts_add(&mut self, hosts: &[HostRegistration]) -> ();
         fn vms_add(&mut self, host: &HostKey, vms: &[VmRegistration]) -> ();
         fn vms_start(&mut self, vms: &[VmUuid]) -> Vec<TransactionTag>;
+        fn vms_start_listed(&mut self, lists: &[VmList]) -> Vec<TransactionTag>;
+        fn vms_stop(&mut self, lists: &[VmList]) -> Vec<TransactionTag>;
+        fn vms_remove(&mut self, lists: &[VmList]) -> VmsRemoved;
+        fn hosts_add_grouped(&mut self, hosts: &[GroupedHost]) -> ();
+        fn hosts_remove(&mut self, hosts: &[HostKey]) -> Vec<HostKey>;
+        fn host_group_remove(&mut self, group: &str) -> Vec<HostKey>;
+        fn host_monitors_add(&mut self, hosts: &[HostRegistration]) -> ();
+        fn host_monitors_remove(&mut self, monitors: &[HostMonitorId]) -> Vec<HostMonitorId>;
+        fn host_monitors_configure(&mut self, scope: &SettingsScope, change: &SettingsChange) -> i64;
+        fn tombstones_expire(&mut self, kept: std::time::Duration) -> u64;
         fn acknowledge(&mut self, tag: AttentionTag) -> bool;
         fn system_settings_replace(&mut self, settings: &SystemSettings) -> ();
         fn vm_settings_replace(&mut self, vm: VmUuid, settings: &VmSettings) -> ();

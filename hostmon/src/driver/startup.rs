@@ -10,7 +10,7 @@ use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandError, CommandListener};
 use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::{LockError, RunLock};
-use vmpulse_local::logging::{self, LoggingError};
+use vmpulse_local::logging::{self, LevelHandle, LoggingError};
 use vmpulse_protocol::id::Incarnation;
 use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::wire::Version;
@@ -125,12 +125,12 @@ pub fn check_settings(named: Option<&Path>, variable: Option<&Path>) -> Result<S
 /// # Errors
 /// [`StartError`] if it could not start; once started it does not fail.
 pub fn run(settings: &Settings) -> Result<(), StartError> {
-    let _level = logging::init(&settings.log)?;
+    let level = logging::init(&settings.log)?;
     let (own, trunks) = (event_loop()?, event_loop()?);
     let (desk, writer) = desk::open();
     let (mut driver, signals) = {
         let _here = own.enter();
-        start(settings, &trunks, desk)?
+        start(settings, &trunks, desk, level)?
     };
     if settings.lock_memory {
         driver.tell_about("memory is locked", priority::lock_memory());
@@ -158,7 +158,12 @@ fn event_loop() -> Result<Runtime, StartError> {
 }
 
 /// To be called within the main thread's event loop; `trunks` is that of the trunk's thread.
-fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, Signals), StartError> {
+fn start(
+    settings: &Settings,
+    trunks: &Runtime,
+    desk: Desk,
+    level: LevelHandle,
+) -> Result<(Driver, Signals), StartError> {
     let clock = MonotonicClock::start();
     let now = clock.now();
     create_dir(&settings.run_dir)?;
@@ -185,7 +190,8 @@ fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, S
         .map_err(|source| StartError::System { what: "start the policing thread", source })?;
     tracing::info!(hm = %uuid, trunk = %config.trunk, mac = %config.mac, store = %settings.store, "host monitor started");
     let started = StoreTime(i64::try_from(clock.realtime().as_micros()).unwrap_or(i64::MAX)).rfc3339();
-    let facts = Facts { started, store: settings.store.clone(), store_error: None };
+    let log_level = logging::chosen(&settings.log);
+    let facts = Facts { started, store: settings.store.clone(), store_error: None, log_level };
     // Before the first Hello: nobody that must be authenticated is let in without.
     let mut keeper = keeper(settings);
     let loaded = keeper.load();
@@ -202,6 +208,7 @@ fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, S
         listener,
         desk,
         facts,
+        level,
         next_adapter_look: now,
         written: 0,
         committed: 0,

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::MonitorMode;
+use vmpulse_store::{AcceptedVersions, MonitorMode};
 
 use super::Driver;
 use crate::monitor::{AbsentView, PathView, QuietView};
-use crate::status::{AbsentStatus, PathStatus, QuietStatus, Status};
+use crate::status::{AbsentStatus, PathStatus, QuietStatus, SettingsStatus, Status};
 
 /// What does not change, and the store's state.
 pub(super) struct Facts {
     pub(super) started: String,
     pub(super) store: String,
     pub(super) store_error: Option<String>,
+    /// Unless the store says something else.
+    pub(super) log_level: String,
 }
 
 /// Everything that the status needs, copied in one turn of the loop: about a millisecond for 10,000 paths. What takes
@@ -92,6 +94,22 @@ impl Driver {
             counters,
             kernel_drops: self.trunk.drops(),
             policing: self.policing.status(),
+            settings: self.settings_status(),
+            removed: self.monitor.is_removed(),
+        }
+    }
+}
+
+impl Driver {
+    fn settings_status(&self) -> SettingsStatus {
+        let (config, settings) = (self.monitor.config(), self.monitor.settings());
+        let versions = AcceptedVersions { lower: config.identity.lower, upper: config.identity.upper };
+        SettingsStatus {
+            version: settings.version,
+            log_level: settings.log_level.clone().unwrap_or_else(|| self.facts.log_level.clone()),
+            heartbeat_interval_ms: config.heartbeat_interval_ms,
+            store_heartbeat_interval_ms: milliseconds(config.store_heartbeat),
+            versions: versions.to_string(),
         }
     }
 }

@@ -13,7 +13,7 @@ use vmpulse_store::SuspendReason;
 use super::{Output, fail, print};
 use crate::policing::PolicingStatus;
 use crate::settings::Settings;
-use crate::status::{AbsentStatus, CommandRequest, PathStatus, Status};
+use crate::status::{AbsentStatus, CommandRequest, PathStatus, SettingsStatus, Status};
 
 /// A host monitor that is well answers in milliseconds.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,10 +111,11 @@ fn show(status: &Status) -> String {
         ("UUID", status.uuid.clone()),
         ("MAC", status.mac.clone()),
         ("PID", status.pid.to_string()),
-        ("Mode", status.mode.to_string()),
+        ("Mode", format!("{}{}", status.mode, if status.removed { REMOVED } else { "" })),
         ("Incarnation", status.incarnation.clone()),
         ("Started", local_time(&status.started)),
         ("Store", store),
+        ("Settings", settings(&status.settings)),
         ("Pending_writes", status.pending_writes.to_string()),
         ("Spool", status.spool.to_string()),
         ("Kernel_drops", status.kernel_drops.to_string()),
@@ -137,6 +138,18 @@ fn show(status: &Status) -> String {
         line(&mut text, &format!("{:<21}{name} {count}", "Counter:"));
     }
     text
+}
+
+/// What a monitor that was taken out is shown with.
+const REMOVED: &str = " (removed from the store: what it sees is ignored)";
+
+fn settings(settings: &SettingsStatus) -> String {
+    let SettingsStatus { version, log_level, heartbeat_interval_ms, store_heartbeat_interval_ms, versions } =
+        settings;
+    format!(
+        "version {version}: log level {log_level}, heartbeats {heartbeat_interval_ms} ms, to the store \
+         {store_heartbeat_interval_ms} ms, HVNCP {versions}"
+    )
 }
 
 fn policing(policing: &PolicingStatus) -> String {
@@ -307,10 +320,23 @@ mod tests {
                 known: 2,
                 counters: [("known_passed".to_owned(), 9), ("strangers_dropped".to_owned(), 5)].into(),
             },
+            settings: SettingsStatus::default(),
+            removed: false,
+        };
+        let status = Status {
+            settings: SettingsStatus {
+                version: 3,
+                log_level: "debug".into(),
+                heartbeat_interval_ms: 1000,
+                store_heartbeat_interval_ms: 30_000,
+                versions: "2.0-2.1".into(),
+            },
+            ..status
         };
         let text = show(&status);
         for part in [
             "Mode:                GLOBAL\n",
+            "Settings:            version 3: log level debug, heartbeats 1000 ms, to the store 30000 ms, HVNCP 2.0-2.1\n",
             "Started:             soon\n",
             "Store:               sqlite:///var/lib/vmpulse/health.db (ok)\n",
             "  VM                                    MAC                STATE      VERSION  INTERVAL_MS   LAST_HB_S",
@@ -330,7 +356,10 @@ mod tests {
         assert!(!text.contains("bad_checksum"), "{text}");
         let off =
             PolicingStatus { reason: Some("`nft` is not installed".into()), ..PolicingStatus::default() };
-        assert!(show(&Status { policing: off, ..status }).contains("Policing:            off: `nft`"));
+        assert!(
+            show(&Status { policing: off, ..status.clone() }).contains("Policing:            off: `nft`")
+        );
+        assert!(show(&Status { removed: true, ..status }).contains("GLOBAL (removed from the store"));
     }
 
     #[test]

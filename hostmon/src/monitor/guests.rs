@@ -99,7 +99,7 @@ impl Monitor {
         if [watch, known] != hints {
             self.sessions.remember(mac, [watch, known]);
         }
-        let Some(watched) = watched else { return };
+        let Some(watched) = watched else { return self.on_heartbeat_of_nobody(now, vm, mac) };
         if watched.told == Some(watched.due()) {
             return;
         }
@@ -181,6 +181,7 @@ impl Monitor {
         if let Some(watched) = self.watched.get_mut(&vm) {
             watched.told = None;
             watched.telling = false;
+            self.answer_stop(vm, false);
         }
     }
 
@@ -215,6 +216,7 @@ impl Monitor {
         }
         // Something else may be wanted by now.
         self.reconcile(now, vm);
+        self.answer_stop(vm, false);
     }
 
     /// A guest that beats is not cut off because it did not answer: it is asked to shake hands anew.

@@ -27,6 +27,8 @@ pub(super) enum Asked {
 
 impl Monitor {
     pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
+        self.on_removed(roster.removed);
+        self.on_settings(now, roster.settings);
         self.elsewhere = roster.elsewhere.into_iter().collect();
         let registered: HashSet<VmUuid> =
             roster.vms.iter().chain(&roster.visiting).map(|vm| vm.uuid).collect();
@@ -156,6 +158,7 @@ impl Monitor {
         self.asked_reports.remove(&vm);
         self.taken_reports.remove(&vm);
         self.drop_quiet(vm);
+        self.answer_stop(vm, true);
     }
 
     fn unwatch(&mut self, now: Instant, vm: VmUuid) {
@@ -172,13 +175,7 @@ impl Monitor {
             return;
         }
         match request.what {
-            // The roster that brought the request was applied already.
-            RequestKind::Reconsider(vm) => {
-                // The store may have begun anew with it: what was said before is said again.
-                self.tracker.repeat(now, vm);
-                self.requests.insert(tag);
-                self.write(HostMonitorWrite::RequestDone { tag });
-            }
+            RequestKind::Reconsider(vm) => self.on_reconsider(now, vm, tag),
             RequestKind::AskReport { vm, message } => {
                 self.asked_reports.insert(vm, message);
                 self.ask(now, vm, tag, &Message::ReportRequest { tag: message, what: "apps" });
@@ -220,6 +217,7 @@ impl Monitor {
                 if let Some(watched) = self.watched.get_mut(&vm) {
                     watched.telling = false;
                 }
+                self.answer_stop(vm, true);
             }
             // Asked again with the next roster.
             Some(Asked::Request { tag }) => {

@@ -4,6 +4,7 @@
 mod adversity;
 mod known;
 mod quiet;
+mod requests;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,7 @@ struct World {
     announced: usize,
     /// Other lines.
     notes: Vec<Note>,
+    levels: Vec<Option<String>>,
 }
 
 fn config() -> MonitorConfig {
@@ -98,6 +100,7 @@ impl World {
             authenticated: vec![],
             announced: 0,
             notes: vec![],
+            levels: vec![],
         };
         world.carry();
         world
@@ -238,6 +241,7 @@ impl World {
             Output::Authenticated { vm } => self.authenticated.push(vm),
             Output::Note(Note::Announced { .. }) => self.announced += 1,
             Output::Note(note) => self.notes.push(note),
+            Output::LogLevel(level) => self.levels.push(level),
         }
     }
 

@@ -2,12 +2,12 @@
 
 mod message;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
-use vmpulse_store::{HostKey, Store, StoreError, TransactionTag};
+use vmpulse_store::{HostKey, Store, StoreError};
 
-use super::request::{Code, QueryAnswer, QueryRequest, Refusal, Request, Response, Scope, StartList};
+use super::request::{Code, QueryAnswer, QueryRequest, Refusal, Request, Response, Scope};
 
 /// Carries `request` out, entirely or not at all. `local` are the host monitors of this machine.
 ///
@@ -20,14 +20,26 @@ pub fn execute(
 ) -> Result<Response, Refusal> {
     match request {
         Request::AddHosts(hosts) => {
-            store.hosts_add(hosts)?;
+            store.hosts_add_grouped(hosts)?;
             Ok(Response::HostsAdded)
         }
         Request::AddVms { host, vms } => {
             store.vms_add(host, vms)?;
             Ok(Response::VmsAdded)
         }
-        Request::StartVms(lists) => Ok(Response::VmsStarted(start(store, lists)?)),
+        Request::StartVms(lists) => Ok(Response::VmsStarted(store.vms_start_listed(lists)?)),
+        Request::StopVms(lists) => Ok(Response::VmsStopped(store.vms_stop(lists)?)),
+        Request::RemoveVms(lists) => Ok(Response::VmsRemoved(store.vms_remove(lists)?)),
+        Request::AddMonitors(hosts) => {
+            store.host_monitors_add(hosts)?;
+            Ok(Response::MonitorsAdded)
+        }
+        Request::RemoveMonitors(ids) => Ok(Response::MonitorsRemoved(store.host_monitors_remove(ids)?)),
+        Request::RemoveHosts(hosts) => Ok(Response::HostsRemoved(store.hosts_remove(hosts)?)),
+        Request::RemoveHostGroup(name) => Ok(Response::HostGroupRemoved(store.host_group_remove(name)?)),
+        Request::Configure { scope, change } => {
+            Ok(Response::Configured(store.host_monitors_configure(scope, change)?))
+        }
         Request::QuickQuery => Ok(Response::QuickQuery(store.quick_query()?)),
         Request::NeedsAttention(Scope::Global) => Ok(Response::NeedsAttention(store.needs_attention()?)),
         Request::NeedsAttention(Scope::Local) => {
@@ -59,33 +71,6 @@ fn query(store: &mut dyn Store, asked: &QueryRequest) -> Result<QueryAnswer, Sto
         }
         QueryRequest::Conflicts { limit } => store.conflicts(*limit).map(QueryAnswer::Conflicts),
     }
-}
-
-fn start(store: &mut dyn Store, lists: &[StartList]) -> Result<Vec<TransactionTag>, Refusal> {
-    if lists.iter().any(|list| list.host.is_some()) {
-        let homes: HashMap<VmUuid, HostKey> =
-            store.vms()?.into_iter().map(|view| (view.uuid, view.host)).collect();
-        for list in lists {
-            check_host(list, &homes)?;
-        }
-    }
-    let vms: Vec<VmUuid> = lists.iter().flat_map(|list| &list.vms).copied().collect();
-    Ok(store.vms_start(&vms)?)
-}
-
-/// Where a host is named, its VMs are registered there.
-fn check_host(list: &StartList, homes: &HashMap<VmUuid, HostKey>) -> Result<(), StoreError> {
-    let Some(host) = &list.host else {
-        return Ok(());
-    };
-    for vm in &list.vms {
-        match homes.get(vm) {
-            Some(home) if home == host => {}
-            Some(home) => return Err(StoreError::Elsewhere { vm: *vm, host: home.to_string() }),
-            None => return Err(StoreError::UnknownVm(*vm)),
-        }
-    }
-    Ok(())
 }
 
 /// The one host that this machine's host monitors are registered with.

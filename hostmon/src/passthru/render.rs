@@ -2,6 +2,7 @@
 
 mod message;
 mod query;
+mod registered;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -34,11 +35,24 @@ fn body(xml: &mut Xml, response: &Response) {
     match response {
         Response::HostsAdded => xml.empty("addMS", vec![]),
         Response::VmsAdded => xml.empty("addVM", vec![]),
-        Response::VmsStarted(tags) => xml.within("startVM", vec![], |xml| {
-            for tag in tags {
-                xml.empty("transaction", vec![("tag", tag.to_string())]);
-            }
+        Response::VmsStarted(tags) => {
+            xml.within("startVM", vec![], |xml| registered::transactions(xml, tags))
+        }
+        Response::VmsStopped(tags) => xml.within("stopVM", vec![], |xml| registered::transactions(xml, tags)),
+        Response::VmsRemoved(removed) => registered::vms_removed(xml, removed),
+        Response::MonitorsAdded => xml.empty("addVIOS", vec![]),
+        Response::MonitorsRemoved(unknown) => xml.with_or_empty("removeVIOS", unknown.len(), |xml| {
+            registered::uuids(xml, "unknownVIOS", unknown);
         }),
+        Response::HostsRemoved(unknown) => xml.with_or_empty("removeMS", unknown.len(), |xml| {
+            registered::hosts(xml, "unknownMS", unknown);
+        }),
+        Response::HostGroupRemoved(removed) => xml.within("removeHostGroup", vec![], |xml| {
+            registered::hosts(xml, "removedMS", removed);
+        }),
+        Response::Configured(version) => {
+            xml.empty("configureHM", vec![("version", version.to_string())]);
+        }
         Response::QuickQuery(answer) => quick_query(xml, answer),
         Response::NeedsAttention(answer) => needs_attention(xml, answer),
         Response::Acknowledged => xml.empty("acknowledge", vec![]),
@@ -167,6 +181,11 @@ impl Xml {
         self.event(Event::Start(Self::start(name, attributes)));
         body(self);
         self.event(Event::End(BytesEnd::new(name)));
+    }
+
+    /// An empty element if there is nothing to be in it.
+    fn with_or_empty(&mut self, name: &'static str, inside: usize, body: impl FnOnce(&mut Self)) {
+        if inside == 0 { self.empty(name, vec![]) } else { self.within(name, vec![], body) }
     }
 
     fn empty(&mut self, name: &'static str, attributes: Vec<Attribute>) {

@@ -9,7 +9,9 @@
 
 mod clock;
 mod error;
+#[macro_use]
 mod model;
+mod monitor_settings;
 mod node_events;
 mod postgres;
 mod queries;
@@ -17,11 +19,13 @@ mod quiet;
 pub mod report;
 mod sql;
 mod sqlite;
+mod transaction;
 mod write;
 
 pub use clock::{FixedClock, StoreClock, StoreTime, SystemClock};
 pub use error::{BackendError, StoreError};
 pub use model::*;
+pub use monitor_settings::*;
 pub use node_events::{
     NODE_EVENT_KINDS, NODE_EVENTS_LIMIT, NodeEventRecord, NodeEventsWanted, Since, SinceError,
 };
@@ -32,7 +36,10 @@ pub use quiet::{
 };
 pub use report::ReportContent;
 pub use sqlite::SqliteStore;
+pub use transaction::*;
 pub use write::*;
+
+use std::time::Duration;
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
@@ -92,6 +99,55 @@ pub trait Store: Send {
     /// monitor of the host tells each. Returns their tags. Starting a VM that is STARTING or STARTED is no error
     /// and changes nothing. Unknown VMs are refused, all or none.
     fn vms_start(&mut self, vms: &[VmUuid]) -> Result<Vec<TransactionTag>, StoreError>;
+
+    /// The same; a VM that is not registered on the host that its list names is refused as
+    /// [`StoreError::Elsewhere`], all or none. STOPPING becomes STARTING too, and the stop's transactions are replaced.
+    fn vms_start_listed(&mut self, lists: &[VmList]) -> Result<Vec<TransactionTag>, StoreError>;
+
+    /// Stops monitoring: STARTING, STARTED and SUSPENDED become STOPPING, and STOPPED once every host monitor that has
+    /// to do with the VM has answered. One that is not UP or not responsive is not waited for, nor is any for longer
+    /// than 10 minutes. From the first moment on its paths are of no account, and a suspension is over. Others stay as
+    /// they are. Returns the tags of the requests; unknown VMs are refused, all or none.
+    fn vms_stop(&mut self, lists: &[VmList]) -> Result<Vec<TransactionTag>, StoreError>;
+
+    /// Removes VMs, and leaves a tombstone of each: a monitored one is REMOVING first, until its host monitors have
+    /// answered as in [`Self::vms_stop`]. While there is a tombstone the guest is not reported as UNMANAGED.
+    fn vms_remove(&mut self, lists: &[VmList]) -> Result<VmsRemoved, StoreError>;
+
+    /// As [`Self::hosts_add`], with host groups.
+    fn hosts_add_grouped(&mut self, hosts: &[GroupedHost]) -> Result<(), StoreError>;
+
+    /// Removes hosts: their host monitors are REMOVED, their VMs tombstones at once. Returns those that are not
+    /// registered, which are skipped.
+    fn hosts_remove(&mut self, hosts: &[HostKey]) -> Result<Vec<HostKey>, StoreError>;
+
+    /// Removes every host of a group as [`Self::hosts_remove`] does. Returns which they were; a group without hosts is
+    /// refused as [`StoreError::UnknownHostGroup`].
+    fn host_group_remove(&mut self, group: &str) -> Result<Vec<HostKey>, StoreError>;
+
+    /// As [`Self::hosts_add`], for hosts that are registered already.
+    fn host_monitors_add(&mut self, hosts: &[HostRegistration]) -> Result<(), StoreError>;
+
+    /// Takes host monitors out: REMOVED, without paths, not waited for. One that still runs, or is started again, has an
+    /// empty roster, and what it writes is ignored but for its signs of life, until it is registered again. Returns
+    /// those that are not known, which are skipped.
+    fn host_monitors_remove(&mut self, monitors: &[HostMonitorId]) -> Result<Vec<HostMonitorId>, StoreError>;
+
+    /// Changes settings of host monitors; they learn of it through their rosters. Returns the new settings' version.
+    fn host_monitors_configure(
+        &mut self,
+        scope: &SettingsScope,
+        change: &SettingsChange,
+    ) -> Result<i64, StoreError>;
+
+    /// The protocol versions of the whole system.
+    fn protocol_versions(&mut self) -> Result<ProtocolVersions, StoreError>;
+
+    /// What became of requests about VMs, oldest first. The newest [`MAX_TRANSACTIONS`] are kept.
+    fn transactions(&mut self, wanted: &TransactionsWanted) -> Result<Vec<Transaction>, StoreError>;
+
+    /// Forgets removed VMs whose tombstones are older. Returns how many.
+    fn tombstones_expire(&mut self, kept: Duration) -> Result<u64, StoreError>;
 
     // ---- polling ----------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
-use crate::{Quiet, QuietView, StoreTime};
+use crate::{MonitorSettings, Quiet, QuietView, StoreTime};
 
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -529,6 +529,10 @@ pub struct Roster {
     pub quiet: Vec<Quiet>,
     /// Requests to it, oldest first.
     pub requests: Vec<HostMonitorRequest>,
+    /// What the store says of its settings.
+    pub settings: MonitorSettings,
+    /// It was taken out: nothing of what it writes is kept but signs of life.
+    pub removed: bool,
 }
 
 /// A VM in a roster.

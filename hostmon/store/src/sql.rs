@@ -4,12 +4,16 @@ mod attention;
 mod conditions;
 pub(crate) mod db;
 mod hosts;
+mod leaving;
 mod messages;
 mod monitor;
+mod monitor_settings;
 mod node_data;
 mod node_events;
+mod progress;
 mod quiet;
 mod registration;
+mod removal;
 mod reports;
 mod requests;
 mod roster;
@@ -20,13 +24,15 @@ mod tags;
 mod views;
 mod vm_page;
 
+use std::time::Duration;
+
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
 use crate::*;
 use db::Db;
 
 #[cfg(test)]
-pub(crate) use {attention::POLLED, hosts::QUICK};
+pub(crate) use {attention::POLLED, hosts::QUICK, leaving::LEAVING};
 
 /// One transaction: the connection inside it, and the store's time at its start.
 #[derive(Clone, Copy)]
@@ -107,7 +113,59 @@ impl<B: BackEnd + Send> Store for B {
     }
 
     fn vms_start(&mut self, vms: &[VmUuid]) -> Result<Vec<TransactionTag>, StoreError> {
-        self.write(|turn| turn.vms_start(vms))
+        self.write(|turn| turn.vms_start(&[VmList { host: None, vms: vms.to_vec() }]))
+    }
+
+    fn vms_start_listed(&mut self, lists: &[VmList]) -> Result<Vec<TransactionTag>, StoreError> {
+        self.write(|turn| turn.vms_start(lists))
+    }
+
+    fn vms_stop(&mut self, lists: &[VmList]) -> Result<Vec<TransactionTag>, StoreError> {
+        self.write(|turn| turn.vms_stop(lists))
+    }
+
+    fn vms_remove(&mut self, lists: &[VmList]) -> Result<VmsRemoved, StoreError> {
+        self.write(|turn| turn.vms_remove(lists))
+    }
+
+    fn hosts_add_grouped(&mut self, hosts: &[GroupedHost]) -> Result<(), StoreError> {
+        self.write(|turn| turn.hosts_add_grouped(hosts))
+    }
+
+    fn hosts_remove(&mut self, hosts: &[HostKey]) -> Result<Vec<HostKey>, StoreError> {
+        self.write(|turn| turn.hosts_remove(hosts))
+    }
+
+    fn host_group_remove(&mut self, group: &str) -> Result<Vec<HostKey>, StoreError> {
+        self.write(|turn| turn.host_group_remove(group))
+    }
+
+    fn host_monitors_add(&mut self, hosts: &[HostRegistration]) -> Result<(), StoreError> {
+        self.write(|turn| turn.host_monitors_add(hosts))
+    }
+
+    fn host_monitors_remove(&mut self, monitors: &[HostMonitorId]) -> Result<Vec<HostMonitorId>, StoreError> {
+        self.write(|turn| turn.host_monitors_remove(monitors))
+    }
+
+    fn host_monitors_configure(
+        &mut self,
+        scope: &SettingsScope,
+        change: &SettingsChange,
+    ) -> Result<i64, StoreError> {
+        self.write(|turn| turn.host_monitors_configure(scope, change))
+    }
+
+    fn protocol_versions(&mut self) -> Result<ProtocolVersions, StoreError> {
+        self.read(|turn| turn.protocol_versions())
+    }
+
+    fn transactions(&mut self, wanted: &TransactionsWanted) -> Result<Vec<Transaction>, StoreError> {
+        self.read(|turn| turn.transactions(wanted))
+    }
+
+    fn tombstones_expire(&mut self, kept: Duration) -> Result<u64, StoreError> {
+        self.write(|turn| turn.tombstones_expire(kept))
     }
 
     fn quick_query(&mut self) -> Result<QuickQuery, StoreError> {

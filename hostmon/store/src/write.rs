@@ -17,6 +17,15 @@ pub enum HostMonitorWrite {
     /// It started: its adapter, its incarnation, what it speaks. Makes the node UP and its mode GLOBAL, and is its
     /// first heartbeat.
     Started(HostMonitorStart),
+    /// It works by these settings of the roster now.
+    Configured {
+        /// Their version.
+        version: i64,
+        /// Versions it accepts, as `2.0-2.1`.
+        versions: String,
+        /// Interval of its own heartbeat to the store.
+        heartbeat_interval: Duration,
+    },
     /// It lives.
     Heartbeat,
     /// Its node or mode changed; recorded as a node event.

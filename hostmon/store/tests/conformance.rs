@@ -10,6 +10,8 @@ mod bench;
 mod by_role;
 #[path = "conformance/conditions.rs"]
 mod conditions;
+#[path = "conformance/configuring.rs"]
+mod configuring;
 #[path = "conformance/discovery.rs"]
 mod discovery;
 #[path = "conformance/findings.rs"]
@@ -24,12 +26,16 @@ mod queries;
 mod quiet;
 #[path = "conformance/registration.rs"]
 mod registration;
+#[path = "conformance/removing.rs"]
+mod removing;
 #[path = "conformance/reports.rs"]
 mod reports;
 #[path = "conformance/silence.rs"]
 mod silence;
 #[path = "conformance/states.rs"]
 mod states;
+#[path = "conformance/stopping.rs"]
+mod stopping;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,6 +78,40 @@ macro_rules! every_case {
                 silence_before_a_suspension_ended_counts_for_nothing
                 a_started_suspended_vm_starts_anew
                 many_at_once_are_as_one_by_one
+            }
+            stopping {
+                stopped_when_every_monitor_has_answered
+                a_stopped_vm_is_of_no_account
+                a_monitor_that_does_not_live_is_not_waited_for
+                a_monitor_that_dies_meanwhile_is_not_waited_for
+                nobody_is_waited_for_longer_than_ten_minutes
+                stopping_what_is_not_monitored_does_nothing
+                stopping_is_all_or_none
+                stopping_ends_a_suspension
+                a_start_takes_the_place_of_a_stop
+                transactions_are_seen_from_asked_to_done
+                started_again_when_the_verified_paths_beat
+                a_storm_leaves_nothing_half_done
+            }
+            removing {
+                an_unmonitored_vm_goes_at_once
+                a_monitored_vm_is_removing_until_its_monitors_answer
+                a_removed_vm_does_not_come_back
+                adding_lifts_the_tombstone
+                adding_a_vm_that_is_removing_begins_anew
+                tombstones_expire
+                removed_monitors_are_ignored_until_they_are_registered_again
+                a_removed_monitor_is_not_waited_for
+                monitors_are_added_to_known_hosts_only
+                a_host_goes_with_all_it_has
+                a_group_goes_in_one
+                a_tag_of_a_removed_host_is_unknown
+            }
+            configuring {
+                one_goes_before_host_before_all
+                what_is_in_force_is_said_and_kept
+                the_systems_versions_are_those_of_all
+                settings_out_of_range_are_refused
             }
             silence {
                 a_vm_is_silent_when_every_path_is
@@ -209,7 +249,10 @@ every_case!(on_postgres);
 /// What hangs on these goes with them.
 const EMPTY: &str = "SET search_path = vmpulse; DELETE FROM vm; DELETE FROM host_monitor; DELETE FROM host;
                      DELETE FROM removed_vm; DELETE FROM event; ALTER TABLE event ALTER id RESTART; DELETE FROM controller;
-                     UPDATE cluster SET host_failure_detection_time_s = 90, vm_failure_detection_speed = 'normal'";
+                     UPDATE cluster SET host_failure_detection_time_s = 90, vm_failure_detection_speed = 'normal',
+                     accepted_versions = '2.0-2.1', running_version = '2.1'; DELETE FROM progress;
+                     UPDATE monitor_settings SET log_level = NULL, heartbeat_interval_ms = NULL,
+                     store_heartbeat_interval_ms = NULL, versions = NULL";
 
 #[test]
 fn postgres() {

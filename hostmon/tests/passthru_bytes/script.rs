@@ -35,10 +35,6 @@ pub(crate) const ACTIONS: &[&str] = &[
     "REMOVE_ALL_MSG",
 ];
 
-/// Those that are answered with NOT_YET.
-pub(crate) const NOT_YET: &[&str] =
-    &["REMOVE_MS", "ADD_VIOS", "REMOVE_VIOS", "REMOVE_VM", "STOP_VM", "REMOVE_HOST_GROUP", "CONFIGURE_HM"];
-
 const NEEDS_ATTENTION: (&str, &str) = ("NEEDS_ATTENTION", "<needsAtt dataType=\"GLOBAL_DATA\"/>");
 const ACKNOWLEDGE: (&str, &str) = ("ACKNOWLEDGE", "<acknowledge hsTag=\"{hsTag}\"/>");
 
@@ -312,12 +308,59 @@ impl Run<'_> {
         }
     }
 
-    /// The place for what registers and unregisters, stops and configures. Not there yet: each is asked for once.
+    /// What unregisters, stops and configures.
     fn registration_ends(&mut self) {
-        for action in NOT_YET {
-            self.ask(action, "");
+        let list =
+            |name: &str, numbers: &[u32]| format!("<{name}><vmList>{}</vmList></{name}>", vms(numbers));
+        let of_host = |name: &str, serial: &str, inside: &str| {
+            format!("<{name}><vmList {}>{inside}</vmList></{name}>", key(serial))
+        };
+        let vios = |number: u32| format!("<vios uuid=\"{}\"/>", hm(number));
+        let host = |name: &str, serial: &str, inside: &str| {
+            format!("<{name}><viosList {}>{inside}</viosList></{name}>", key(serial))
+        };
+        self.ask_all(&[
+            ("STOP_VM", &list("stopVM", &[1, 99])),
+            ("STOP_VM", &list("stopVM", &[1, 2, 4])),
+            NEEDS_ATTENTION,
+            ("REMOVE_VM", &of_host("removeVM", "A", &vms(&[2]))),
+            ("REMOVE_VM", &list("removeVM", &[2, 4, 98])),
+            ("START_VM", &list("startVM", &[2])),
+            ("QUERY_VM", ""),
+        ]);
+        // The host monitors have carried out what they were asked.
+        for from in [11, 12, 21] {
+            let mut store = self.machine.store();
+            for request in store.roster(hm(from)).unwrap().requests {
+                store.host_monitor_apply(hm(from), &[Write::RequestDone { tag: request.tag }]).unwrap();
+            }
         }
-        self.ask_all(&[("QUICK_QUERY", ""), NEEDS_ATTENTION, ("QUERY_VM", "")]);
+        self.write(11, &[opened(4, false), opened(2, false)]);
+        self.ask_all(&[("QUERY_VM", ""), NEEDS_ATTENTION, ACKNOWLEDGE]);
+        self.ask_all(&[
+            ("ADD_VIOS", &host("addVIOS", "nowhere", &vios(31))),
+            ("ADD_VIOS", &host("addVIOS", "A", &vios(31))),
+            ("CONFIGURE_HM", "<configureHM/>"),
+            ("CONFIGURE_HM", "<configureHM logLevel=\"debug\"/>"),
+            ("CONFIGURE_HM", &format!("<configureHM uuid=\"{}\" heartbeatIntervalMs=\"1000\"/>", hm(11))),
+            ("CONFIGURE_HM", &format!("<configureHM {} versions=\"2.1\"/>", key("nowhere"))),
+            ("REMOVE_VIOS", &format!("<removeVIOS>{}{}</removeVIOS>", vios(12), vios(77))),
+            ("QUICK_QUERY", ""),
+            ("QUERY_NODE_DATA", ""),
+            ACKNOWLEDGE,
+            ("ADD_MS", &host("addMS", "b", "").replace("serial=", "hostGroup=\"test\" serial=")),
+            ("REMOVE_HOST_GROUP", "<removeHostGroup name=\"nobody\"/>"),
+            ("REMOVE_HOST_GROUP", "<removeHostGroup name=\"test\"/>"),
+            (
+                "REMOVE_MS",
+                &host("removeMS", "A", "")
+                    .replace("/viosList>", &format!("/viosList><viosList {}/>", key("b"))),
+            ),
+            ("QUICK_QUERY", ""),
+            NEEDS_ATTENTION,
+            ("QUERY_VM", ""),
+            ("QUERY_CONFLICT", ""),
+        ]);
     }
 }
 

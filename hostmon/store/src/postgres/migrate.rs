@@ -12,7 +12,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_health.sql"),
     include_str!("../../migrations/postgres/0002_quiet.sql"),
     include_str!("../../migrations/postgres/0003_writes_once.sql"),
-    include_str!("../../migrations/postgres/0004_queries.sql"),
+    include_str!("../../migrations/postgres/0004_requests.sql"),
+    include_str!("../../migrations/postgres/0005_queries.sql"),
 ];
 
 /// For all steps together, another process's included: a step may touch every row.

@@ -8,7 +8,7 @@ use vmpulse_test_postgres::Server;
 
 use super::session::PLANNER;
 use super::*;
-use crate::sql::{POLLED, QUICK};
+use crate::sql::{LEAVING, POLLED, QUICK};
 
 /// 1,000 hosts with two host monitors each. In trouble: 100 silent VMs, 100 state changes, doorbells and strangers.
 /// `FLEET` VMs (20,000 of them if nothing is said), each with two beating paths.
@@ -81,7 +81,7 @@ fn scans_the_fleet(plan: &str) -> Option<&str> {
 #[allow(clippy::disallowed_methods)]
 fn polls_follow_those_in_trouble() {
     let Some((server, database, mut store, vms)) = store() else { return };
-    for sql in POLLED.into_iter().chain(QUICK) {
+    for sql in POLLED.into_iter().chain(QUICK).chain([LEAVING]) {
         let plan = plan(&server, &database, sql);
         // These are empty here, and not worth their index.
         let empty = ["node_event", "quiet"];

@@ -36,6 +36,8 @@ struct Writer {
     incarnation: Option<String>,
     /// Number of its last write that was applied since that start.
     written_up_to: Option<u64>,
+    /// It was taken out.
+    removed: bool,
 }
 
 impl VmRow {
@@ -74,7 +76,11 @@ impl Turn<'_> {
         for (_, write) in done {
             applied.quiets.extend(self.quiet_answer_again(write)?);
         }
-        self.apply_all(writer.id, new, &mut applied)?;
+        if writer.removed {
+            new.iter().try_for_each(|(_, write)| self.apply_of_removed(writer.id, write))?;
+        } else {
+            self.apply_all(writer.id, new, &mut applied)?;
+        }
         if let Some(number) = new.iter().rev().find_map(|(number, _)| *number) {
             let sql = "UPDATE host_monitor SET written_up_to = ?2 WHERE id = ?1";
             run(self.db, sql, [writer.id, i64::try_from(number).unwrap_or(i64::MAX)])?;
@@ -109,13 +115,17 @@ impl Turn<'_> {
 
     /// Who writes; its row is made if there is none.
     fn writer(self, uuid: HostMonitorId) -> Result<Writer, StoreError> {
-        let sql = "SELECT id, incarnation, written_up_to FROM host_monitor WHERE uuid = ?1";
+        let sql = "SELECT id, incarnation, written_up_to, state FROM host_monitor WHERE uuid = ?1";
         let found = first(self.db, sql, [uuid.to_string()], |row| {
-            Ok(Writer { id: row.get(0)?, incarnation: row.get(1)?, written_up_to: row.get(2)? })
+            let removed = typed::<NodeState>(row, 3)? == NodeState::Removed;
+            Ok(Writer { id: row.get(0)?, incarnation: row.get(1)?, written_up_to: row.get(2)?, removed })
         })?;
         match found {
             Some(writer) => Ok(writer),
-            None => Ok(Writer { id: self.host_monitor_id(uuid)?, incarnation: None, written_up_to: None }),
+            None => {
+                let id = self.host_monitor_id(uuid)?;
+                Ok(Writer { id, incarnation: None, written_up_to: None, removed: false })
+            }
         }
     }
 
@@ -123,6 +133,9 @@ impl Turn<'_> {
         use HostMonitorWrite as Write;
         match write {
             Write::Started(start) => self.on_started(from, start),
+            Write::Configured { version, versions, heartbeat_interval } => {
+                self.on_configured(from, *version, versions, *heartbeat_interval)
+            }
             Write::Heartbeat => self.on_heartbeat(from),
             Write::NodeChanged { state, reason, mode } => self.on_node(from, *state, *reason, *mode),
             Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
@@ -157,20 +170,30 @@ impl Turn<'_> {
 
     /// It runs, hears its trunk, and its writes reach the store: UP and GLOBAL.
     fn on_started(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
+        self.start_record(from, start)?;
+        let sql =
+            "UPDATE host_monitor SET state = 'UP', reason = 0, mode = 'GLOBAL', blind = 0 WHERE id = ?1";
+        run(self.db, sql, [from])?;
+        self.awaits_begin(from)?;
+        self.starting_vms_check(from)?;
+        self.leaving_vms_check()
+    }
+
+    /// What it says of itself.
+    pub(super) fn start_record(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
         let sql = "UPDATE host_monitor SET trunk = ?2, mac = ?3, vlan = ?4, incarnation = ?5, versions = ?6,
-                   heartbeat_interval_us = ?7, heartbeat_at = ?8, state = 'UP', reason = 0, mode = 'GLOBAL',
-                   blind = 0, written_up_to = NULL WHERE id = ?1";
+                   heartbeat_interval_us = ?7, heartbeat_at = ?8, written_up_to = NULL WHERE id = ?1";
         let interval_us = i64::try_from(start.heartbeat_interval.as_micros()).unwrap_or(i64::MAX / 8).max(1);
         let HostMonitorStart { trunk, mac, vlan, incarnation, versions, heartbeat_interval: _ } = start;
-        run(self.db, sql, params![from, trunk, mac, vlan, incarnation, versions, interval_us, self.now.0])?;
-        self.awaits_begin(from)?;
-        self.starting_vms_check(from)
+        run(self.db, sql, params![from, trunk, mac, vlan, incarnation, versions, interval_us, self.now.0])
+            .map(drop)
     }
 
     fn on_heartbeat(self, from: i64) -> Result<(), StoreError> {
         run(self.db, "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1", [from, self.now.0])?;
         self.awaits_check(from)?;
-        self.starting_vms_check(from)
+        self.starting_vms_check(from)?;
+        self.leaving_vms_check()
     }
 
     fn on_node(self, from: i64, state: NodeState, reason: u32, mode: MonitorMode) -> Result<(), StoreError> {
@@ -179,6 +202,7 @@ impl Turn<'_> {
         if run(self.db, sql, params![from, state.as_str(), reason, mode.as_str()])? > 0 {
             self.node_event(from, "NODE", &format!("node {state}, reason {reason:#010x}, mode {mode}"))?;
             self.starting_vms_check(from)?;
+            self.leaving_vms_check()?;
         }
         Ok(())
     }
@@ -188,7 +212,7 @@ impl Turn<'_> {
         if run(self.db, sql, params![from, !heard])? > 0 { self.starting_vms_check(from) } else { Ok(()) }
     }
 
-    fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {
+    pub(super) fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO node_event (host_monitor_id, happened_at, kind, text, sequence)
                    VALUES (?1, ?2, ?3, ?4, ?5)";
         let sequence = self.next_sequence()?;
@@ -196,7 +220,7 @@ impl Turn<'_> {
         run(self.db, sql, values).map(drop)
     }
 
-    fn node_events_bound(self, from: i64) -> Result<(), StoreError> {
+    pub(super) fn node_events_bound(self, from: i64) -> Result<(), StoreError> {
         let sql = "DELETE FROM node_event WHERE host_monitor_id = ?1 AND id <=
                    (SELECT id FROM node_event WHERE host_monitor_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
         run(self.db, sql, [from, MAX_NODE_EVENTS]).map(drop)
@@ -217,7 +241,12 @@ impl Turn<'_> {
 }
 
 const fn is_node_event(write: &HostMonitorWrite) -> bool {
-    matches!(write, HostMonitorWrite::NodeEvent { .. } | HostMonitorWrite::NodeChanged { .. })
+    matches!(
+        write,
+        HostMonitorWrite::NodeEvent { .. }
+            | HostMonitorWrite::NodeChanged { .. }
+            | HostMonitorWrite::Configured { .. }
+    )
 }
 
 const fn may_discover(write: &HostMonitorWrite) -> bool {

@@ -45,9 +45,15 @@ const REQUESTS: &str = "
 impl Turn<'_> {
     /// One that is not registered with a host has no VMs of its own: all are elsewhere.
     pub(super) fn roster(self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
-        let sql = "SELECT id, host_id FROM host_monitor WHERE uuid = ?1";
-        let found = first(self.db, sql, [host_monitor.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let (id, host): (i64, Option<i64>) = found.unwrap_or((0, None));
+        let sql = "SELECT id, host_id, state FROM host_monitor WHERE uuid = ?1";
+        let found = first(self.db, sql, [host_monitor.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?, typed::<NodeState>(row, 2)? == NodeState::Removed))
+        })?;
+        let (id, host, removed): (i64, Option<i64>, bool) = found.unwrap_or((0, None, false));
+        let settings = self.settings_of(id)?;
+        if removed {
+            return Ok(Roster { settings, removed, ..Roster::default() });
+        }
         let oldest = self.oldest_request();
         Ok(Roster {
             vms: all(self.db, VMS, params![id, host], |row| self.roster_vm(row))?,
@@ -55,6 +61,8 @@ impl Turn<'_> {
             visiting: all(self.db, VISITING, params![id, host], |row| self.roster_vm(row))?,
             quiet: all(self.db, QUIET, params![id, host], |row| self.quiet(row))?,
             requests: all(self.db, REQUESTS, [id, oldest], request)?,
+            settings,
+            removed,
         })
     }
 

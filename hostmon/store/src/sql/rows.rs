@@ -40,6 +40,8 @@ stored! {
     Severity: "a severity", Severity::parse;
     Colour: "a colour", Colour::parse;
     DetectionSpeed: "a detection speed", DetectionSpeed::parse;
+    TransactionAction: "a transaction's action", TransactionAction::parse;
+    TransactionState: "a transaction's state", TransactionState::parse;
 }
 
 fn parsed<T: Stored>(text: &str) -> Result<T, StoreError> {

@@ -71,10 +71,13 @@ impl Turn<'_> {
             return Ok(None);
         };
         let sql = match what {
-            Reported::NodeData { .. } => "SELECT 1 FROM host_monitor WHERE id = ?1",
-            Reported::Attention { .. } | Reported::Conflicts => "SELECT 1 FROM host WHERE id = ?1",
+            Reported::NodeData { .. } => "SELECT 1 FROM host_monitor WHERE id = ?1 AND ?2 > 0",
+            // A host with the same id may have been there before: what was said of that one is not above this.
+            Reported::Attention { .. } | Reported::Conflicts => {
+                "SELECT 1 FROM host WHERE id = ?1 AND created_sequence < ?2"
+            }
         };
-        let known = scope == 0 || first(self.db, sql, [scope], |_| Ok(()))?.is_some();
+        let known = scope == 0 || first(self.db, sql, [scope, sequence], |_| Ok(()))?.is_some();
         Ok(known.then_some((what, sequence)))
     }
 

@@ -1,6 +1,6 @@
 use rusqlite::Connection;
 
-use crate::sql::{POLLED, QUICK};
+use crate::sql::{LEAVING, POLLED, QUICK};
 use crate::{HostMonitorWrite, SqliteStore, Store, SystemClock};
 
 fn plan(db: &Connection, sql: &str) -> Vec<String> {
@@ -20,6 +20,7 @@ fn scans_the_fleet(step: &str) -> bool {
         "path_not_come",
         "vm_state_change",
         "vm_fenced",
+        "vm_leaving",
         "conflict_pending",
         "discovered_pending",
     ];
@@ -33,7 +34,7 @@ fn scans_the_fleet(step: &str) -> bool {
 fn the_cost_follows_those_in_trouble() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("health.db"), Box::new(SystemClock)).unwrap();
-    for sql in POLLED.into_iter().chain(QUICK) {
+    for sql in POLLED.into_iter().chain(QUICK).chain([LEAVING]) {
         let steps = plan(&store.connection, sql);
         assert!(!steps.iter().any(|step| scans_the_fleet(step)), "{sql}\n{steps:#?}");
     }

@@ -37,6 +37,18 @@ delegate! {
         fn hosts_add(hosts: &[HostRegistration]) -> ();
         fn vms_add(host: &HostKey, vms: &[VmRegistration]) -> ();
         fn vms_start(vms: &[VmUuid]) -> Vec<TransactionTag>;
+        fn vms_start_listed(lists: &[VmList]) -> Vec<TransactionTag>;
+        fn vms_stop(lists: &[VmList]) -> Vec<TransactionTag>;
+        fn vms_remove(lists: &[VmList]) -> VmsRemoved;
+        fn hosts_add_grouped(hosts: &[GroupedHost]) -> ();
+        fn hosts_remove(hosts: &[HostKey]) -> Vec<HostKey>;
+        fn host_group_remove(group: &str) -> Vec<HostKey>;
+        fn host_monitors_add(hosts: &[HostRegistration]) -> ();
+        fn host_monitors_remove(monitors: &[HostMonitorId]) -> Vec<HostMonitorId>;
+        fn host_monitors_configure(scope: &SettingsScope, change: &SettingsChange) -> i64;
+        fn protocol_versions() -> ProtocolVersions;
+        fn transactions(wanted: &TransactionsWanted) -> Vec<Transaction>;
+        fn tombstones_expire(kept: std::time::Duration) -> u64;
         fn quick_query() -> QuickQuery;
         fn host_monitors_unassigned() -> Vec<HostMonitorStatus>;
         fn needs_attention() -> NeedsAttention;

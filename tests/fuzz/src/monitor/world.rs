@@ -263,7 +263,7 @@ impl World {
         let elsewhere = if elsewhere & 1 == 1 { vec![vm(7)] } else { vec![] };
         self.claims.rostered.extend(vms.iter().map(|vm| vm.uuid).chain(elsewhere.iter().copied()));
         let (requests, quiet) = (self.requests.clone(), self.store.quiets(self.now));
-        self.tell(Input::Roster(Roster { vms, elsewhere, visiting: vec![], quiet, requests }));
+        self.tell(Input::Roster(Roster { vms, elsewhere, quiet, requests, ..Roster::default() }));
     }
 
     fn roster_vm(&self, number: u8, state: VmState, interval: Option<u32>, first: bool) -> RosterVm {
@@ -436,6 +436,7 @@ impl World {
                 Output::Store { number, write } => self.on_write(number, &write),
                 Output::Authenticated { vm } => assert!(self.keys.contains_key(&vm)),
                 Output::Note(note) => assert!(!note.to_string().is_empty()),
+                Output::LogLevel(level) => unreachable!("no roster says so: {level:?}"),
             }
         }
         self.committed();
@@ -459,7 +460,7 @@ impl World {
         while let Some(output) = self.monitor.poll_output() {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
-                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_)) => {
+                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_) | Output::LogLevel(_)) => {
                     panic!("a commit has brought {other:?}")
                 }
             }
@@ -552,7 +553,7 @@ fn shown(output: &Output) -> String {
         Output::Transmit(Transmit { destination, payload, .. }) => {
             format!("-> {destination}: {:?}", Packet::decode(payload))
         }
-        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_)) => {
+        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_) | Output::LogLevel(_)) => {
             format!("{other:?}")
         }
     }

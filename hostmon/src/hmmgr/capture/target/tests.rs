@@ -41,6 +41,8 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
         without_path: vec![],
         quiet: Vec::new(),
         policing: Default::default(),
+        settings: Default::default(),
+        removed: false,
         late: 0,
     }
 }

@@ -44,13 +44,17 @@ impl Turn<'_> {
         run(self.db, sql, params![from, uuid, mac, version, kind.as_str(), sequence]).map(drop)
     }
 
-    /// `None` if there is nothing to record: it is at home here, or where "here" is is not known yet.
+    /// `None` if there is nothing to record: it is at home here, or where "here" is is not known yet, or it was removed
+    /// lately and is still on its way out.
     fn judged(self, from: i64, uuid: &str, told: Discovery) -> Result<Option<Discovery>, StoreError> {
         let vm = match uuid.parse::<VmUuid>() {
             Ok(vm) if told != Discovery::CannotManage => self.vm_row(vm)?,
             _ => None,
         };
         let Some(VmRow { host: home, .. }) = vm else {
+            if told != Discovery::CannotManage && self.is_tombstone(uuid)? {
+                return Ok(None);
+            }
             return Ok(Some(match told {
                 Discovery::CannotManage => Discovery::CannotManage,
                 Discovery::Moved | Discovery::Managed | Discovery::Unmanaged => Discovery::Unmanaged,

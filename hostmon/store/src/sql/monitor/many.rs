@@ -120,10 +120,12 @@ impl Turn<'_> {
         let detected = json(vms.iter().map(|vm| serde_json::json!({ "vm": vm })));
         let rows = self.db.json_rows(&[("vm", Kind::Text)], 1);
         let sql = format!(
-            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
-             SELECT v.id, ?2, '', '', 1, 1, ?3 FROM {rows} e JOIN vm v ON v.uuid = e.vm WHERE {}
+            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, verified)
+             SELECT v.id, ?2, '', '', 1, 1, ?3, CASE WHEN v.state = 'STARTED' THEN 1 ELSE 0 END
+             FROM {rows} e JOIN vm v ON v.uuid = e.vm WHERE {}
              ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 1, missing_since = NULL,
-                    common = 0, heard_at = excluded.heard_at, awaited_since = NULL, awaited_sequence = NULL",
+                    common = 0, heard_at = excluded.heard_at, awaited_since = NULL, awaited_sequence = NULL,
+                    verified = CASE WHEN excluded.verified = 1 THEN 1 ELSE path.verified END",
             monitored!()
         );
         run(self.db, &sql, params![detected, from, self.now.0])?;

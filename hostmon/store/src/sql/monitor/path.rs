@@ -11,9 +11,9 @@ use crate::sql::hosts::known;
 use crate::sql::rows::{all, first, run};
 use crate::*;
 
-/// STARTING is over when a known path beats, and every host monitor of the VM's host that is up and whose paths are
-/// known has one that does. Any other says nothing: it neither starts the VM nor holds it back. (Which paths a VM
-/// should have is not verified yet; then only those count.)
+/// STARTING is over when a known path beats, and every one that the VM was verified to have at host monitors of its host
+/// that are up and whose paths are known. While none is verified every such host monitor must have one. Any other says
+/// nothing: it neither starts the VM nor holds it back.
 const EVERY_PATH_BEATS: &str = concat!(
     "SELECT EXISTS (SELECT 1 FROM path p JOIN host_monitor m ON m.id = p.host_monitor_id
             WHERE p.vm_id = ?2 AND p.beating = 1 AND ",
@@ -21,7 +21,9 @@ const EVERY_PATH_BEATS: &str = concat!(
     ")
         AND NOT EXISTS (SELECT 1 FROM vm v JOIN host_monitor m ON m.host_id = v.host_id
             LEFT JOIN path p ON p.vm_id = v.id AND p.host_monitor_id = m.id
-            WHERE v.id = ?2 AND m.state = 'UP' AND coalesce(p.beating, 0) = 0 AND ",
+            WHERE v.id = ?2 AND m.state = 'UP' AND coalesce(p.beating, 0) = 0 AND (coalesce(p.verified, 0) = 1
+                  OR NOT EXISTS (SELECT 1 FROM path q JOIN host_monitor n ON n.id = q.host_monitor_id
+                     WHERE q.vm_id = v.id AND q.verified = 1 AND n.host_id = v.host_id)) AND ",
     known!(),
     ")"
 );
@@ -89,11 +91,12 @@ impl Turn<'_> {
         let Some(vm) = self.vm_row(vm)?.filter(|vm| vm.monitored()) else {
             return Ok(());
         };
-        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
-                   VALUES (?1, ?2, '', '', 1, 1, ?3)
+        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, verified)
+                   VALUES (?1, ?2, '', '', 1, 1, ?3, ?4)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 1, missing_since = NULL, common = 0,
-                   heard_at = excluded.heard_at, awaited_since = NULL, awaited_sequence = NULL";
-        run(self.db, sql, [vm.id, from, self.now.0])?;
+                   heard_at = excluded.heard_at, awaited_since = NULL, awaited_sequence = NULL,
+                   verified = CASE WHEN excluded.verified = 1 THEN 1 ELSE path.verified END";
+        run(self.db, sql, params![vm.id, from, self.now.0, vm.state == VmState::Started])?;
         self.starting_check(vm)
     }
 
@@ -143,7 +146,7 @@ impl Turn<'_> {
     }
 
     /// A host monitor's own condition may have been all that a STARTING VM waited for.
-    pub(super) fn starting_vms_check(self, from: i64) -> Result<(), StoreError> {
+    pub(in crate::sql) fn starting_vms_check(self, from: i64) -> Result<(), StoreError> {
         for (id, host) in all(self.db, STARTING_VMS, [from], |row| Ok((row.get(0)?, row.get(1)?)))? {
             self.starting_check(VmRow { id, host, state: VmState::Starting })?;
         }
@@ -155,6 +158,14 @@ impl Turn<'_> {
             return Ok(());
         }
         let started = first(self.db, EVERY_PATH_BEATS, [self.now.0, vm.id], |row| row.get::<bool>(0))?;
-        if started == Some(true) { self.vm_state_change(vm.id, VmState::Started) } else { Ok(()) }
+        if started != Some(true) {
+            return Ok(());
+        }
+        run(
+            self.db,
+            "UPDATE path SET verified = 1 WHERE vm_id = ?1 AND beating = 1 AND verified = 0",
+            [vm.id],
+        )?;
+        self.vm_state_change(vm.id, VmState::Started)
     }
 }

@@ -1,4 +1,4 @@
--- What people and scripts ask, and the exchange of messages, schema 4.
+-- What people and scripts ask, and the exchange of messages, schema 5.
 
 -- Node events and conflicts carry a number of the sequence until they are acknowledged. Those from before come first.
 ALTER TABLE node_event ADD COLUMN sequence BIGINT;
