@@ -156,6 +156,8 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,
         late: 0,
+        settings: Default::default(),
+        removed: false,
     }
 }
 

@@ -132,8 +132,6 @@ pub enum Code {
     TooLarge,
     /// No such action.
     UnknownAction,
-    /// An action that is not there yet.
-    NotYet,
     /// The host is not registered.
     UnknownHost,
     /// A VM is not registered.
@@ -162,7 +160,6 @@ impl Code {
             Self::Malformed => "MALFORMED",
             Self::TooLarge => "TOO_LARGE",
             Self::UnknownAction => "UNKNOWN_ACTION",
-            Self::NotYet => "NOT_YET",
             Self::UnknownHost => "UNKNOWN_HOST",
             Self::UnknownVm => "UNKNOWN_VM",
             Self::Elsewhere => "ELSEWHERE",

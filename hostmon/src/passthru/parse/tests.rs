@@ -181,8 +181,7 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
-fn actions_that_are_not_there_yet_and_never() {
-    assert_eq!(refused(&envelope("VIO_HS_PUT_MSG", "")).code, Code::NotYet);
+fn actions_that_there_never_are() {
     assert_eq!(refused(&envelope("VIO_HS_MAKE_COFFEE", "")).code, Code::UnknownAction);
 }
 

@@ -19,7 +19,7 @@ impl Turn<'_> {
     pub(super) fn paths_await(self, vm: i64) -> Result<(), StoreError> {
         let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, awaited_since)
                    SELECT v.id, m.id, '', '', 0, 0, ?2, ?2 FROM vm v JOIN host_monitor m ON m.host_id = v.host_id
-                   WHERE v.id = ?1
+                   WHERE v.id = ?1 AND m.state <> 'REMOVED'
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET awaited_since = excluded.awaited_since,
                    awaited_sequence = NULL";
         run(self.db, sql, [vm, self.now.0]).map(drop)
@@ -56,7 +56,7 @@ impl Turn<'_> {
         let since = self.now.back(AWAITED_FOR).0;
         let sql = "SELECT 1 FROM host_monitor m JOIN path p ON p.host_monitor_id = m.id
                    JOIN vm v ON v.id = p.vm_id AND v.host_id = m.host_id
-                   WHERE m.id = ?1 AND m.mode = 'GLOBAL' AND m.blind = 0 AND p.awaited_since <= ?2
+                   WHERE m.id = ?1 AND m.state = 'UP' AND m.mode = 'GLOBAL' AND m.blind = 0 AND p.awaited_since <= ?2
                    AND p.awaited_since IS NOT NULL AND p.awaited_sequence IS NULL
                    AND v.state IN ('STARTING', 'STARTED') LIMIT 1";
         if first(self.db, sql, [host_monitor, since], |_| Ok(()))?.is_none() {
