@@ -39,7 +39,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
         MonitorSettings { heartbeat_interval_ms: 500, store_heartbeat_interval_ms: 2000, ..AS_SHIPPED };
     let mut chain = Chain::start(world, Plan { pseudo_guests: 3, monitors, ..Plan::default() })?;
     chain.register_and_wait()?;
-    chain.controller.hamgr("modify vm guest1,guest2,guest3 vm_failure_detection_time=5")?.ok()?;
+    chain.controller.hamgr("modify vm guest1,guest2,guest3 heartbeat_interval=500 vm_failure_detection_time=5")?.ok()?;
     let shop = Application::install(&chain, RINGING, "shop")?;
     shop.vmmgr(&chain, &shop.add_line())?.ok()?;
     chain.wait_for_application("shop", "GREEN", LIMIT)?;
