@@ -116,6 +116,8 @@ pub enum Input<'a> {
     Quiet(QuietAnswer),
     /// The store cannot be written (false), or can again (true).
     StoreReachable(bool),
+    /// The store's clock was set: ages that it counts by itself are wrong.
+    StoreClockStepped,
     /// The kernel dropped this many frames more.
     Dropped(u64),
     /// Every frame that arrived before `until` was given as [`Input::Frame`]. Silence is judged as of then: a driver that
@@ -276,6 +278,7 @@ impl Monitor {
             Input::NotTaken { number, report } => self.on_not_taken(number, report),
             Input::Quiet(answer) => self.on_quiet_answer(now, answer),
             Input::StoreReachable(reachable) => self.on_store_reachable(reachable),
+            Input::StoreClockStepped => self.repeat_silences(now),
             Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
             Input::Heard { until, lag } => {
                 self.heard =
@@ -466,6 +469,14 @@ impl Monitor {
         }
         self.store_reachable = reachable;
         self.note(if reachable { Note::StoreBack } else { Note::StoreLost });
+    }
+
+    /// Silences are said again with their ages by this monitor's clock.
+    fn repeat_silences(&mut self, now: Instant) {
+        let silent = self.watched.keys().filter(|vm| self.tracker.is_missing(**vm));
+        for vm in silent.copied().collect::<Vec<_>>() {
+            self.tracker.repeat(now, vm);
+        }
     }
 
     fn on_adapter(&mut self, now: Instant, up: bool) {

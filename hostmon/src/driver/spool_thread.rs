@@ -34,6 +34,8 @@ pub(super) enum Reply {
     Quiets(Vec<QuietAnswer>),
     /// What the store wants; or, until it can be asked, the copy of it.
     Roster(Roster),
+    /// The store's clock was set.
+    ClockStepped,
     /// The store cannot be written.
     Local { error: String },
     /// It can again, and has everything.

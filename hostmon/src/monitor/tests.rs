@@ -5,6 +5,7 @@ mod adversity;
 mod known;
 mod quiet;
 mod shown;
+mod spooled;
 
 use std::collections::BTreeMap;
 

@@ -23,6 +23,7 @@ mod scripts_misbehave;
 mod silence_is_missing;
 mod steady_writes_nothing;
 mod store_dies;
+mod store_full;
 mod store_on_postgresql;
 mod suspension;
 mod systemd_unit;
@@ -59,7 +60,7 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 26] = [
+const TOGETHER: [Scenario; 27] = [
     guest_watchdog::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
@@ -74,6 +75,7 @@ const TOGETHER: [Scenario; 26] = [
     scripts_misbehave::SCENARIO,
     systemd_unit::SCENARIO,
     suspension::SCENARIO,
+    store_full::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,
     application_turns_red::SCENARIO,

@@ -1,12 +1,13 @@
 //! Both threads with real stores that fail.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicI64;
 use std::time::Instant as StdInstant;
 
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_store::{
     HostKey, HostMonitorRegistration, HostMonitorStart, HostMonitorWrite, HostRegistration, MonitorMode,
-    SqliteStore, Store, SuspendReason, SystemClock, VmRegistration, VmState,
+    SqliteStore, Store, StoreClock, StoreTime, SuspendReason, SystemClock, VmRegistration, VmState,
 };
 
 use super::*;
@@ -27,12 +28,23 @@ struct Bench {
     number: u64,
     starts: u32,
     clock: MonotonicClock,
+    /// The store's clock is so far from the machine's, in microseconds.
+    store_clock: Arc<AtomicI64>,
+}
+
+struct SetClock(Arc<AtomicI64>);
+
+impl StoreClock for SetClock {
+    fn now(&self) -> StoreTime {
+        StoreTime(SystemClock.now().0 + self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Bench {
     /// A host with this monitor and one VM that is monitored.
     fn new() -> Self {
         let bench = Self {
+            store_clock: Arc::new(AtomicI64::new(0)),
             folder: tempfile::tempdir().unwrap(),
             threads: None,
             number: 0,
@@ -58,10 +70,13 @@ impl Bench {
 
     fn start(&mut self) {
         self.starts += 1;
-        let url = format!("sqlite://{}", self.path().display());
+        let (path, store_clock) = (self.path(), Arc::clone(&self.store_clock));
         let incarnation = format!("start {}", self.starts);
         let start = Start {
-            open: Box::new(move || vmpulse_store::open(&url)),
+            open: Box::new(move || {
+                let clock = Box::new(SetClock(Arc::clone(&store_clock)));
+                Ok(Box::new(SqliteStore::open(&path, clock)?))
+            }),
             host_monitor: hm(),
             incarnation: incarnation.clone(),
             clock: self.clock,
@@ -184,6 +199,37 @@ fn a_store_that_may_only_be_read_and_a_start_without_one() {
     assert_eq!(bench.store().vms().unwrap()[0].state, VmState::Suspended);
     assert_eq!(bench.modes(), [MonitorMode::Local, MonitorMode::Global], "one outage");
     assert_eq!(bench.threads.as_ref().unwrap().view().kept, 0);
+}
+
+/// Its own threads go on: they say so, and that it is over.
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_loop_that_stands_is_down_until_it_turns() {
+    let mut bench = Bench::new();
+    bench.start();
+    bench.wait_until_safe();
+    let until = StdInstant::now() + LIMIT;
+    while bench.modes() != [MonitorMode::Down] {
+        assert!(StdInstant::now() < until, "in vain: {:?}", bench.modes());
+        std::thread::yield_now();
+    }
+    while bench.modes() != [MonitorMode::Down, MonitorMode::Global] {
+        bench.threads.as_ref().unwrap().turned();
+        assert!(StdInstant::now() < until, "in vain: {:?}", bench.modes());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_clock_of_the_store_that_is_set_is_noticed() {
+    let mut bench = Bench::new();
+    bench.start();
+    let roster = |reply| matches!(reply, Reply::Roster(_)).then_some(());
+    bench.reply(roster);
+    bench.store_clock.fetch_sub(3_600_000_000, Ordering::Relaxed);
+    bench.reply(|reply| matches!(reply, Reply::ClockStepped).then_some(()));
+    bench.store_clock.fetch_add(3_600_000_000, Ordering::Relaxed);
+    bench.reply(|reply| matches!(reply, Reply::ClockStepped).then_some(()));
 }
 
 #[test]
