@@ -223,6 +223,10 @@ impl Driver {
             Some(Reply::Standings(standings)) => {
                 self.monitor.handle_input(now, Input::Standings(standings));
             }
+            Some(Reply::ClockStepped) => {
+                self.desk.warn("the store's clock was set; silences are said again with their ages");
+                self.monitor.handle_input(now, Input::StoreClockStepped);
+            }
             Some(Reply::Local { error }) => {
                 if self.facts.store_error.as_ref() != Some(&error) {
                     self.desk.warn(format!("the store: {error}"));

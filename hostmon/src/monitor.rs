@@ -133,6 +133,8 @@ pub enum Input<'a> {
     Quiet(QuietAnswer),
     /// The store cannot be written (false), or can again (true).
     StoreReachable(bool),
+    /// The store's clock was set: ages that it counts by itself are wrong.
+    StoreClockStepped,
     /// The kernel dropped this many frames more.
     Dropped(u64),
     /// Every frame that arrived before `until` was given as [`Input::Frame`]. Silence is judged as of then: a driver that
@@ -329,6 +331,7 @@ impl Monitor {
             Input::Dropped(frames) => self.on_doubt(now, Doubt::Dropped(frames)),
             Input::AdapterIs(what) => self.adapter_is = what,
             Input::Canary(report) => self.on_canary_report(now, report),
+            Input::StoreClockStepped => self.repeat_silences(now),
             Input::Heard { until, lag } => {
                 self.heard =
                     Some(Heard { until: self.heard.map_or(until, |heard| heard.until.max(until)), lag });
@@ -554,6 +557,14 @@ impl Monitor {
         self.tracker.handle_doubt(now, doubt);
         if let Some(canary) = &mut self.canary {
             canary.handle_doubt(now, doubt);
+        }
+    }
+
+    /// Silences are said again with their ages by this monitor's clock.
+    fn repeat_silences(&mut self, now: Instant) {
+        let silent = self.watched.keys().filter(|vm| self.tracker.is_missing(**vm));
+        for vm in silent.copied().collect::<Vec<_>>() {
+            self.tracker.repeat(now, vm);
         }
     }
 

@@ -224,6 +224,12 @@ impl Pending {
         self.entries.len()
     }
 
+    /// How many of them are more than a sign of life.
+    #[must_use]
+    pub fn worth_keeping(&self) -> usize {
+        self.entries.len().saturating_sub(usize::from(self.newest.contains_key(&Key::Heartbeat)))
+    }
+
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -335,7 +335,7 @@ impl Spool {
         SpoolView {
             local: self.local.as_ref().map(|local| (local.since, local.why.clone())),
             waiting: self.pending.len(),
-            kept: if self.file_bytes == 0 { 0 } else { self.pending.len().saturating_sub(unkept) },
+            kept: self.pending.worth_keeping().saturating_sub(unkept),
             file_bytes: self.file_bytes,
             file_error: self.file_error.clone(),
             dropped: self.pending.dropped(),

@@ -37,6 +37,8 @@ pub(super) enum Reply {
     Roster(Roster),
     /// What guests are that are not in it.
     Standings(Vec<(VmUuid, Standing)>),
+    /// The store's clock was set.
+    ClockStepped,
     /// The store cannot be written.
     Local { error: String },
     /// It can again, and has everything.
@@ -48,6 +50,8 @@ pub(super) enum Reply {
 pub(super) enum Event {
     Write(Waiting),
     Store(StoreWord),
+    /// The driver is gone.
+    End,
 }
 
 /// What a start needs.
@@ -69,6 +73,15 @@ pub(super) struct StoreThread {
     turns: Arc<AtomicU64>,
     view: Arc<Mutex<SpoolView>>,
     question: Question,
+    #[cfg(test)]
+    threads: Option<[std::thread::JoinHandle<()>; 2]>,
+}
+
+impl Drop for StoreThread {
+    /// Nobody waits for them: the store may hang.
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::End);
+    }
 }
 
 /// Why the threads did not start.
@@ -106,7 +119,8 @@ impl StoreThread {
             roster_read: Arc::clone(&roster_read),
             copy: copy_path.to_owned(),
         };
-        std::thread::Builder::new().name("store".to_owned()).spawn(move || store.run(&opened))?;
+        let _talks =
+            std::thread::Builder::new().name("store".to_owned()).spawn(move || store.run(&opened))?;
         if let Ok(Err(error)) = first.recv_timeout(OPEN_PATIENCE)
             && !is_passing(&error)
         {
@@ -127,8 +141,16 @@ impl StoreThread {
             copy,
             roster_read,
         };
-        std::thread::Builder::new().name("spool".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { events, replies: told, turns, view, question })
+        let _keeps = std::thread::Builder::new().name("spool".to_owned()).spawn(move || worker.run())?;
+        Ok(Self {
+            events,
+            replies: told,
+            turns,
+            view,
+            question,
+            #[cfg(test)]
+            threads: Some([_talks, _keeps]),
+        })
     }
 
     pub(super) fn push(&self, waiting: Waiting) {
@@ -152,6 +174,14 @@ impl StoreThread {
 
     pub(super) fn reply_now(&mut self) -> Option<Reply> {
         self.replies.try_recv().ok()
+    }
+
+    /// Ends both threads and waits for that.
+    #[cfg(test)]
+    fn join(mut self) {
+        let threads = self.threads.take();
+        drop(self);
+        threads.into_iter().flatten().for_each(|thread| thread.join().unwrap());
     }
 
     pub(super) async fn reply(&mut self) -> Option<Reply> {
@@ -230,11 +260,15 @@ impl Worker {
     fn run(mut self) {
         loop {
             match self.events.recv_timeout(self.patience()) {
+                Ok(Event::End) => return,
                 Ok(event) => self.take(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             while let Ok(event) = self.events.try_recv() {
+                if matches!(event, Event::End) {
+                    return;
+                }
                 self.take(event);
             }
             let now = self.clock.now();
@@ -266,6 +300,7 @@ impl Worker {
             Event::Store(StoreWord::Ready) => self.spool.on_ready(now),
             Event::Store(StoreWord::Applied(quiets)) => self.spool.on_applied(now, quiets),
             Event::Store(StoreWord::Failed(error)) => self.spool.on_failed(now, error),
+            Event::End => {}
         }
     }
 
@@ -308,3 +343,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::errors;
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{HostMonitorWrite, QuietAnswer, Roster, StartWrites, Store, StoreError};
+use vmpulse_store::{HostMonitorWrite, QuietAnswer, Roster, StartWrites, Store, StoreError, StoreTime};
 
 use super::spool_file;
 use super::spool_thread::{Event, Reply};
@@ -28,6 +28,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(40);
 const ROSTER_PERIOD: Duration = Duration::from_secs(5);
 /// Between two copies of the roster: ten thousand VMs are a megabyte or two.
 const COPY_PERIOD: Duration = Duration::from_secs(10);
+
+/// The store's clock and ours may drift apart by this much between two readings; a clock that is set moves by more.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What the store is asked.
 #[derive(Debug)]
@@ -77,6 +80,23 @@ struct State {
     strangers: Strangers,
     copied: Option<u64>,
     next_copy: Instant,
+    /// The store's clock, and ours before and after it was read.
+    clock: Option<(StoreTime, Instant, Instant)>,
+}
+
+impl State {
+    /// Takes a reading. Returns whether the store's clock advanced otherwise than ours since the one before.
+    fn steps(&mut self, store: StoreTime, asked: Instant, answered: Instant) -> bool {
+        let Some((before, asked_before, answered_before)) = self.clock.replace((store, asked, answered))
+        else {
+            return false;
+        };
+        let least = asked.since(answered_before).saturating_sub(CLOCK_TOLERANCE);
+        let most = answered.since(asked_before).saturating_add(CLOCK_TOLERANCE);
+        // Backwards within the tolerance is an advance of nothing.
+        let set_back = before.since(store) > CLOCK_TOLERANCE;
+        set_back || !(least..=most).contains(&store.since(before))
+    }
 }
 
 impl StoreWorker {
@@ -93,6 +113,7 @@ impl StoreWorker {
             strangers: Strangers::new(self.question.clone()),
             copied: None,
             next_copy: now,
+            clock: None,
         };
         let first = (self.open)().map(|store| state.store = Some(store));
         if let Err(error) = &first {
@@ -152,6 +173,10 @@ impl StoreWorker {
         let stamp = store.change_stamp()?;
         if state.stamp != Some(stamp) || now >= state.next_roster {
             let roster = store.roster(self.host_monitor)?;
+            let read = store.now()?;
+            if state.steps(read, now, self.clock.now()) {
+                let _ = self.replies.send(Reply::ClockStepped);
+            }
             self.roster_read.store(true, Ordering::Relaxed);
             state.stamp = Some(stamp);
             state.next_roster = now + ROSTER_PERIOD;

@@ -7,6 +7,7 @@ mod known;
 mod quiet;
 mod requests;
 mod shown;
+mod spooled;
 mod strangers;
 
 use std::collections::BTreeMap;

@@ -24,6 +24,7 @@ mod silence_is_missing;
 mod status_endpoint;
 mod steady_writes_nothing;
 mod store_dies;
+mod store_full;
 mod store_on_postgresql;
 mod suspension;
 mod systemd_unit;
@@ -81,6 +82,7 @@ const TOGETHER: &[Scenario] = &[
     scripts_misbehave::SCENARIO,
     systemd_unit::SCENARIO,
     suspension::SCENARIO,
+    store_full::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,
     application_turns_red::SCENARIO,

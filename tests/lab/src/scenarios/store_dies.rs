@@ -36,10 +36,13 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     let database = server.database();
     daemons::use_store(server.url("postgres", &database));
     let monitors =
-        MonitorSettings { heartbeat_interval_ms: 500, store_heartbeat_interval_ms: 2000, ..AS_SHIPPED };
+        MonitorSettings { heartbeat_interval_ms: 1000, store_heartbeat_interval_ms: 2000, ..AS_SHIPPED };
     let mut chain = Chain::start(world, Plan { pseudo_guests: 3, monitors, ..Plan::default() })?;
     chain.register_and_wait()?;
-    chain.controller.hamgr("modify vm guest1,guest2,guest3 vm_failure_detection_time=5")?.ok()?;
+    chain
+        .controller
+        .hamgr("modify vm guest1,guest2,guest3 heartbeat_interval=1000 vm_failure_detection_time=5")?
+        .ok()?;
     let shop = Application::install(&chain, RINGING, "shop")?;
     shop.vmmgr(&chain, &shop.add_line())?.ok()?;
     chain.wait_for_application("shop", "GREEN", LIMIT)?;
@@ -131,8 +134,10 @@ fn as_it_happened(chain: &Chain, server: &Server, database: &str, outages: usize
     wait_for_failures(chain, 1)?;
     let silent = "SELECT count(*) FROM vmpulse.path p JOIN vmpulse.vm v ON v.id = p.vm_id
                   WHERE p.missing_since IS NOT NULL AND v.name <> 'guest1'";
-    let silent = server.sql(database, silent).map_err(LabError::Unexpected)?;
-    expect(silent == "0", || format!("{silent} paths of guests that beat are silent"))
+    wait::until(LIMIT, "no path of a guest that beats to be silent", || {
+        let count = server.sql(database, silent).map_err(LabError::Unexpected)?;
+        Ok((count == "0").then_some(()))
+    })
 }
 
 fn wait_for_mode(chain: &Chain, mode: &str) -> Lab<()> {
