@@ -13,6 +13,7 @@
 //!   main thread: log lines, answers, command connections, signals
 //! ```
 
+mod canary;
 mod desk;
 mod identity;
 mod key_thread;
@@ -33,9 +34,10 @@ use vmpulse_local::command::{CommandCall, CommandListener};
 use vmpulse_local::lock::RunLock;
 use vmpulse_protocol::time::Instant;
 
-use crate::monitor::{Input, Monitor, Output};
+use crate::monitor::{CanaryReport, Input, Monitor, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
+use canary::CanaryThread;
 use desk::{Desk, Paper};
 use key_thread::{Job, KeyReply};
 use policing::Policing;
@@ -46,6 +48,8 @@ use trunk::Trunk;
 
 /// Between looks at the trunk adapter.
 const ADAPTER_PERIOD: Duration = Duration::from_secs(1);
+/// Between looks because something about some adapter has changed: a host may start a hundred guests at once.
+const CHANGES_PERIOD: Duration = Duration::from_millis(50);
 /// The store thread says little; more waits for the next turn.
 const REPLIES_PER_TURN: usize = 64;
 /// What the core wants done in one turn, above all frames to send: some milliseconds' worth. The rest is done in the next
@@ -64,7 +68,9 @@ struct Driver {
     listener: CommandListener,
     desk: Desk,
     facts: status::Facts,
+    canary: Option<CanaryThread>,
     next_adapter_look: Instant,
+    last_adapter_look: Instant,
     /// Highest write handed to the store thread, and highest known to be committed.
     written: u64,
     committed: u64,
@@ -81,6 +87,9 @@ enum Woken {
     Store(Option<Reply>),
     Keys(KeyReply),
     Command(CommandCall),
+    /// Some adapter of this namespace has changed.
+    Changes,
+    Canary(CanaryReport),
     Reload,
     Stop,
 }
@@ -98,6 +107,8 @@ impl Driver {
                 Woken::Store(reply) => self.on_reply(now, reply),
                 Woken::Keys(reply) => self.on_keys(now, reply),
                 Woken::Command(call) => self.on_command(now, call),
+                Woken::Changes => self.on_changes(now),
+                Woken::Canary(report) => self.monitor.handle_input(now, Input::Canary(report)),
                 Woken::Reload => {
                     self.desk.info("reading the keys anew; settings are read at the start only: restart the daemon for those");
                     self.load_keys();
@@ -105,6 +116,9 @@ impl Driver {
                 Woken::Stop => self.on_stop(now),
             }
             self.look_at_adapter(now);
+            if let Some(canary) = &mut self.canary {
+                canary.poll(now, &mut self.monitor);
+            }
             if self.monitor.poll_timeout().is_some_and(|due| due <= now) {
                 self.tell_drops(now);
             }
@@ -126,6 +140,8 @@ impl Driver {
         tokio::select! {
             woken = signals.next() => woken,
             () = self.trunk.readable() => Woken::Trunk,
+            () = self.trunk.changed() => Woken::Changes,
+            report = canary_report(&mut self.canary) => Woken::Canary(report),
             () = sleep_until(deadline.into()) => Woken::Timer,
             reply = self.store.reply() => Woken::Store(reply),
             reply = self.secrets.thread.reply() => Woken::Keys(reply),
@@ -149,7 +165,10 @@ impl Driver {
         });
         match outcome {
             trunk::Outcome::Heard { until, lag } => monitor.handle_input(now, Input::Heard { until, lag }),
-            trunk::Outcome::Lost => monitor.handle_input(now, Input::Adapter(false)),
+            trunk::Outcome::Lost => {
+                monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble()));
+                monitor.handle_input(now, Input::Adapter(false));
+            }
         }
         for line in self.trunk.take_warnings() {
             self.desk.warn(line);
@@ -184,11 +203,23 @@ impl Driver {
             return;
         }
         self.next_adapter_look = now + ADAPTER_PERIOD;
+        self.last_adapter_look = now;
         let up = self.trunk.look(now);
         if let Some((mac, mtu)) = self.trunk.mac_and_mtu() {
             self.monitor.handle_input(now, Input::Readdressed { mac, mtu });
+            if let Some(canary) = self.canary.as_ref().filter(|_| up) {
+                canary.monitor_at(mac);
+            }
         }
+        self.monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble()));
         self.monitor.handle_input(now, Input::Adapter(up));
+    }
+
+    /// Looked at in this turn, unless it was just now.
+    fn on_changes(&mut self, now: Instant) {
+        self.trunk.doubt();
+        let soon = (self.last_adapter_look + CHANGES_PERIOD).max(now);
+        self.next_adapter_look = self.next_adapter_look.min(soon);
     }
 
     fn on_reply(&mut self, now: Instant, reply: Option<Reply>) {
@@ -264,11 +295,22 @@ impl Driver {
                     self.store.push(Waiting { number, at: now, write });
                 }
                 Output::Authenticated { vm } => self.on_authenticated(vm),
-                Output::AskCanary => {}
+                Output::AskCanary => {
+                    if let Some(canary) = &self.canary {
+                        canary.beat();
+                    }
+                }
                 Output::Note(note) => self.desk.put(Paper::Note(note)),
             }
         }
         self.busy = true;
+    }
+}
+
+async fn canary_report(canary: &mut Option<CanaryThread>) -> CanaryReport {
+    match canary {
+        Some(canary) => canary.report().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -151,6 +151,8 @@ fn usage_and_settings_have_their_own_exit_status() {
 fn running() -> Status {
     Status {
         trunk_heard: true,
+        isolated: false,
+        canary: vmpulse_hostmon::status::CanaryStatus::default(),
         trunk: "eth1".into(),
         uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".into(),
         mac: "02:00:ab:00:00:01".into(),

@@ -130,6 +130,8 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
     Status {
         trunk: trunk.to_owned(),
         trunk_heard: true,
+        isolated: false,
+        canary: vmpulse_hostmon::status::CanaryStatus::default(),
         uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".to_owned(),
         mac: "02:00:ab:00:00:01".to_owned(),
         pid: 4711,

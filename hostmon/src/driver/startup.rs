@@ -16,6 +16,7 @@ use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
+use super::canary::CanaryThread;
 use super::desk::{self, Desk};
 use super::key_thread::KeyThread;
 use super::policing::Policing;
@@ -24,9 +25,10 @@ use super::status::Facts;
 use super::store_thread::StoreThread;
 use super::trunk::Trunk;
 use super::{Driver, Signals, identity, priority, trunk};
+use crate::canary::CanaryIdentity;
 use crate::keys::{Keeper, KeyDirectory, Marks};
 use crate::monitor::{Monitor, MonitorConfig};
-use crate::settings::{Receive, Settings, SettingsError};
+use crate::settings::{Canary, Receive, Settings, SettingsError};
 
 /// The command socket may be asked by anybody in its group; there is nothing to change through it.
 const SOCKET_MODE: u32 = 0o660;
@@ -183,6 +185,14 @@ fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, S
         .map_err(|source| StartError::System { what: "start the store's thread", source })?;
     let policing = Policing::start(settings, clock)
         .map_err(|source| StartError::System { what: "start the policing thread", source })?;
+    let canary = match &config.canary {
+        Some(identity) => {
+            let started =
+                CanaryThread::start(settings, identity.clone(), config.mac, &uuid.to_string(), clock);
+            Some(started.map_err(|source| StartError::System { what: "start the canary's thread", source })?)
+        }
+        None => None,
+    };
     tracing::info!(hm = %uuid, trunk = %config.trunk, mac = %config.mac, store = %settings.store, "host monitor started");
     let started = StoreTime(i64::try_from(clock.realtime().as_micros()).unwrap_or(i64::MAX)).rfc3339();
     let facts = Facts { started, store: settings.store.clone(), store_error: None };
@@ -202,7 +212,9 @@ fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, S
         listener,
         desk,
         facts,
+        canary,
         next_adapter_look: now,
+        last_adapter_look: now,
         written: 0,
         committed: 0,
         busy: false,
@@ -267,6 +279,10 @@ fn monitor_config(
     let gone = || LinkError::InterfaceGone { interface: settings.trunk.clone() };
     let (mac, mtu) = trunk.mac_and_mtu().ok_or_else(gone)?;
     let (seed, nonce_seed) = (random::<8>()?, random::<32>()?);
+    let canary = match settings.canary {
+        Canary::Off => None,
+        Canary::Auto | Canary::On(_) => Some(CanaryIdentity::from_random(&random::<54>()?)),
+    };
     let [counter, ..] = seed;
     let realtime = clock.realtime();
     Ok(MonitorConfig {
@@ -281,7 +297,7 @@ fn monitor_config(
         seed: u64::from_ne_bytes(seed),
         nonce_seed,
         authentication: settings.authentication,
-        canary: None,
+        canary,
     })
 }
 

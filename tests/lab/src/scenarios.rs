@@ -15,6 +15,7 @@ mod flood;
 mod flood_unpoliced;
 mod guest_watchdog;
 mod heartbeats_without_ip;
+mod isolated_monitor;
 mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
@@ -58,12 +59,13 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 25] = [
+const TOGETHER: [Scenario; 26] = [
     guest_watchdog::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     store_on_postgresql::SCENARIO,
+    isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,
