@@ -64,6 +64,7 @@ pub struct CanaryVmm {
     beat: Option<(Duration, Instant)>,
     out: Outputs,
     solicits: bool,
+    beaten: bool,
 }
 
 impl CanaryVmm {
@@ -94,6 +95,7 @@ impl CanaryVmm {
             beat: None,
             out: Outputs::new(),
             solicits: false,
+            beaten: false,
         };
         canary.secure();
         canary
@@ -131,7 +133,7 @@ impl CanaryVmm {
             // Start to start; what was slept through is not made up for. [M-6]
             let due = next + interval;
             self.beat = Some((interval, if due > now { due } else { now + interval }));
-            self.initiator.send_heartbeat(&mut self.out);
+            self.send_heartbeat();
         }
         self.initiator.handle_timeout(now, &mut self.out);
         self.on_events(now);
@@ -140,7 +142,7 @@ impl CanaryVmm {
     /// Beats at once, as the monitor asked: somebody's time is up.
     pub fn handle_asked(&mut self) {
         if self.beat.is_some() {
-            self.initiator.send_heartbeat(&mut self.out);
+            self.send_heartbeat();
         }
     }
 
@@ -161,10 +163,16 @@ impl CanaryVmm {
         self.out.poll_packet().map(|packet| (self.monitor, packet))
     }
 
-    /// Whether it was told to beat and can.
-    #[must_use]
-    pub fn is_beating(&self) -> bool {
-        self.beat.is_some() && self.initiator.is_open()
+    /// Whether it gave heartbeats to be sent since this was last asked.
+    pub fn take_beaten(&mut self) -> bool {
+        std::mem::take(&mut self.beaten)
+    }
+
+    fn send_heartbeat(&mut self) {
+        if self.initiator.is_open() {
+            self.initiator.send_heartbeat(&mut self.out);
+            self.beaten = true;
+        }
     }
 
     fn secure(&mut self) {

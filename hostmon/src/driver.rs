@@ -13,6 +13,7 @@
 //!   main thread: log lines, answers, command connections, signals
 //! ```
 
+mod canary;
 mod desk;
 mod endpoint;
 mod identity;
@@ -38,9 +39,10 @@ use vmpulse_local::logging::LevelHandle;
 use vmpulse_protocol::time::Instant;
 
 use crate::endpoint::Question;
-use crate::monitor::{Input, Monitor, Output};
+use crate::monitor::{CanaryReport, Input, Monitor, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
+use canary::CanaryThread;
 use desk::{Desk, Paper};
 use key_thread::{Job, KeyReply};
 use policing::Policing;
@@ -51,6 +53,8 @@ use trunk::Trunk;
 
 /// Between looks at the trunk adapter.
 const ADAPTER_PERIOD: Duration = Duration::from_secs(1);
+/// Between looks because something about some adapter has changed: a host may start a hundred guests at once.
+const CHANGES_PERIOD: Duration = Duration::from_millis(50);
 /// The store thread says little; more waits for the next turn.
 const REPLIES_PER_TURN: usize = 64;
 /// What the core wants done in one turn, above all frames to send: some milliseconds' worth. The rest is done in the next
@@ -71,7 +75,9 @@ struct Driver {
     facts: status::Facts,
     level: LevelHandle,
     endpoint: endpoint::Endpoint,
+    canary: Option<CanaryThread>,
     next_adapter_look: Instant,
+    last_adapter_look: Instant,
     /// Highest write handed to the spool's thread, and highest known to be in the store or in the spool's file.
     written: u64,
     committed: u64,
@@ -89,6 +95,9 @@ enum Woken {
     Keys(KeyReply),
     Command(CommandCall),
     Question(Question),
+    /// Some adapter of this namespace has changed.
+    Changes,
+    Canary(CanaryReport),
     Reload,
     Stop,
 }
@@ -108,6 +117,8 @@ impl Driver {
                 Woken::Keys(reply) => self.on_keys(now, reply),
                 Woken::Command(call) => self.on_command(now, call),
                 Woken::Question(question) => self.on_question(now, question),
+                Woken::Changes => self.on_changes(now),
+                Woken::Canary(report) => self.monitor.handle_input(now, Input::Canary(report)),
                 Woken::Reload => {
                     self.desk.info("reading the keys anew; settings are read at the start only: restart the daemon for those");
                     self.load_keys();
@@ -115,6 +126,9 @@ impl Driver {
                 Woken::Stop => self.on_stop(now),
             }
             self.look_at_adapter(now);
+            if let Some(canary) = &mut self.canary {
+                canary.poll(now, &mut self.monitor);
+            }
             if self.monitor.poll_timeout().is_some_and(|due| due <= now) {
                 self.tell_drops(now);
             }
@@ -139,6 +153,8 @@ impl Driver {
         tokio::select! {
             woken = signals.next() => woken,
             () = self.trunk.readable() => Woken::Trunk,
+            () = self.trunk.changed() => Woken::Changes,
+            report = canary_report(&mut self.canary) => Woken::Canary(report),
             () = sleep_until(deadline.into()) => Woken::Timer,
             reply = self.store.reply() => Woken::Store(reply),
             reply = self.secrets.thread.reply() => Woken::Keys(reply),
@@ -163,7 +179,10 @@ impl Driver {
         });
         match outcome {
             trunk::Outcome::Heard { until, lag } => monitor.handle_input(now, Input::Heard { until, lag }),
-            trunk::Outcome::Lost => monitor.handle_input(now, Input::Adapter(false)),
+            trunk::Outcome::Lost => {
+                monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble()));
+                monitor.handle_input(now, Input::Adapter(false));
+            }
         }
         for line in self.trunk.take_warnings() {
             self.desk.warn(line);
@@ -198,11 +217,23 @@ impl Driver {
             return;
         }
         self.next_adapter_look = now + ADAPTER_PERIOD;
+        self.last_adapter_look = now;
         let up = self.trunk.look(now);
         if let Some((mac, mtu)) = self.trunk.mac_and_mtu() {
             self.monitor.handle_input(now, Input::Readdressed { mac, mtu });
+            if let Some(canary) = self.canary.as_ref().filter(|_| up) {
+                canary.monitor_at(mac);
+            }
         }
+        self.monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble()));
         self.monitor.handle_input(now, Input::Adapter(up));
+    }
+
+    /// Looked at in this turn, unless it was just now.
+    fn on_changes(&mut self, now: Instant) {
+        self.trunk.doubt();
+        let soon = (self.last_adapter_look + CHANGES_PERIOD).max(now);
+        self.next_adapter_look = self.next_adapter_look.min(soon);
     }
 
     fn on_reply(&mut self, now: Instant, reply: Option<Reply>) {
@@ -288,7 +319,11 @@ impl Driver {
                     self.store.push(Waiting { number, at: now, write });
                 }
                 Output::Authenticated { vm } => self.on_authenticated(vm),
-                Output::AskCanary => {}
+                Output::AskCanary => {
+                    if let Some(canary) = &self.canary {
+                        canary.beat();
+                    }
+                }
                 Output::Note(note) => self.desk.put(Paper::Note(note)),
                 Output::LogLevel(level) => {
                     let level = level.unwrap_or_else(|| self.facts.log_level.clone());
@@ -297,6 +332,13 @@ impl Driver {
             }
         }
         self.busy = true;
+    }
+}
+
+async fn canary_report(canary: &mut Option<CanaryThread>) -> CanaryReport {
+    match canary {
+        Some(canary) => canary.report().await,
+        None => std::future::pending().await,
     }
 }
 

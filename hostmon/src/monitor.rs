@@ -599,6 +599,8 @@ impl Monitor {
         let start = self.start_record();
         self.write(HostMonitorWrite::Started(start));
         self.isolation.on_started();
+        // What waited in the old socket is lost.
+        self.on_doubt(now, Doubt::AdapterDown);
         let text = format!(
             "trunk adapter {} has address {mac} and MTU {mtu} now, before {} and {}",
             self.config.trunk, before.0, before.1

@@ -52,6 +52,17 @@ pub enum Receive {
     Plain,
 }
 
+/// Which canary the trunk has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// One on the guests' side of the trunk, as `hmmgr trunk create` made it.
+    Auto,
+    /// One on this adapter.
+    On(String),
+    /// None.
+    Off,
+}
+
 /// The settings, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -87,6 +98,9 @@ pub struct Settings {
     pub lock_memory: bool,
     /// Network namespace that the trunk's rules are in; empty: the daemon's own.
     pub policing_netns: PathBuf,
+    /// The trunk's canary.
+    #[serde(deserialize_with = "canary")]
+    pub canary: Canary,
     /// Log level.
     pub log: String,
     /// What is offered to and demanded of the guests.
@@ -122,6 +136,7 @@ impl Default for Settings {
             realtime_priority: 0,
             lock_memory: false,
             policing_netns: PathBuf::new(),
+            canary: Canary::Auto,
             log: "info".to_owned(),
             authentication: Mode::Optional,
             key_dir: PathBuf::from("/etc/vmpulse/keys"),
@@ -167,10 +182,17 @@ impl Settings {
 
     /// The name becomes part of file names.
     fn trunk_fault(&self) -> Option<Fault> {
-        let name = &self.trunk;
-        let bad = |c: char| c == '/' || c.is_whitespace() || c.is_control();
-        let wrong = name.len() > MAX_ADAPTER_NAME || name.contains(bad) || name == "." || name == "..";
-        wrong.then(|| ("trunk", format!("{name:?} is no adapter name (1 to {MAX_ADAPTER_NAME} characters)")))
+        adapter_fault("trunk", &self.trunk)
+    }
+
+    fn canary_fault(&self) -> Option<Fault> {
+        match &self.canary {
+            Canary::Auto | Canary::Off => None,
+            Canary::On(adapter) if adapter.is_empty() || adapter.starts_with('-') => {
+                Some(("canary", format!("{adapter:?} is no adapter name; say \"auto\", \"off\" or one")))
+            }
+            Canary::On(adapter) => adapter_fault("canary", adapter),
+        }
     }
 
     fn wire_fault(&self) -> Option<Fault> {
@@ -273,6 +295,21 @@ impl Settings {
     }
 }
 
+fn adapter_fault(key: &'static str, name: &str) -> Option<Fault> {
+    let bad = |c: char| c == '/' || c.is_whitespace() || c.is_control();
+    let wrong = name.len() > MAX_ADAPTER_NAME || name.contains(bad) || name == "." || name == "..";
+    wrong.then(|| (key, format!("{name:?} is no adapter name (1 to {MAX_ADAPTER_NAME} characters)")))
+}
+
+fn canary<'de, D: Deserializer<'de>>(from: D) -> Result<Canary, D::Error> {
+    let text = String::deserialize(from)?;
+    Ok(match text.as_str() {
+        "auto" => Canary::Auto,
+        "off" => Canary::Off,
+        _ => Canary::On(text),
+    })
+}
+
 fn uuid_or_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HostMonitorId>, D::Error> {
     let text = String::deserialize(from)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
@@ -287,6 +324,7 @@ impl Checked for Settings {
     fn first_fault(&self) -> Option<Fault> {
         let interval = |key, value: u32| within(key, value, &INTERVAL_MS);
         self.trunk_fault()
+            .or_else(|| self.canary_fault())
             .or_else(|| self.wire_fault())
             .or_else(|| interval("heartbeat_interval_ms", self.heartbeat_interval_ms))
             .or_else(|| interval("store_heartbeat_interval_ms", self.store_heartbeat_interval_ms))

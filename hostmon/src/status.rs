@@ -45,6 +45,12 @@ pub struct Status<P = PathStatus> {
     pub trunk: String,
     /// Whether it can hear it: the adapter is up and not too much is lost. Otherwise its paths are unknown.
     pub trunk_heard: bool,
+    /// Whether it says that it is isolated: its adapter is down, or its canary is silent.
+    #[serde(default)]
+    pub isolated: bool,
+    /// The trunk's canary.
+    #[serde(default)]
+    pub canary: CanaryStatus,
     /// The host monitor.
     pub uuid: String,
     /// MAC address of the trunk adapter; empty while there is none.
@@ -131,6 +137,8 @@ impl<P> Status<P> {
             kernel_drops: self.kernel_drops,
             late: self.late,
             policing: self.policing,
+            canary: self.canary,
+            isolated: self.isolated,
             store_work: self.store_work,
             settings: self.settings,
             removed: self.removed,
@@ -164,6 +172,34 @@ pub struct SettingsStatus {
     pub store_heartbeat_interval_ms: u64,
     /// Protocol versions that it accepts in new handshakes.
     pub versions: String,
+}
+
+/// The trunk's canary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryStatus {
+    /// One word: `beating`, `silent` (the trunk is not trusted), `broken` (it is silent, and the trunk works), `starting`, `off`.
+    pub state: String,
+    /// Why it is broken or off.
+    pub reason: Option<String>,
+    /// What it was told to beat at.
+    pub interval_ms: Option<u32>,
+    /// Age of its last heartbeat; `None` before the first.
+    pub last_heartbeat_age_ms: Option<u64>,
+    /// Its heartbeats since the start.
+    pub heartbeats: u64,
+}
+
+impl Default for CanaryStatus {
+    /// Switched off.
+    fn default() -> Self {
+        Self {
+            state: "off".to_owned(),
+            reason: None,
+            interval_ms: None,
+            last_heartbeat_age_ms: None,
+            heartbeats: 0,
+        }
+    }
 }
 
 /// An announced silence.

@@ -14,6 +14,7 @@
 //!
 //! Pure: [`plan`], [`rules`], [`seen`], [`snippet`], [`steps`]. Edges: [`programs`], [`records`], [`work`].
 
+mod canary;
 mod error;
 pub mod plan;
 pub mod programs;
@@ -24,4 +25,5 @@ pub mod snippet;
 pub mod steps;
 pub mod work;
 
+pub use canary::{canary_mark, canary_name, is_canary};
 pub use error::TrunkError;

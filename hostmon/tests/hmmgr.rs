@@ -153,6 +153,8 @@ fn running() -> Status {
         settings: SettingsStatus::default(),
         removed: false,
         trunk_heard: true,
+        isolated: false,
+        canary: vmpulse_hostmon::status::CanaryStatus::default(),
         trunk: "eth1".into(),
         uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".into(),
         mac: "02:00:ab:00:00:01".into(),
@@ -193,10 +195,8 @@ fn running() -> Status {
         kernel_drops: 0,
         late: 0,
         settings: Default::default(),
-        removed: false,
         policing: Default::default(),
         store_work: Default::default(),
-        settings: Default::default(),
         removed: false,
     }
 }

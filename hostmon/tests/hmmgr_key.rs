@@ -132,6 +132,8 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         removed: false,
         trunk: trunk.to_owned(),
         trunk_heard: true,
+        isolated: false,
+        canary: vmpulse_hostmon::status::CanaryStatus::default(),
         uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".to_owned(),
         mac: "02:00:ab:00:00:01".to_owned(),
         pid: 4711,
@@ -151,12 +153,9 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         without_path: vec![],
         quiet: vec![],
         store_work: Default::default(),
-        settings: Default::default(),
-        removed: false,
         policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,
         late: 0,
-        settings: Default::default(),
         removed: false,
     }
 }

@@ -16,6 +16,7 @@ use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
+use super::canary::CanaryThread;
 use super::desk::{self, Desk};
 use super::endpoint::Endpoint;
 use super::key_thread::KeyThread;
@@ -25,10 +26,11 @@ use super::spool_thread::{self, StoreThread, StoreThreadError};
 use super::status::Facts;
 use super::trunk::Trunk;
 use super::{Driver, Signals, identity, priority, trunk};
+use crate::canary::CanaryIdentity;
 use crate::endpoint::tls::TlsError;
 use crate::keys::{Keeper, KeyDirectory, Marks};
 use crate::monitor::{Monitor, MonitorConfig};
-use crate::settings::{Receive, Settings, SettingsError};
+use crate::settings::{Canary, Receive, Settings, SettingsError};
 
 /// The command socket may be asked by anybody in its group; there is nothing to change through it.
 pub(super) const SOCKET_MODE: u32 = 0o660;
@@ -199,6 +201,14 @@ fn start(
     let store = start_store(settings, uuid, &config, clock)?;
     let policing = Policing::start(settings, clock)
         .map_err(|source| StartError::System { what: "start the policing thread", source })?;
+    let canary = match &config.canary {
+        Some(identity) => {
+            let started =
+                CanaryThread::start(settings, identity.clone(), config.mac, &uuid.to_string(), clock);
+            Some(started.map_err(|source| StartError::System { what: "start the canary's thread", source })?)
+        }
+        None => None,
+    };
     tracing::info!(hm = %uuid, trunk = %config.trunk, mac = %config.mac, store = %settings.store, "host monitor started");
     let started = StoreTime(i64::try_from(clock.realtime().as_micros()).unwrap_or(i64::MAX)).rfc3339();
     let log_level = logging::chosen(&settings.log);
@@ -221,7 +231,9 @@ fn start(
         facts,
         level,
         endpoint: Endpoint::start(settings)?,
+        canary,
         next_adapter_look: now,
+        last_adapter_look: now,
         written: 0,
         committed: 0,
         busy: false,
@@ -312,6 +324,10 @@ fn monitor_config(
     let gone = || LinkError::InterfaceGone { interface: settings.trunk.clone() };
     let (mac, mtu) = trunk.mac_and_mtu().ok_or_else(gone)?;
     let (seed, nonce_seed) = (random::<8>()?, random::<32>()?);
+    let canary = match settings.canary {
+        Canary::Off => None,
+        Canary::Auto | Canary::On(_) => Some(CanaryIdentity::from_random(&random::<54>()?)),
+    };
     let [counter, ..] = seed;
     let realtime = clock.realtime();
     Ok(MonitorConfig {
@@ -326,7 +342,7 @@ fn monitor_config(
         seed: u64::from_ne_bytes(seed),
         nonce_seed,
         authentication: settings.authentication,
-        canary: None,
+        canary,
     })
 }
 

@@ -7,9 +7,9 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_store::{AcceptedVersions, MonitorMode, StoreTime};
 
 use super::Driver;
-use crate::monitor::{AbsentView, PathView, QuietView};
+use crate::monitor::{AbsentView, CanaryState, CanaryView, PathView, QuietView};
 use crate::spool::SpoolView;
-use crate::status::{AbsentStatus, PathStatus, QuietStatus, SettingsStatus, Status, StoreWork};
+use crate::status::{AbsentStatus, CanaryStatus, PathStatus, QuietStatus, SettingsStatus, Status, StoreWork};
 
 /// What does not change, and the store's state.
 pub(super) struct Facts {
@@ -65,7 +65,8 @@ impl Driver {
         let paths = self.monitor.paths(now).map(|path| ShownPath { path, hears_trunk }).collect();
         let quiets = self.monitor.quiets(now).collect();
         let absent = self.monitor.absent(now).collect();
-        Snapshot { status: Status { paths, ..self.own_status(now) }, quiets, absent }
+        let canary = self.monitor.canary(now).map(canary_status).unwrap_or_default();
+        Snapshot { status: Status { paths, canary, ..self.own_status(now) }, quiets, absent }
     }
 
     /// By the wall clock as it is now.
@@ -91,6 +92,8 @@ impl Driver {
         Status {
             trunk: config.trunk.clone(),
             trunk_heard: self.monitor.hears_trunk(),
+            isolated: self.monitor.is_isolated(),
+            canary: CanaryStatus::default(),
             uuid: config.identity.uuid.to_string(),
             mac: config.mac.to_string(),
             pid: std::process::id(),
@@ -188,6 +191,23 @@ pub(super) fn absent_status(absent: &AbsentView, hears_trunk: bool) -> AbsentSta
         state: state.to_owned(),
         suspended,
         silent_ms: silence.map(milliseconds),
+    }
+}
+
+fn canary_status(view: CanaryView) -> CanaryStatus {
+    let state = match view.state {
+        CanaryState::Off => "off",
+        CanaryState::Starting => "starting",
+        CanaryState::Beating => "beating",
+        CanaryState::Silent => "silent",
+        CanaryState::Broken => "broken",
+    };
+    CanaryStatus {
+        state: state.to_owned(),
+        reason: view.reason,
+        interval_ms: view.interval_ms,
+        last_heartbeat_age_ms: view.silence.map(milliseconds),
+        heartbeats: view.heartbeats,
     }
 }
 

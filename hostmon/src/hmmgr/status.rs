@@ -13,7 +13,7 @@ use vmpulse_store::SuspendReason;
 use super::{Output, fail, print};
 use crate::policing::PolicingStatus;
 use crate::settings::Settings;
-use crate::status::{AbsentStatus, CommandRequest, PathStatus, SettingsStatus, Status};
+use crate::status::{AbsentStatus, CanaryStatus, CommandRequest, PathStatus, SettingsStatus, Status};
 
 /// A host monitor that is well answers in milliseconds.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -117,7 +117,11 @@ fn show(status: &Status) -> String {
             format!(
                 "{}{}",
                 status.trunk,
-                if status.trunk_heard { "" } else { " (not heard: its paths are unknown)" }
+                match (status.isolated, status.trunk_heard) {
+                    (true, _) => " (ISOLATED: its paths are unknown)",
+                    (false, false) => " (not heard: its paths are unknown)",
+                    (false, true) => "",
+                }
             ),
         ),
         ("UUID", status.uuid.clone()),
@@ -132,6 +136,7 @@ fn show(status: &Status) -> String {
         ("Spool", spool(status)),
         ("Kernel_drops", status.kernel_drops.to_string()),
         ("Late", status.late.to_string()),
+        ("Canary", canary(&status.canary)),
         ("Policing", policing(&status.policing)),
         ("Policing_drops", policing_drops(&status.policing)),
         ("Paths", status.paths.len().to_string()),
@@ -162,6 +167,16 @@ fn settings(settings: &SettingsStatus) -> String {
         "version {version}: log level {log_level}, heartbeats {heartbeat_interval_ms} ms, to the store \
          {store_heartbeat_interval_ms} ms, HVNCP {versions}"
     )
+}
+
+fn canary(canary: &CanaryStatus) -> String {
+    let CanaryStatus { state, reason, interval_ms, last_heartbeat_age_ms, .. } = canary;
+    let every = interval_ms.map(|interval| format!(" every {interval} ms")).unwrap_or_default();
+    let every = if state == "beating" { every } else { String::new() };
+    let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let age = last_heartbeat_age_ms.filter(|_| state != "off");
+    let age = age.map(|age| format!(" (last heard {} s ago)", seconds(age))).unwrap_or_default();
+    format!("{state}{every}{age}{reason}")
 }
 
 fn policing(policing: &PolicingStatus) -> String {
@@ -286,6 +301,8 @@ mod tests {
         let status = Status {
             trunk: "eth1".into(),
             trunk_heard: true,
+            isolated: false,
+            canary: crate::status::CanaryStatus::default(),
             uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".into(),
             mac: "02:ff:00:00:00:01".into(),
             pid: 4711,

@@ -13,6 +13,7 @@ fn the_shipped_sample_has_every_key_with_its_default() {
     let found: std::collections::BTreeSet<&str> = table.keys().map(String::as_str).collect();
     let expected = [
         "authentication",
+        "canary",
         "ethertype",
         "heartbeat_interval_ms",
         "key_dir",
@@ -44,6 +45,9 @@ fn unknown_keys_and_bad_values_are_refused_with_their_name() {
         ("trunks = \"eth1\"", "trunks"),
         ("trunk = \"../etc\"", "trunk"),
         ("trunk = \"sixteen-letters-\"", "trunk"),
+        ("canary = \"\"", "canary"),
+        ("canary = \"sixteen-letters-\"", "canary"),
+        ("canary = \"-x\"", "canary"),
         ("uuid = \"61be20f0\"", "uuid"),
         ("store = \"health.db\"", "store"),
         ("ethertype = 0x86DD", "ethertype"),

@@ -4,6 +4,7 @@
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod many;
+pub(crate) mod netlink;
 pub(crate) mod ring;
 pub(crate) mod sched;
 pub(crate) mod shared;

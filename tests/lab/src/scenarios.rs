@@ -15,6 +15,7 @@ mod flood;
 mod flood_unpoliced;
 mod guest_watchdog;
 mod heartbeats_without_ip;
+mod isolated_monitor;
 mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
@@ -74,6 +75,7 @@ const TOGETHER: &[Scenario] = &[
     store_on_postgresql::SCENARIO,
     vm_lifecycle::SCENARIO,
     trunk_doctor::SCENARIO,
+    isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,

@@ -40,6 +40,8 @@ pub(crate) fn status() -> Status {
         spool_error: None,
         settings: Default::default(),
         removed: false,
+        canary: Default::default(),
+        isolated: false,
         paths: vec![path(1, "BEATING"), path(2, "BEATING"), path(3, "MISSING")],
         without_path: vec![AbsentStatus {
             vm: "x".to_owned(),

@@ -48,7 +48,7 @@ impl World {
     pub(super) fn beat_canary(&mut self) {
         let Some(canary) = self.canary.as_mut().filter(|_| !self.canary_stalled) else { return };
         canary.handle_timeout(self.now);
-        if canary.is_beating() {
+        if canary.take_beaten() {
             self.monitor.handle_input(self.now, Input::Canary(CanaryReport::Tried(self.now)));
         }
     }

@@ -69,6 +69,10 @@ pub(crate) struct MonitorStatus {
     pub(crate) spool: u64,
     /// Times its loop was late.
     pub(crate) late: u64,
+    /// Whether it says that it is isolated.
+    pub(crate) isolated: bool,
+    /// Its trunk's canary.
+    pub(crate) canary: CanaryStatus,
     /// Its process.
     pub(crate) pid: i32,
     /// Its guests.
@@ -100,6 +104,17 @@ pub(crate) struct SettingsStatus {
     pub(crate) heartbeat_interval_ms: u64,
     /// Of its own heartbeat to the store.
     pub(crate) store_heartbeat_interval_ms: u64,
+}
+
+/// A trunk's canary.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct CanaryStatus {
+    /// `beating`, `silent`, ...
+    pub(crate) state: String,
+    /// Why it is off or broken.
+    pub(crate) reason: Option<String>,
+    /// What it beats at.
+    pub(crate) interval_ms: Option<u32>,
 }
 
 /// How a trunk is policed.
@@ -136,6 +151,8 @@ pub(crate) struct MonitorSettings {
     pub(crate) receive_buffer_bytes: u32,
     /// VLAN id of its frames; 0 for none.
     pub(crate) vlan: u16,
+    /// Whether a trunk that the lab made has a canary; one that `hmmgr trunk create` made has.
+    pub(crate) canary: bool,
 }
 
 /// The settings as shipped.
@@ -144,6 +161,7 @@ pub(crate) const AS_SHIPPED: MonitorSettings = MonitorSettings {
     store_heartbeat_interval_ms: 30_000,
     receive_buffer_bytes: 8 << 20,
     vlan: 0,
+    canary: false,
 };
 
 /// A host monitor; it ends with this value.
@@ -178,7 +196,7 @@ impl HostMonitor {
         let text = format!(
             "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
              heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nreceive_buffer_bytes = {}\n\
-             vlan = {}\nlog = \"debug\"\n",
+             vlan = {}\nlog = \"debug\"\n{}",
             trunk.device(),
             store,
             world::dir("state").display(),
@@ -186,6 +204,7 @@ impl HostMonitor {
             settings.store_heartbeat_interval_ms,
             settings.receive_buffer_bytes,
             settings.vlan,
+            trunk.canary(settings.canary),
         );
         write_common_settings()?;
         let settings = write_settings(&format!("hostmon-{}.toml", trunk.letter()), &text)?;
@@ -244,6 +263,11 @@ impl HostMonitor {
     /// Fails if it has ended.
     pub(crate) fn still_runs(&mut self) -> Lab<()> {
         self.daemon.as_mut().map_or(Ok(()), Daemon::still_runs)
+    }
+
+    /// SIGTERM, and its end.
+    pub(crate) fn stop(&mut self) -> Lab<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.terminate(STOP_LIMIT).map(drop))
     }
 
     /// SIGKILL.

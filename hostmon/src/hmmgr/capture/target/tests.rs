@@ -25,6 +25,8 @@ fn monitor(trunk: &str, paths: &[(&str, &str)]) -> Status {
     Status {
         trunk: trunk.into(),
         trunk_heard: true,
+        isolated: false,
+        canary: crate::status::CanaryStatus::default(),
         uuid: String::new(),
         mac: String::new(),
         pid: 1,
