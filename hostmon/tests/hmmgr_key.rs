@@ -156,7 +156,6 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,
         late: 0,
-        removed: false,
     }
 }
 
