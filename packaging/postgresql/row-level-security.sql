@@ -50,8 +50,14 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vmpulse, pg_temp AS $$
     SELECT coalesce((SELECT is_own_vm(id) FROM vm WHERE uuid = asked), FALSE)
 $$;
 
-REVOKE ALL ON FUNCTION own_monitors(), is_own_uuid(TEXT), is_own_vm(BIGINT), is_own_vm_uuid(TEXT) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION own_monitors(), is_own_uuid(TEXT), is_own_vm(BIGINT), is_own_vm_uuid(TEXT) TO vmpulse_hostmon;
+CREATE OR REPLACE FUNCTION is_removing(asked TEXT) RETURNS BOOLEAN
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = vmpulse, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM vm WHERE uuid = asked AND state = 'REMOVING')
+$$;
+
+REVOKE ALL ON FUNCTION own_monitors(), is_own_uuid(TEXT), is_own_vm(BIGINT), is_own_vm_uuid(TEXT), is_removing(TEXT) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION own_monitors(), is_own_uuid(TEXT), is_own_vm(BIGINT), is_own_vm_uuid(TEXT), is_removing(TEXT)
+    TO vmpulse_hostmon;
 
 -- What a guest says of itself through a monitor that has no right to it is left out without an error: an error would be
 -- given again for ever, and everything else of that monitor would wait behind it.
@@ -76,16 +82,17 @@ BEGIN
         EXECUTE name;
     END LOOP;
     FOREACH name IN ARRAY ARRAY['host_monitor', 'path', 'node_event', 'discovered', 'conflict', 'vm', 'doorbell', 'quiet',
-                                'quiet_refusal', 'message', 'request'] LOOP
+                                'quiet_refusal', 'message', 'request', 'mode_change', 'progress', 'removed_vm'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY controllers ON %I TO vmpulse_controller USING (TRUE) WITH CHECK (TRUE)', name);
     END LOOP;
     -- A VM's state follows from what all monitors hear, so each reads that.
-    FOREACH name IN ARRAY ARRAY['host_monitor', 'path', 'vm', 'discovered', 'conflict', 'doorbell', 'quiet', 'quiet_refusal'] LOOP
+    FOREACH name IN ARRAY ARRAY['host_monitor', 'path', 'vm', 'discovered', 'conflict', 'doorbell', 'quiet', 'quiet_refusal',
+                                'removed_vm'] LOOP
         EXECUTE format('CREATE POLICY reads ON %I FOR SELECT TO vmpulse_hostmon USING (TRUE)', name);
     END LOOP;
     -- Its own rows, by the column that names their monitor.
-    FOREACH name IN ARRAY ARRAY['path', 'node_event', 'discovered', 'conflict'] LOOP
+    FOREACH name IN ARRAY ARRAY['path', 'node_event', 'discovered', 'conflict', 'mode_change'] LOOP
         EXECUTE format('CREATE POLICY own ON %I TO vmpulse_hostmon
                         USING (host_monitor_id = ANY (ARRAY(SELECT own_monitors())))
                         WITH CHECK (host_monitor_id = ANY (ARRAY(SELECT own_monitors())))', name);
@@ -111,6 +118,13 @@ CREATE POLICY own ON host_monitor FOR UPDATE TO vmpulse_hostmon USING (TRUE) WIT
 
 -- The states that follow from what it sees and hears.
 CREATE POLICY own ON vm FOR UPDATE TO vmpulse_hostmon USING (is_own_vm(id)) WITH CHECK (TRUE);
+
+-- A VM that an administrator had removed goes when the last of its monitors has answered, or does not run any more: any
+-- monitor may see to that, and to nothing else. Who answered for a VM is recorded by its own monitors.
+CREATE POLICY leaves ON vm FOR DELETE TO vmpulse_hostmon USING (state = 'REMOVING');
+CREATE POLICY leaves ON removed_vm FOR INSERT TO vmpulse_hostmon WITH CHECK (is_removing(uuid));
+CREATE POLICY leaves_again ON removed_vm FOR UPDATE TO vmpulse_hostmon USING (is_removing(uuid));
+CREATE POLICY own ON progress TO vmpulse_hostmon USING (is_own_uuid(host_monitor) OR is_own_vm_uuid(vm));
 
 -- A handshake of a VM ends what others recorded of it: that it speaks another version, and that it once was a guest there.
 CREATE POLICY ends ON conflict FOR DELETE TO vmpulse_hostmon USING (kind = 'VERSION' AND is_own_vm_uuid(uuid));

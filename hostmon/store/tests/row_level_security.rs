@@ -118,6 +118,8 @@ fn each_writes_its_own_and_no_others() {
         "INSERT INTO doorbell (vm_id, bit, sequence) SELECT id, 1, 1 FROM vm WHERE uuid LIKE '%1'",
         "INSERT INTO quiet (vm_id, sequence, announced_at, granted_us, reason, lasted_us)
          SELECT id, 1, 1, 1000000000, 'x', 0 FROM vm WHERE uuid LIKE '%1'",
+        "DELETE FROM vm WHERE uuid LIKE '%1'",
+        "UPDATE progress SET state = 'DONE', settled_at = 1 WHERE vm LIKE '%1'",
     ] {
         site.as_two(sql).unwrap();
     }
@@ -126,6 +128,8 @@ fn each_writes_its_own_and_no_others() {
         "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
          SELECT v.id, m.id, '', '', 1, 0, 1 FROM vm v, host_monitor m WHERE v.uuid LIKE '%2' AND m.uuid LIKE '%b'",
         "INSERT INTO node_event (host_monitor_id, happened_at, kind, text) SELECT id, 1, 'x', 'x' FROM host_monitor",
+        "INSERT INTO mode_change (host_monitor_id, changed_at, mode, text) SELECT id, 1, 'DOWN', 'x' FROM host_monitor",
+        "INSERT INTO removed_vm SELECT uuid, 1 FROM vm WHERE uuid LIKE '%1'",
         "INSERT INTO host_monitor_login VALUES ('x', 'two')",
         "UPDATE host_monitor_login SET login = 'two'",
         "SET ROLE one",
@@ -140,7 +144,8 @@ fn each_writes_its_own_and_no_others() {
 const EVERYTHING: &str = "SET search_path = vmpulse;
     SELECT v.*, p.*, m.* FROM vm v JOIN host_monitor m ON m.host_id = v.host_id JOIN path p ON p.vm_id = v.id
     WHERE v.uuid LIKE '%1';
-    SELECT count(*) FROM node_event; SELECT count(*) FROM doorbell; SELECT count(*) FROM quiet; SELECT count(*) FROM request";
+    SELECT count(*) FROM node_event; SELECT count(*) FROM doorbell; SELECT count(*) FROM quiet; SELECT count(*) FROM request;
+    SELECT * FROM progress WHERE vm LIKE '%1' ORDER BY tag; SELECT * FROM removed_vm; SELECT * FROM mode_change";
 
 fn vmpulse_text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
