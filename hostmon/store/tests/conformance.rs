@@ -110,6 +110,7 @@ macro_rules! every_case {
                 adding_lifts_the_tombstone
                 adding_a_vm_that_is_removing_begins_anew
                 tombstones_expire
+                incidents_end_with_what_they_are_about
                 removed_monitors_are_ignored_until_they_are_registered_again
                 a_removed_monitor_is_not_waited_for
                 monitors_are_added_to_known_hosts_only

@@ -62,6 +62,7 @@ impl Turn<'_> {
                 removed.unknown.push(vm);
                 continue;
             };
+            self.incidents_close_of(&vm.to_string())?;
             match state {
                 VmState::Starting | VmState::Started | VmState::Suspended | VmState::Stopping => {
                     let tags = self.vm_leave(id, VmState::Removing, TransactionAction::Remove)?;

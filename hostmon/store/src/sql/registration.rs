@@ -82,6 +82,7 @@ impl Turn<'_> {
                            VALUES (?1, coalesce(?2, ?1), ?3, 'ADDED', ?4, ?4) RETURNING id";
                 let id = only(self.db, sql, params![uuid, name, host, self.now.0], |row| row.get(0))?;
                 self.db.roster_changes();
+                self.incidents_close_of(&uuid)?;
                 run(self.db, "DELETE FROM removed_vm WHERE uuid = ?1", [&uuid])?;
                 self.discovery_registered(&uuid, host, id)
             }

@@ -61,6 +61,12 @@ impl Turn<'_> {
     }
 
     fn host_delete(self, host: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE event SET open = 0 WHERE open = 1 AND EXISTS (SELECT 1 FROM vm v
+                   WHERE v.host_id = ?1 AND event.incident LIKE '%:' || v.uuid || '%')";
+        run(self.db, sql, [host])?;
+        let sql = "UPDATE event SET open = 0 WHERE open = 1 AND incident IN (SELECT
+                   'host-unreachable:' || machine_type || '-' || model || '-' || serial FROM host WHERE id = ?1)";
+        run(self.db, sql, [host])?;
         let sql = "INSERT INTO removed_vm (uuid, removed_at) SELECT uuid, ?2 FROM vm WHERE host_id = ?1
                    ON CONFLICT (uuid) DO UPDATE SET removed_at = excluded.removed_at";
         run(self.db, sql, params![host, self.now.0])?;
@@ -109,6 +115,9 @@ impl Turn<'_> {
         if run(self.db, sql, [monitor])? == 0 {
             return Ok(());
         }
+        let sql = "UPDATE event SET open = 0 WHERE open = 1 AND EXISTS (SELECT 1 FROM host_monitor m
+                   WHERE m.id = ?1 AND event.incident LIKE '%:' || m.uuid || '%')";
+        run(self.db, sql, [monitor])?;
         let sql = "DELETE FROM request WHERE host_monitor_id = ?1 RETURNING tag";
         for tag in all(self.db, sql, [monitor], |row| row.get(0))? {
             self.progress_settle(tag, TransactionState::GivenUp)?;
@@ -134,6 +143,13 @@ impl Turn<'_> {
             run(self.db, sql, [from, self.now.0])?;
         }
         Ok(())
+    }
+
+    /// Closes the incidents that the controller opened about a VM or host monitor: nobody else will, and should it be
+    /// registered again they would be taken for told. Their keys are `kind:uuid` and `kind:uuid:more`.
+    pub(super) fn incidents_close_of(self, uuid: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE event SET open = 0 WHERE open = 1 AND incident LIKE '%:' || ?1 || '%'";
+        run(self.db, sql, [uuid]).map(drop)
     }
 
     /// Whether the VM was removed, and its tombstone lives.

@@ -258,3 +258,34 @@ pub(crate) fn a_tag_of_a_removed_host_is_unknown(bench: &mut Bench) {
     assert!(bench.store.acknowledge(tag).unwrap());
     assert_eq!(bench.attention(), []);
 }
+
+pub(crate) fn incidents_end_with_what_they_are_about(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.add_host(2);
+    let event = |incident: String| NewEvent {
+        incident,
+        name: "X".into(),
+        severity: Severity::Warning,
+        entity: "VM".into(),
+        resource: "VM : x".into(),
+        description: "x".into(),
+    };
+    let keys = |number| {
+        let other = [format!("host-unreachable:{}", host(1)), format!("vios-failed:{}", hm(11))];
+        [vec![format!("vm-starting:{}", vm(number)), format!("app-red:{}:db", vm(number))], other.to_vec()]
+            .concat()
+    };
+    let new = |bench: &mut Bench, keys: &[String]| {
+        let appended = keys.iter().map(|key| bench.store.event_append(&event(key.clone())).unwrap());
+        appended.filter(|new| *new).count()
+    };
+    bench.add_vm(1, 1);
+    bench.add_vm(2, 2);
+    assert_eq!((new(bench, &keys(1)), new(bench, &keys(1)), new(bench, &keys(2))), (4, 0, 2));
+    bench.store.vms_remove(&list(&[1])).unwrap();
+    assert_eq!((new(bench, &keys(1)[..2]), new(bench, &keys(2))), (2, 0), "of the removed one only");
+    bench.add_vm(1, 1);
+    assert_eq!(new(bench, &keys(1)), 2, "told by somebody who did not know that it was gone");
+    bench.store.hosts_remove(&[host(1)]).unwrap();
+    assert_eq!((new(bench, &keys(1)), new(bench, &keys(2)[..2])), (4, 0));
+}

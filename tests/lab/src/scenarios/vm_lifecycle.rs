@@ -161,7 +161,7 @@ fn removed_while_nobody_listens(chain: &mut Chain) -> Lab<()> {
     nobody_hears(chain, "of a VM that was removed")?;
     is_gone(chain)?;
     let attention = chain.passthru(&requests::needs_attention())?;
-    expect(!attention.contains("<vmStat"), || attention.clone())?;
+    expect(!attention.contains("<vmStat "), || attention.clone())?;
     let again = vms(chain, "VIO_HS_REMOVE_VM", "removeVM")?;
     expect(again.contains("<unknownVM "), || again.clone())?;
     add(chain)?;
@@ -245,5 +245,5 @@ fn removed(chain: &Chain) -> Lab<()> {
     is_gone(chain)?;
     nobody_hears(chain, "after REMOVE_VM")?;
     let attention = chain.passthru(&requests::needs_attention())?;
-    expect(!attention.contains("<vmStat"), || attention.clone())
+    expect(!attention.contains("<vmStat "), || attention.clone())
 }
