@@ -21,6 +21,7 @@ mod rows;
 mod silence;
 mod sundry;
 mod tags;
+mod two_hosts;
 mod views;
 mod vm_page;
 

@@ -192,6 +192,7 @@ impl Turn<'_> {
     fn on_heartbeat(self, from: i64) -> Result<(), StoreError> {
         run(self.db, "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1", [from, self.now.0])?;
         self.awaits_check(from)?;
+        self.two_hosts_check(from)?;
         self.starting_vms_check(from)?;
         self.leaving_vms_check()
     }
