@@ -272,7 +272,7 @@ impl Fleet {
                     guest.end.handle_packet(self.now, &packet, &mut guest.out);
                 }
                 Output::Store { number, .. } => written = number,
-                Output::Authenticated { .. } | Output::LogLevel(_) | Output::Note(_) => {}
+                Output::Authenticated { .. } | Output::Note(_) | Output::LogLevel(_) => {}
             }
         }
         if written > 0 {

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use vmpulse_hostmon::status::{AbsentStatus, CommandRequest, PathStatus, Status};
+use vmpulse_hostmon::status::{AbsentStatus, CommandRequest, PathStatus, SettingsStatus, Status};
 use vmpulse_local::command::CommandListener;
 use vmpulse_store::{HostMonitorStart, HostMonitorWrite, MonitorMode};
 
@@ -150,6 +150,8 @@ fn usage_and_settings_have_their_own_exit_status() {
 
 fn running() -> Status {
     Status {
+        settings: SettingsStatus::default(),
+        removed: false,
         trunk_heard: true,
         trunk: "eth1".into(),
         uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".into(),
@@ -186,8 +188,6 @@ fn running() -> Status {
         counters: [("heartbeats".to_owned(), 7)].into(),
         kernel_drops: 0,
         late: 0,
-        settings: Default::default(),
-        removed: false,
         policing: Default::default(),
     }
 }

@@ -128,6 +128,8 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         guardian: false,
     };
     Status {
+        settings: Default::default(),
+        removed: false,
         trunk: trunk.to_owned(),
         trunk_heard: true,
         uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".to_owned(),
@@ -147,8 +149,6 @@ fn status(trunk: &str, key_id: Option<u8>) -> Status {
         policing: vmpulse_hostmon::policing::PolicingStatus::default(),
         kernel_drops: 0,
         late: 0,
-        settings: Default::default(),
-        removed: false,
     }
 }
 

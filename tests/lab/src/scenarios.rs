@@ -28,6 +28,7 @@ mod systemd_unit;
 mod trunk_isolation;
 mod trunk_returns;
 mod typed_applications;
+mod vm_lifecycle;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -58,12 +59,13 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 25] = [
+const TOGETHER: [Scenario; 26] = [
     guest_watchdog::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     store_on_postgresql::SCENARIO,
+    vm_lifecycle::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,

@@ -84,8 +84,8 @@ fn what_is_taken_out() {
 fn settings_of_host_monitors() {
     let configure = |attributes: &str| {
         let body = format!("<configureHM {attributes}/>");
-        let request = parse(envelope("VIO_HS_CONFIGURE_HM", &body).as_bytes()).unwrap();
-        let Request::Configure { scope, change } = request else { panic!("{request:?}") };
+        let parsed = parse(envelope("VIO_HS_CONFIGURE_HM", &body).as_bytes()).unwrap();
+        let Request::Configure { scope, change } = parsed else { panic!("another request: {parsed:?}") };
         (scope, change)
     };
     let (scope, change) = configure("logLevel=\"vmpulse_hostmon=debug,info\" heartbeatIntervalMs=\"100\"");
@@ -214,3 +214,5 @@ proptest::proptest! {
         let _either = parse(envelope("VIO_HS_ADD_VM", &body).as_bytes());
     }
 }
+
+mod asking;

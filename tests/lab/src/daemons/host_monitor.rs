@@ -77,6 +77,23 @@ pub(crate) struct MonitorStatus {
     pub(crate) quiet: Vec<QuietStatus>,
     /// What it counts, by name.
     pub(crate) counters: BTreeMap<String, u64>,
+    /// What it works by.
+    pub(crate) settings: SettingsStatus,
+    /// Whether it was taken out of the store.
+    pub(crate) removed: bool,
+}
+
+/// The settings in force that `CONFIGURE_HM` changes.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct SettingsStatus {
+    /// Of the store's settings; 0 for its own file's.
+    pub(crate) version: i64,
+    /// Log level.
+    pub(crate) log_level: String,
+    /// Of guests without one of their own.
+    pub(crate) heartbeat_interval_ms: u64,
+    /// Of its own heartbeat to the store.
+    pub(crate) store_heartbeat_interval_ms: u64,
 }
 
 /// How a trunk is policed.
