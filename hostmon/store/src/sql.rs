@@ -24,6 +24,7 @@ mod silence;
 mod standings;
 mod sundry;
 mod tags;
+mod two_hosts;
 mod views;
 mod vm_page;
 

@@ -14,6 +14,8 @@ mod conditions;
 mod configuring;
 #[path = "conformance/discovery.rs"]
 mod discovery;
+#[path = "conformance/exchange.rs"]
+mod exchange;
 #[path = "conformance/findings.rs"]
 mod findings;
 #[path = "conformance/messages.rs"]
@@ -174,6 +176,9 @@ macro_rules! every_case {
                 starts_of_an_agent_are_ordered_by_their_handshakes
                 a_report_that_cannot_be_read_is_taken_and_changes_nothing
             }
+            exchange {
+                interrupted_anywhere_it_completes
+            }
             messages {
                 an_exchange_step_by_step_as_scripts_see_it
                 what_is_not_answered_is_asked_again
@@ -189,6 +194,7 @@ macro_rules! every_case {
                 what_happens_after_the_answer_is_not_acknowledged
                 kinds_of_tags_do_not_clear_each_other
                 conflicts_are_reported_until_acknowledged
+                a_uuid_on_two_hosts_is_a_conflict
                 a_vm_with_all_that_is_known
                 how_a_path_is_spoken_on
                 vms_come_page_by_page

@@ -214,3 +214,5 @@ proptest::proptest! {
         let _either = parse(envelope("VIO_HS_ADD_VM", &body).as_bytes());
     }
 }
+
+mod asking;

@@ -216,6 +216,7 @@ impl Turn<'_> {
         run(self.db, "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1", [from, self.now.0])?;
         self.twins_check(from)?;
         self.awaits_check(from)?;
+        self.two_hosts_check(from)?;
         self.starting_vms_check(from)?;
         self.leaving_vms_check()
     }

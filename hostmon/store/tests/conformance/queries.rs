@@ -132,6 +132,28 @@ pub(crate) fn conflicts_are_reported_until_acknowledged(bench: &mut Bench) {
     assert_eq!(bench.store.node_events(&wanted).unwrap().len(), 2, "and it can still be read");
 }
 
+/// While a VM is moved it is heard on both hosts for a while; two guests with one UUID are heard on and on.
+pub(crate) fn a_uuid_on_two_hosts_is_a_conflict(bench: &mut Bench) {
+    let conflicts = |bench: &mut Bench| bench.store.conflicts(9).unwrap().conflicts;
+    bench.started();
+    bench.started_vm(1, 2);
+    bench.add_host(2);
+    bench.write(21, &[opened(1), detected(1), opened(2), detected(2)]);
+    bench.pass_alive(60, &[11, 12, 21]);
+    bench.write(11, &[missing(2, 19)]);
+    bench.write(12, &[missing(2, 19)]);
+    bench.pass_alive(67, &[11, 12, 21]);
+    assert_eq!(conflicts(bench), [], "it may be moving");
+    bench.pass_alive(1, &[11, 12, 21]);
+    let found = conflicts(bench);
+    assert_eq!(found.len(), 1, "the other VM has moved: {found:?}");
+    let one = &found[0];
+    assert_eq!((one.kind.as_str(), &one.uuid, one.host_monitor), ("UUID", &vm(1).to_string(), hm(21)));
+    assert!(one.text.contains(&host(1).to_string()), "{}", one.text);
+    bench.pass_alive(30, &[11, 12, 21]);
+    assert_eq!(conflicts(bench).len(), 1, "recorded once");
+}
+
 fn of(vms: Vec<u32>) -> VmsWanted {
     let vms = vms.into_iter().map(vm).collect();
     VmsWanted { of: VmsOf::List(vms), after: None, limit: ANSWER_LIMIT }

@@ -165,7 +165,7 @@ impl Turn<'_> {
     }
 
     /// The first report of a conflict stands.
-    pub(super) fn on_conflict(
+    pub(in crate::sql) fn on_conflict(
         self,
         from: i64,
         uuid: &str,
