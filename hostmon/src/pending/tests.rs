@@ -103,6 +103,23 @@ fn doorbells_and_openings_of_a_vm_become_one_each() {
     );
 }
 
+/// Whoever said what was overtaken is told when that is safe which overtook it.
+#[test]
+fn a_part_of_what_waits_makes_safe_only_what_is_in_it() {
+    let mut pending = Pending::new("A");
+    push(&mut pending, 1, rung(1, 2));
+    push(&mut pending, 2, missing(2, 19));
+    push(&mut pending, 3, missing(3, 19));
+    push(&mut pending, 4, rung(1, 4));
+    assert_eq!(pending.batch(Instant::ZERO, 1).unwrap().up_to, 0, "the first ring is in the last write");
+    pending.committed();
+    assert_eq!(pending.batch(Instant::ZERO, 2).unwrap().up_to, 4);
+    pending.committed();
+    push(&mut pending, 5, missing(2, 19));
+    push(&mut pending, 6, missing(3, 19));
+    assert_eq!(pending.batch(Instant::ZERO, 1).unwrap().up_to, 5);
+}
+
 #[test]
 fn of_suspensions_and_their_ends_the_last_of_each_kind_stays_in_order() {
     let mut pending = Pending::new("A");
