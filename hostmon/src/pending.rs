@@ -171,6 +171,7 @@ impl Pending {
             reach = Some(*position);
         }
         let position = reach?;
+        starts.iter_mut().for_each(|start| edges_by_kind(&mut start.writes));
         let left = self.entries.range(position.saturating_add(1)..).map(|(_, entry)| entry.covers).min();
         let up_to = left.map_or(self.told, |covers| self.told.min(covers.saturating_sub(1)));
         self.in_flight = Some((position, up_to));
@@ -362,6 +363,18 @@ impl Pending {
                 keep
             });
         }
+    }
+}
+
+/// Of edges in a row no two are of one path, so their order says nothing: those of a kind come together, because the store
+/// takes any number of them in as many statements as one.
+fn edges_by_kind(writes: &mut [(u64, HostMonitorWrite)]) {
+    let kind = |(_, write): &(u64, HostMonitorWrite)| {
+        let missing = matches!(write, HostMonitorWrite::PathMissing { .. });
+        (missing || matches!(write, HostMonitorWrite::PathDetected { .. })).then_some(missing)
+    };
+    for edges in writes.chunk_by_mut(|one, other| kind(one).is_some() == kind(other).is_some()) {
+        edges.sort_by_key(kind);
     }
 }
 

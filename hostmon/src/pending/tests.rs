@@ -103,6 +103,18 @@ fn doorbells_and_openings_of_a_vm_become_one_each() {
     );
 }
 
+#[test]
+fn edges_in_a_row_are_given_by_kind() {
+    let mut pending = Pending::new("A");
+    let resumed = HostMonitorWrite::Resumed { vm: vm(1) };
+    let writes = [missing(1, 0), detected(2), missing(3, 0), resumed.clone(), missing(4, 0), detected(5)];
+    for write in writes {
+        pending.append(Instant::ZERO, write);
+    }
+    let given = [detected(2), missing(1, 0), missing(3, 0), resumed, detected(5), missing(4, 0)];
+    assert_eq!(all(&mut pending, Instant::ZERO), given);
+}
+
 /// Whoever said what was overtaken is told when that is safe which overtook it.
 #[test]
 fn a_part_of_what_waits_makes_safe_only_what_is_in_it() {
@@ -174,7 +186,7 @@ fn earlier_starts_come_first_and_all_that_may_have_been_heard_of_are_named() {
     push(&mut pending, 1, missing(3, 19));
     push(&mut pending, 2, detected(1));
     let batch = pending.batch(Instant::from_millis(5000), usize::MAX).unwrap();
-    let own = of("D", &[(3, missing(3, 23)), (4, detected(1))]);
+    let own = of("D", &[(4, detected(1)), (3, missing(3, 23))]);
     assert_eq!(batch.starts, [of("B", &[(9, detected(2))]), of("C", &[]), own], "path 1 beats again");
     pending.committed();
     assert_eq!(pending.starts().collect::<Vec<_>>(), ["D"]);
