@@ -55,8 +55,8 @@ pub struct Entry {
     /// What.
     pub write: HostMonitorWrite,
     key: Option<Key>,
-    /// The driver's number up to which everything was made before it, itself included.
-    told: u64,
+    /// The lowest of the driver's numbers that it stands for: its own, and of what it overtook.
+    covers: u64,
 }
 
 /// What is given to the store at once.
@@ -122,7 +122,7 @@ impl Pending {
             self.starts.push_back(Arc::clone(&incarnation));
             for (number, write) in start.writes {
                 self.make_room(&write);
-                self.insert(Arc::clone(&incarnation), Some(number), now, write);
+                self.insert(Arc::clone(&incarnation), Some(number), now, write, u64::MAX);
             }
         }
         self.starts.extend(own);
@@ -134,17 +134,22 @@ impl Pending {
     /// waits.
     pub fn push(&mut self, waiting: Waiting) -> bool {
         self.told = waiting.number;
-        self.append(waiting.at, waiting.write)
+        self.add(waiting.at, waiting.write, waiting.number)
     }
 
     /// Appends a write of the spool itself. Returns whether it was taken.
-    pub fn append(&mut self, at: Instant, mut write: HostMonitorWrite) -> bool {
+    pub fn append(&mut self, at: Instant, write: HostMonitorWrite) -> bool {
+        self.add(at, write, u64::MAX)
+    }
+
+    fn add(&mut self, at: Instant, mut write: HostMonitorWrite, number: u64) -> bool {
         if !self.has_room(&write) {
             return false;
         }
-        self.make_room(&write);
-        self.merge_doorbell(&mut write);
-        self.insert(Arc::clone(&self.incarnation), None, at, write);
+        let overtaken = self.make_room(&write);
+        let merged = self.merge_doorbell(&mut write);
+        let covers = overtaken.into_iter().chain(merged).map(|entry| entry.covers).fold(number, u64::min);
+        self.insert(Arc::clone(&self.incarnation), None, at, write, covers);
         true
     }
 
@@ -163,10 +168,12 @@ impl Pending {
             }
             let write = aged(&entry.write, now.since(entry.at));
             starts.get_mut(of)?.writes.push((entry.number, write));
-            reach = Some((*position, entry.told));
+            reach = Some(*position);
         }
-        let (position, told) = reach?;
-        let up_to = if self.entries.len() <= most { self.told } else { told };
+        let position = reach?;
+        starts.iter_mut().for_each(|start| edges_by_kind(&mut start.writes));
+        let left = self.entries.range(position.saturating_add(1)..).map(|(_, entry)| entry.covers).min();
+        let up_to = left.map_or(self.told, |covers| self.told.min(covers.saturating_sub(1)));
         self.in_flight = Some((position, up_to));
         self.attempted = self.attempted.max(position);
         Some(Batch { starts, up_to })
@@ -256,13 +263,10 @@ impl Pending {
         !(is_remark(write) && full())
     }
 
-    /// Drops what `write` overtakes.
-    fn make_room(&mut self, write: &HostMonitorWrite) {
-        if let Some(key) = self.key(write)
-            && let Some(position) = self.newest.get(&key).copied()
-        {
-            self.remove(position);
-        }
+    /// Drops what `write` overtakes, and returns it.
+    fn make_room(&mut self, write: &HostMonitorWrite) -> Option<Entry> {
+        let newest = self.key(write).and_then(|key| self.newest.get(&key).copied());
+        let overtaken = newest.and_then(|position| self.remove(position));
         if is_remark(write) && self.remarks.len() >= REMARKS_MAXIMUM {
             let unsaid = |position: &&u64| {
                 self.entries.get(*position).is_some_and(|entry| !is_said_by_guest(&entry.write))
@@ -272,27 +276,35 @@ impl Pending {
                 self.remove(oldest);
             }
         }
+        overtaken
     }
 
     /// A doorbell that waits is rung by the newer one: its bits are added. Not one that the store may have: it would ring
     /// again.
-    fn merge_doorbell(&mut self, write: &mut HostMonitorWrite) {
-        let HostMonitorWrite::Doorbell { vm, bits } = write else { return };
+    fn merge_doorbell(&mut self, write: &mut HostMonitorWrite) -> Option<Entry> {
+        let HostMonitorWrite::Doorbell { vm, bits } = write else { return None };
         let last = RINGS_MAXIMUM.saturating_sub(1);
         for ring in 0..RINGS_MAXIMUM {
-            let Some(position) = self.newest.get(&Key::Doorbell(*vm, ring)).copied() else { return };
+            let position = self.newest.get(&Key::Doorbell(*vm, ring)).copied()?;
             if position > self.attempted || ring == last {
-                if let Some(HostMonitorWrite::Doorbell { bits: older, .. }) =
-                    self.remove(position).map(|entry| entry.write)
-                {
+                let merged = self.remove(position)?;
+                if let HostMonitorWrite::Doorbell { bits: older, .. } = merged.write {
                     *bits |= older;
                 }
-                return;
+                return Some(merged);
             }
         }
+        None
     }
 
-    fn insert(&mut self, incarnation: Arc<str>, number: Option<u64>, at: Instant, write: HostMonitorWrite) {
+    fn insert(
+        &mut self,
+        incarnation: Arc<str>,
+        number: Option<u64>,
+        at: Instant,
+        write: HostMonitorWrite,
+        covers: u64,
+    ) {
         let position = self.next;
         self.next = self.next.saturating_add(1);
         let key = self.key(&write).or_else(|| self.free_ring(&write));
@@ -305,7 +317,7 @@ impl Pending {
         }
         self.report_bytes = self.report_bytes.saturating_add(report_bytes(&write));
         let number = number.unwrap_or(position);
-        self.entries.insert(position, Entry { incarnation, number, at, write, key, told: self.told });
+        self.entries.insert(position, Entry { incarnation, number, at, write, key, covers });
     }
 
     fn key(&self, write: &HostMonitorWrite) -> Option<Key> {
@@ -351,6 +363,18 @@ impl Pending {
                 keep
             });
         }
+    }
+}
+
+/// Of edges in a row no two are of one path, so their order says nothing: those of a kind come together, because the store
+/// takes any number of them in as many statements as one.
+fn edges_by_kind(writes: &mut [(u64, HostMonitorWrite)]) {
+    let kind = |(_, write): &(u64, HostMonitorWrite)| {
+        let missing = matches!(write, HostMonitorWrite::PathMissing { .. });
+        (missing || matches!(write, HostMonitorWrite::PathDetected { .. })).then_some(missing)
+    };
+    for edges in writes.chunk_by_mut(|one, other| kind(one).is_some() == kind(other).is_some()) {
+        edges.sort_by_key(kind);
     }
 }
 

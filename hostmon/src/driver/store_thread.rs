@@ -26,8 +26,9 @@ use strangers::Strangers;
 const LOOK_PERIOD: Duration = Duration::from_millis(40);
 /// The roster is read this often even if nothing seems to have changed.
 const ROSTER_PERIOD: Duration = Duration::from_secs(5);
-/// Between two copies of the roster: ten thousand VMs are a megabyte or two.
-const COPY_PERIOD: Duration = Duration::from_secs(10);
+/// Between two copies of the roster, and more for each VM: ten thousand are a megabyte or two, every ten seconds at most.
+const COPY_PERIOD: Duration = Duration::from_secs(1);
+const COPY_PERIOD_OF_A_VM: Duration = Duration::from_millis(1);
 
 /// The store's clock and ours may drift apart by this much between two readings; a clock that is set moves by more.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
@@ -78,7 +79,10 @@ struct State {
     /// A hash of the roster that was told last: it may name thousands of VMs.
     told: Option<u64>,
     strangers: Strangers,
+    /// A hash of the roster that was copied last, or waits for it.
     copied: Option<u64>,
+    /// When it was read.
+    uncopied: Option<(Roster, Instant)>,
     next_copy: Instant,
     /// The store's clock, and ours before and after it was read.
     clock: Option<(StoreTime, Instant, Instant)>,
@@ -112,6 +116,7 @@ impl StoreWorker {
             told: None,
             strangers: Strangers::new(self.question.clone()),
             copied: None,
+            uncopied: None,
             next_copy: now,
             clock: None,
         };
@@ -134,16 +139,14 @@ impl StoreWorker {
                 Ok(Some(word)) => self.say(word),
                 Ok(None) => {}
                 Err(error) => {
-                    state.looks = false;
-                    self.say(StoreWord::Failed(errors::chain(&error)));
+                    self.fail(&mut state, &error);
                 }
             }
             // What was asked for before may have changed what the store wants.
             if state.looks
                 && let Err(error) = self.look(&mut state)
             {
-                state.looks = false;
-                self.say(StoreWord::Failed(errors::chain(&error)));
+                self.fail(&mut state, &error);
             }
         }
     }
@@ -180,7 +183,10 @@ impl StoreWorker {
             self.roster_read.store(true, Ordering::Relaxed);
             state.stamp = Some(stamp);
             state.next_roster = now + ROSTER_PERIOD;
-            self.copy(state, &roster, now);
+            let hash = state.hash.hash_one(without_ages(&roster));
+            if state.copied.replace(hash) != Some(hash) {
+                state.uncopied = Some((Roster { requests: Vec::new(), ..roster.clone() }, now));
+            }
             self.tell_roster(state, roster);
             state.strangers.ask_again();
         }
@@ -189,6 +195,7 @@ impl StoreWorker {
             // The driver is gone only when the process ends.
             let _ = self.replies.send(Reply::Standings(standings));
         }
+        self.copy(state, false);
         Ok(())
     }
 
@@ -202,17 +209,28 @@ impl StoreWorker {
         }
     }
 
-    /// Keeps a copy of what is news. Without one a start is as it always was: it waits for the store.
-    fn copy(&self, state: &mut State, roster: &Roster, now: Instant) {
-        let hash = state.hash.hash_one(without_ages(roster));
-        if state.copied == Some(hash) || now < state.next_copy {
+    /// Keeps a copy of what is news; now, if the store fails. Without one a start is as it always was: it waits for the store.
+    fn copy(&self, state: &mut State, at_once: bool) {
+        let now = self.clock.now();
+        if !at_once && now < state.next_copy {
             return;
         }
-        state.next_copy = now + COPY_PERIOD;
-        match spool_file::put(&self.copy, &local_copy::encode(roster, &self.boot, now)) {
-            Ok(()) => state.copied = Some(hash),
-            Err(error) => tracing::debug!(path = %self.copy.display(), %error, "no copy of the roster"),
+        let Some((roster, read_at)) = state.uncopied.take() else { return };
+        let vms =
+            roster.vms.len().saturating_add(roster.visiting.len()).saturating_add(roster.elsewhere.len());
+        let of_vms = COPY_PERIOD_OF_A_VM.saturating_mul(u32::try_from(vms).unwrap_or(u32::MAX));
+        state.next_copy = now + COPY_PERIOD.max(of_vms);
+        let bytes = local_copy::encode(&roster, &self.boot, read_at);
+        if let Err(error) = spool_file::put(&self.copy, &bytes) {
+            state.copied = None;
+            tracing::debug!(path = %self.copy.display(), %error, "no copy of the roster");
         }
+    }
+
+    fn fail(&self, state: &mut State, error: &StoreError) {
+        state.looks = false;
+        self.say(StoreWord::Failed(errors::chain(error)));
+        self.copy(state, true);
     }
 
     fn say(&self, word: StoreWord) {

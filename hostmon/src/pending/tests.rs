@@ -105,6 +105,35 @@ fn doorbells_and_openings_of_a_vm_become_one_each() {
 }
 
 #[test]
+fn edges_in_a_row_are_given_by_kind() {
+    let mut pending = Pending::new("A");
+    let resumed = HostMonitorWrite::Resumed { vm: vm(1) };
+    let writes = [missing(1, 0), detected(2), missing(3, 0), resumed.clone(), missing(4, 0), detected(5)];
+    for write in writes {
+        pending.append(Instant::ZERO, write);
+    }
+    let given = [detected(2), missing(1, 0), missing(3, 0), resumed, detected(5), missing(4, 0)];
+    assert_eq!(all(&mut pending, Instant::ZERO), given);
+}
+
+/// Whoever said what was overtaken is told when that is safe which overtook it.
+#[test]
+fn a_part_of_what_waits_makes_safe_only_what_is_in_it() {
+    let mut pending = Pending::new("A");
+    push(&mut pending, 1, rung(1, 2));
+    push(&mut pending, 2, missing(2, 19));
+    push(&mut pending, 3, missing(3, 19));
+    push(&mut pending, 4, rung(1, 4));
+    assert_eq!(pending.batch(Instant::ZERO, 1).unwrap().up_to, 0, "the first ring is in the last write");
+    pending.committed();
+    assert_eq!(pending.batch(Instant::ZERO, 2).unwrap().up_to, 4);
+    pending.committed();
+    push(&mut pending, 5, missing(2, 19));
+    push(&mut pending, 6, missing(3, 19));
+    assert_eq!(pending.batch(Instant::ZERO, 1).unwrap().up_to, 5);
+}
+
+#[test]
 fn of_suspensions_and_their_ends_the_last_of_each_kind_stays_in_order() {
     let mut pending = Pending::new("A");
     let suspended = |reason| HostMonitorWrite::Suspended { vm: vm(1), reason };
@@ -158,7 +187,7 @@ fn earlier_starts_come_first_and_all_that_may_have_been_heard_of_are_named() {
     push(&mut pending, 1, missing(3, 19));
     push(&mut pending, 2, detected(1));
     let batch = pending.batch(Instant::from_millis(5000), usize::MAX).unwrap();
-    let own = of("D", &[(3, missing(3, 23)), (4, detected(1))]);
+    let own = of("D", &[(4, detected(1)), (3, missing(3, 23))]);
     assert_eq!(batch.starts, [of("B", &[(9, detected(2))]), of("C", &[]), own], "path 1 beats again");
     pending.committed();
     assert_eq!(pending.starts().collect::<Vec<_>>(), ["D"]);

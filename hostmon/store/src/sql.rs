@@ -133,7 +133,7 @@ pub(crate) type Numbered<'a> = (Option<u64>, &'a HostMonitorWrite);
 pub(crate) struct Numbering<'a> {
     /// Which start, if it is known.
     pub(crate) incarnation: Option<&'a str>,
-    /// By growing numbers of that start.
+    /// With the numbers of that start.
     pub(crate) writes: &'a [Numbered<'a>],
 }
 

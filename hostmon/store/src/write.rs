@@ -246,7 +246,7 @@ pub struct Applied {
 pub struct StartWrites {
     /// Of which start.
     pub incarnation: String,
-    /// Growing numbers, counted from that start on.
+    /// In the order in which they are applied, with their numbers, counted from that start on.
     pub writes: Vec<(u64, HostMonitorWrite)>,
 }
 

@@ -42,7 +42,7 @@ impl Store {
             };
             for (number, write) in start.writes.iter().filter(|(number, _)| Some(*number) > already) {
                 self.apply(write);
-                self.up_to = Some(*number);
+                self.up_to = self.up_to.max(Some(*number));
             }
         }
     }

@@ -92,18 +92,17 @@ impl Turn<'_> {
         already: Option<u64>,
         applied: &mut Applied,
     ) -> Result<(), StoreError> {
-        let is_done = |(number, _): &&Numbered<'_>| number.is_some() && *number <= already;
-        let done = writes.iter().take_while(is_done).count();
-        let (done, new) = writes.split_at(done);
+        let is_done = |(number, _): &Numbered<'_>| number.is_some() && *number <= already;
+        let (done, new): (Vec<Numbered<'_>>, Vec<_>) = writes.iter().copied().partition(is_done);
         for (_, write) in done {
             applied.quiets.extend(self.quiet_answer_again(write)?);
         }
         if writer.removed {
             new.iter().try_for_each(|(_, write)| self.apply_of_removed(writer.id, write))?;
         } else {
-            self.apply_all(writer.id, new, applied)?;
+            self.apply_all(writer.id, &new, applied)?;
         }
-        if let Some(number) = new.iter().rev().find_map(|(number, _)| *number) {
+        if let Some(number) = new.iter().filter_map(|(number, _)| *number).max() {
             let sql = "UPDATE host_monitor SET written_up_to = ?2 WHERE id = ?1";
             run(self.db, sql, [writer.id, i64::try_from(number).unwrap_or(i64::MAX)])?;
         }
