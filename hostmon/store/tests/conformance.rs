@@ -160,7 +160,7 @@ macro_rules! every_case {
                 texts_of_guests_are_kept_as_well_as_they_can_be
                 registering_ends_being_a_stranger
                 moved_again_is_news_again
-                a_uuid_on_two_hosts_is_a_conflict
+                two_guests_with_one_uuid_are_noticed_in_their_own_interval
                 version_conflicts_are_shown_until_the_next_handshake
             }
             reports {

@@ -5,7 +5,6 @@ mod guest;
 mod many;
 mod path;
 mod quiet;
-mod twins;
 
 use crate::sql::db::params;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
@@ -213,7 +212,6 @@ impl Turn<'_> {
 
     fn on_heartbeat(self, from: i64) -> Result<(), StoreError> {
         run(self.db, "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1", [from, self.now.0])?;
-        self.twins_check(from)?;
         self.awaits_check(from)?;
         self.two_hosts_check(from)?;
         self.starting_vms_check(from)?;

@@ -142,9 +142,9 @@ pub(crate) fn a_uuid_on_two_hosts_is_a_conflict(bench: &mut Bench) {
     bench.pass_alive(60, &[11, 12, 21]);
     bench.write(11, &[missing(2, 19)]);
     bench.write(12, &[missing(2, 19)]);
-    bench.pass_alive(67, &[11, 12, 21]);
+    bench.pass_alive(69, &[11, 12, 21]);
     assert_eq!(conflicts(bench), [], "it may be moving");
-    bench.pass_alive(1, &[11, 12, 21]);
+    bench.pass_alive(2, &[11, 12, 21]);
     let found = conflicts(bench);
     assert_eq!(found.len(), 1, "the other VM has moved: {found:?}");
     let one = &found[0];
