@@ -73,6 +73,10 @@ pub enum EventKind {
     ViosModeGlobal,
     /// A host monitor runs, and its loop does not turn.
     ViosModeDown,
+    /// A host monitor says that its trunk cannot be trusted.
+    ViosIsolated,
+    /// It says that it can again.
+    ViosIsolationOver,
     /// No host monitor of a host answers.
     AllViosUnreachable,
     /// The store's clock stepped.
@@ -83,7 +87,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::VmFailureDetected,
         Self::VmRecovered,
         Self::VmStartDelayed,
@@ -98,6 +102,8 @@ impl EventKind {
         Self::ViosModeLocal,
         Self::ViosModeGlobal,
         Self::ViosModeDown,
+        Self::ViosIsolated,
+        Self::ViosIsolationOver,
         Self::AllViosUnreachable,
         Self::StoreClockStepped,
         Self::StoreUnreachable,
@@ -122,6 +128,8 @@ impl EventKind {
             Self::ViosModeLocal => ("VIOS_MODE_LOCAL", Warning, Entity::Vios, "0000-220"),
             Self::ViosModeGlobal => ("VIOS_MODE_GLOBAL", Informational, Entity::Vios, "0000-221"),
             Self::ViosModeDown => ("VIOS_MODE_DOWN", Critical, Entity::Vios, "0000-222"),
+            Self::ViosIsolated => ("VIOS_ISOLATED", Warning, Entity::Vios, "0000-208"),
+            Self::ViosIsolationOver => ("VIOS_ISOLATION_OVER", Informational, Entity::Vios, "0000-209"),
             Self::AllViosUnreachable => ("ALL_VIOS_UNREACHABLE", Critical, Entity::Host, "0000-195"),
             Self::StoreClockStepped => ("STORE_CLOCK_STEPPED", Warning, Entity::System, "0000-196"),
             Self::StoreUnreachable => ("STORE_UNREACHABLE", Warning, Entity::System, "0000-197"),
@@ -200,6 +208,16 @@ pub mod incident {
     #[must_use]
     pub fn vios_mode(monitor: HostMonitorId) -> String {
         format!("vios-mode:{monitor}")
+    }
+    /// Of a host monitor that is isolated.
+    #[must_use]
+    pub fn vios_isolated(monitor: HostMonitorId) -> String {
+        format!("vios-isolated:{monitor}")
+    }
+    /// Of its return.
+    #[must_use]
+    pub fn vios_isolation_over(monitor: HostMonitorId) -> String {
+        format!("vios-isolation-over:{monitor}")
     }
     /// Of a host without a monitor that answers.
     #[must_use]
@@ -396,6 +414,26 @@ pub fn vios_mode(monitor: MonitorName<'_>, mode: MonitorMode, age: Duration, why
         duration(age)
     );
     kind.event(incident::vios_mode(monitor.id), &monitor.resource(), &text)
+}
+
+/// VIOS_ISOLATED.
+#[must_use]
+pub fn vios_isolated(monitor: MonitorName<'_>) -> NewEvent {
+    let text = format!(
+        "VIOS: the host monitor {} of host {} is isolated: its adapter is down or its trunk carries nothing. What it \
+         would say of VMs is unknown.",
+        monitor.name(),
+        monitor.host
+    );
+    EventKind::ViosIsolated.event(incident::vios_isolated(monitor.id), &monitor.resource(), &text)
+}
+
+/// VIOS_ISOLATION_OVER.
+#[must_use]
+pub fn vios_isolation_over(monitor: MonitorName<'_>) -> NewEvent {
+    let text =
+        format!("VIOS: the host monitor {} of host {} hears its trunk again.", monitor.name(), monitor.host);
+    EventKind::ViosIsolationOver.event(incident::vios_isolation_over(monitor.id), &monitor.resource(), &text)
 }
 
 /// ALL_VIOS_UNREACHABLE.

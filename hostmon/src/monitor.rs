@@ -460,14 +460,17 @@ impl Monitor {
     #[must_use]
     pub fn known_addresses(&self) -> BTreeSet<MacAddr> {
         let mut known = self.sessions.known_addresses();
-        known.extend(self.config.canary.as_ref().map(|canary| canary.mac));
+        known.extend(self.canary.as_ref().and_then(|canary| canary.address()));
         known
     }
 
     /// Changes when [`known_addresses`](Self::known_addresses) may have; 0 until the store was read.
     #[must_use]
-    pub const fn known_changes(&self) -> u64 {
-        self.sessions.known_changes()
+    pub fn known_changes(&self) -> u64 {
+        match self.sessions.known_changes() {
+            0 => 0,
+            guests => guests.saturating_add(self.canary.as_ref().map_or(0, |canary| canary.ups())),
+        }
     }
 
     /// Named counts since the start.

@@ -250,3 +250,47 @@ host_test! {
         drop(daemon);
     }
 }
+
+host_test! {
+    fn a_made_trunk_has_a_canary_that_is_no_guest(host: &Host) {
+        host.ok("create trunkA --netns vios --mtu 9000");
+        let daemon = host.start_daemon_with("vios", "vlan = 7\n");
+        let beats = |status: &Value| status["canary"]["state"] == "beating";
+        host.wait_for_status("the canary to beat", beats);
+        host.wait_for("the canary to be known", |policing| policing["known"] == 1);
+        let shown = ip("-d link show dev trunkA-cy");
+        for part in ["mtu 9000", "NOARP", "UP", "mode vepa", "alias vmpulse canary of 5ac3e0dc"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+        host.ok("check trunkA");
+        assert_eq!(host.changes("port sync trunkA"), [""; 0]);
+        assert!(!host.shown("trunkA").to_string().contains("trunkA-cy"));
+
+        // What happens to the monitor's own adapter.
+        ip("-n vios link set dev trunkA-hm mtu 8000");
+        ip("-n vios link set dev trunkA-hm address 02:00:00:00:00:77");
+        host.wait_for_status("the new address to be known", |status| status["mac"] == "02:00:00:00:00:77");
+        host.wait_for_status("the canary to beat at the new address", |status| {
+            beats(status) && status["isolated"] == false
+        });
+        ip("-n vios link set dev trunkA-hm down");
+        host.wait_for_status("isolation", |status| status["isolated"] == true);
+        ip("-n vios link set dev trunkA-hm up");
+        host.wait_for_status("its end", |status| beats(status) && status["isolated"] == false);
+        assert!(host.node_events("ADAPTER_CHANGED") >= 1);
+        assert!(host.node_events("ISOLATED") >= 1);
+
+        // One that was killed leaves its adapter behind; the next one has a new one.
+        let address = || ip("-br link show dev trunkA-cy");
+        let old = address();
+        drop(daemon);
+        assert_eq!(address(), old);
+        let _daemon = host.start_daemon_with("vios", "vlan = 7\n");
+        host.wait_for_status("the next canary to beat", beats);
+        assert_ne!(address(), old);
+        host.ok("delete trunkA");
+        host.wait_for_status("the canary to have gone with its trunk", |status| {
+            status["canary"]["state"] == "off" && !ip("link").contains("trunkA-cy")
+        });
+    }
+}

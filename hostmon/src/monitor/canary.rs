@@ -111,6 +111,8 @@ pub(super) struct Canary {
     next_ask: Instant,
     heartbeats: u64,
     discarded: u64,
+    /// How often it came up.
+    ups: u64,
     /// Guests beat when it was found silent: one look more before anything is concluded.
     spares_trunk: bool,
     /// What comes in its name does not belong to the open path: the two ends may have different ones.
@@ -153,6 +155,7 @@ impl Canary {
             next_ask: now,
             heartbeats: 0,
             discarded: 0,
+            ups: 0,
             spares_trunk: false,
             misunderstood: false,
             lost_since: now,
@@ -168,6 +171,15 @@ impl Canary {
     /// When it was last heard, if it beats.
     pub(super) fn proof(&self) -> Option<Instant> {
         self.heard.filter(|_| self.state == CanaryState::Beating)
+    }
+
+    /// Its address, once it had an adapter of it.
+    pub(super) fn address(&self) -> Option<vmpulse_protocol::MacAddr> {
+        (self.ups > 0).then_some(self.identity.mac)
+    }
+
+    pub(super) const fn ups(&self) -> u64 {
+        self.ups
     }
 
     pub(super) const fn discarded(&self) -> u64 {
@@ -297,6 +309,7 @@ impl Monitor {
         match report {
             CanaryReport::Tried(at) => canary.tried = Some(at),
             CanaryReport::Up => {
+                canary.ups = canary.ups.saturating_add(1);
                 canary.next_hello = now;
                 canary.tried = None;
                 canary.set(now, CanaryState::Starting, None);
