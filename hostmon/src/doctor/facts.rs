@@ -17,6 +17,8 @@ pub struct Facts {
     pub store: Option<StoreFacts>,
     /// The keys of VMs.
     pub keys: Option<KeyFacts>,
+    /// Frames that the kernel lost between adapters and protocols while it was looked at.
+    pub backlog_drops: u64,
     /// Tables of rules that no trunk has.
     pub orphan_tables: Vec<String>,
     /// The trunks.
@@ -78,7 +80,7 @@ pub struct TrunkFacts {
     pub guests_adapter: Option<String>,
     /// What became of the frames that were sent; error: why none were.
     pub probe: Option<Result<Probe, String>>,
-    /// Frames that the monitor's adapter lost while it was looked at.
+    /// Frames that the monitor's adapter, or the one that it stands on, lost while it was looked at.
     pub lost_frames: Option<u64>,
     /// The host monitor.
     pub daemon: Option<DaemonFacts>,

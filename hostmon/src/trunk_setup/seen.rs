@@ -209,7 +209,8 @@ impl Table {
     }
 }
 
-/// Frames that an adapter lost on their way in, since it is there, from `ip -j -s link show dev ADAPTER`.
+/// Frames that an adapter lost on their way in, since it is there, from `ip -j -s -s link show dev ADAPTER`. What the kernel calls
+/// dropped is not among them: those are frames that no protocol wanted, and of a trunk in a VLAN all that a monitor hears.
 ///
 /// # Errors
 /// [`NotUnderstood`].
@@ -217,7 +218,7 @@ pub fn lost_frames(link_show: &str) -> Result<u64, NotUnderstood> {
     let all = list::<Value>(link_show)?;
     let counts = all.first().and_then(|link| link.get("stats64")?.get("rx"));
     let count = |name: &str| counts.and_then(|rx| rx.get(name)?.as_u64()).unwrap_or_default();
-    Ok(["dropped", "over_errors", "missed_errors", "fifo_errors"].iter().map(|name| count(name)).sum())
+    Ok(["over_errors", "missed_errors", "fifo_errors"].iter().map(|name| count(name)).sum())
 }
 
 /// Packets by counter, from `nft -j list counters table netdev TABLE`.
@@ -254,9 +255,24 @@ fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Frames that the kernel lost between adapters and protocols, on all processors, from /proc/net/softnet_stat: its second column.
+#[must_use]
+pub fn backlog_drops(softnet_stat: &str) -> u64 {
+    let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    softnet_stat.lines().filter_map(dropped).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lost_frames_are_those_that_were_lost() {
+        let link = r#"[{"ifname":"a","stats64":{"rx":{"packets":9,"dropped":4,"over_errors":1,"fifo_errors":2,"missed_errors":3}}}]"#;
+        assert_eq!(lost_frames(link).unwrap(), 6);
+        assert_eq!(lost_frames("[{}]").unwrap(), 0);
+        assert_eq!(backlog_drops("0000ffff 0000000a 0\n00000001 00000006 0\n"), 16);
+    }
 
     // As iproute2 6.1 and nft 1.0.6 print them.
     const LINKS: &str = r#"[{},{"ifindex":2,"link_index":2,"ifname":"tk","flags":["BROADCAST","MULTICAST","NOARP","UP","LOWER_UP"],

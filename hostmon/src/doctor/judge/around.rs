@@ -27,6 +27,18 @@ pub(super) fn host(facts: &Facts) -> Vec<Finding> {
     findings.extend(facts.clock.iter().flat_map(clock));
     findings.extend(facts.store.as_ref().and_then(store));
     findings.extend(facts.keys.iter().flat_map(keys));
+    if facts.backlog_drops > 0 {
+        findings.push(finding(
+            "backlog-drops",
+            "this host's processors",
+            format!(
+                "the kernel lost {} frames between adapters and protocols while it was looked at",
+                facts.backlog_drops
+            ),
+            "on a trunk made of a veth pair heartbeats are lost there when a processor does not keep up",
+            "police the trunks, spread the load over processors, or raise net.core.netdev_max_backlog",
+        ));
+    }
     findings.extend(facts.orphan_tables.iter().map(|table| {
         finding(
             "policing-stale",

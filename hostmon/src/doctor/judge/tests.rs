@@ -76,6 +76,7 @@ fn well() -> Facts {
         clock: Some(ClockFacts { synchronised: Some(true), stepped_us: 400, stamps_off_us: Some(900) }),
         store: Some(StoreFacts::Answers { clock_off_us: 0 }),
         keys: Some(KeyFacts { directory: "/etc/vmpulse/keys".to_owned(), ..KeyFacts::default() }),
+        backlog_drops: 0,
         orphan_tables: Vec::new(),
         trunks: vec![trunk()],
     }
@@ -260,4 +261,5 @@ fn the_host_monitor_must_run_answer_hear_and_be_set_as_its_trunk() {
     assert_eq!(found_on_trunk(|trunk| trunk.settings = Some((0x88B5, Some(100)))), ["settings-differ"]);
     assert_eq!(found_on_trunk(|trunk| trunk.settings = Some((0x88B6, None))), ["settings-differ"]);
     assert_eq!(found_on_trunk(|trunk| trunk.lost_frames = Some(3)), ["adapter-drops"]);
+    assert_eq!(found(|facts| facts.backlog_drops = 1), ["backlog-drops"]);
 }

@@ -77,6 +77,7 @@ impl Looking<'_> {
         let mut trunks = self.trunks(&works)?;
         let mut facts = Facts { capabilities: own_capabilities(), ..Facts::default() };
         facts.orphan_tables = self.orphan_tables(&works)?;
+        let backlog = backlog_drops();
         let before: Vec<Option<u64>> = trunks.iter().map(|trunk| self.lost_frames(trunk)).collect();
         if self.looks_at(Check::Store) {
             self.progress.step("the health store");
@@ -96,12 +97,10 @@ impl Looking<'_> {
         self.progress.step("frames that are lost");
         self.wait(&clock, began.monotonic + WATCH);
         for (trunk, before) in trunks.iter_mut().zip(before) {
-            let serves = matches!(trunk.daemon, Some(DaemonFacts::Answers { .. }));
-            // Frames that nobody waits for are counted as lost: without a monitor that says nothing.
-            let lost =
+            trunk.lost_frames =
                 before.zip(self.lost_frames(trunk)).map(|(before, after)| after.saturating_sub(before));
-            trunk.lost_frames = lost.filter(|_| serves);
         }
+        facts.backlog_drops = backlog_drops().saturating_sub(backlog);
         if self.looks_at(Check::Clock) {
             facts.clock = Some(clock_facts(began, moment(), stamps_off_us));
         }
@@ -192,12 +191,15 @@ impl Looking<'_> {
     }
 
     fn lost_frames(&self, trunk: &TrunkFacts) -> Option<u64> {
-        let netns =
-            trunk.plan.as_ref().and_then(|plan| plan.netns.as_ref()).map(|netns| ["-n", netns.as_str()]);
-        let words = ["-j", "-s", "link", "show", "dev", &trunk.monitor_adapter];
-        let said =
-            self.programs.ip(&[netns.as_ref().map_or(&[][..], |words| words), &words].concat()).ok()?;
-        seen::lost_frames(&said).ok()
+        let plan = trunk.plan.as_ref();
+        let netns = plan.and_then(|plan| plan.netns.as_ref()).map(|netns| ["-n", netns.as_str()]);
+        let ask = |before: &[&str], adapter: &str| {
+            let words = ["-j", "-s", "-s", "link", "show", "dev", adapter];
+            seen::lost_frames(&self.programs.ip(&[before, &words].concat()).ok()?).ok()
+        };
+        let own = ask(netns.as_ref().map_or(&[][..], |words| words), &trunk.monitor_adapter)?;
+        let outside = plan.and_then(|plan| plan.adapter.as_ref());
+        Some(own + outside.and_then(|adapter| ask(&[], adapter.as_str())).unwrap_or_default())
     }
 
     /// Returns how far the kernel's stamps are off.
@@ -240,6 +242,10 @@ impl Looking<'_> {
             Err(error) => DaemonFacts::Silent(errors::chain(&error)),
         }
     }
+}
+
+fn backlog_drops() -> u64 {
+    seen::backlog_drops(&std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default())
 }
 
 fn own_capabilities() -> u64 {
