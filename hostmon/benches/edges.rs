@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use vmpulse_link::bench::{self, Injector, Load, Wire};
 use vmpulse_link::{CaptureConfig, CaptureSocket, Direction, MacAddr, ReceiveBuffer};
-use vmpulse_store::{Store, VmSettings};
+use vmpulse_store::{Store, VmSettings, VmState};
 use vmpulse_test_postgres::Server;
 
 use daemon::{Daemon, fill};
@@ -154,6 +154,16 @@ fn steady(wire: &Wire, server: &mut Server, paths: u32) {
     while daemon.counter("vms_beating") < u64::from(paths) || begun.elapsed() < STEADY {
         assert!(begun.elapsed() < 3 * PATIENCE, "they do not beat");
         std::thread::sleep(Duration::from_millis(200));
+    }
+    // And until the store has taken in what comes of a start.
+    let settled = |store: &mut dyn Store| {
+        let vms = store.vms().unwrap();
+        let started = vms.iter().all(|vm| vm.state == VmState::Started);
+        started && store.roster(daemon::host_monitor()).unwrap().requests.is_empty()
+    };
+    while !settled(&mut *store) {
+        assert!(begun.elapsed() < 4 * PATIENCE, "they are not STARTED");
+        std::thread::sleep(Duration::from_millis(500));
     }
     let count = "SELECT sum(calls) FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
                  WHERE d.datname = current_database() AND query NOT LIKE '%pg_stat%'";

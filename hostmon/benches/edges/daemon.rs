@@ -71,7 +71,7 @@ impl Drop for Daemon {
     }
 }
 
-fn host_monitor() -> HostMonitorId {
+pub(crate) fn host_monitor() -> HostMonitorId {
     HostMonitorId::from_bytes([0xaa; 16])
 }
 

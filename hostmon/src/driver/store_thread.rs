@@ -174,7 +174,13 @@ impl Worker {
     }
 }
 
-/// Our own commits do not change the stamp, but these may change what the store wants.
+/// Our own commits do not change the stamp, but these may change what the store wants. A silence does not: thousands at once
+/// must not wait for rosters in between.
 const fn changes_roster(write: &HostMonitorWrite) -> bool {
-    !matches!(write, HostMonitorWrite::Heartbeat | HostMonitorWrite::NodeEvent { .. })
+    !matches!(
+        write,
+        HostMonitorWrite::Heartbeat
+            | HostMonitorWrite::NodeEvent { .. }
+            | HostMonitorWrite::PathMissing { .. }
+    )
 }

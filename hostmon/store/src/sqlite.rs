@@ -77,8 +77,20 @@ impl BackEnd for SqliteStore {
     }
 }
 
+#[cfg(test)]
+std::thread_local! {
+    /// Statements run by this thread.
+    static STATEMENTS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+fn count_statement() {
+    #[cfg(test)]
+    STATEMENTS.set(STATEMENTS.get() + 1);
+}
+
 impl Db for Connection {
     fn query(&self, sql: &str, params: &[Value<'_>], each: Each<'_>) -> Result<(), StoreError> {
+        count_statement();
         let mut statement = self.prepare_cached(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(params))?;
         while let Some(row) = rows.next()? {
@@ -90,6 +102,7 @@ impl Db for Connection {
     }
 
     fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<usize, StoreError> {
+        count_statement();
         Ok(self.prepare_cached(sql)?.execute(rusqlite::params_from_iter(params))?)
     }
 
