@@ -194,10 +194,8 @@ fn running() -> Status {
         counters: [("heartbeats".to_owned(), 7)].into(),
         kernel_drops: 0,
         late: 0,
-        settings: Default::default(),
         policing: Default::default(),
         store_work: Default::default(),
-        removed: false,
     }
 }
 

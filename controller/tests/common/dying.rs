@@ -79,7 +79,6 @@ delegate! {
         fn host_monitors_add(&mut self, hosts: &[HostRegistration]) -> ();
         fn host_monitors_remove(&mut self, monitors: &[HostMonitorId]) -> Vec<HostMonitorId>;
         fn host_monitors_configure(&mut self, scope: &SettingsScope, change: &SettingsChange) -> i64;
-        fn tombstones_expire(&mut self, kept: std::time::Duration) -> u64;
         fn acknowledge(&mut self, tag: AttentionTag) -> bool;
         fn system_settings_replace(&mut self, settings: &SystemSettings) -> ();
         fn vm_settings_replace(&mut self, vm: VmUuid, settings: &VmSettings) -> ();

@@ -216,8 +216,7 @@ impl StoreWorker {
             return;
         }
         let Some((roster, read_at)) = state.uncopied.take() else { return };
-        let vms =
-            roster.vms.len().saturating_add(roster.visiting.len()).saturating_add(roster.elsewhere.len());
+        let vms = roster.vms.len().saturating_add(roster.visiting.len());
         let of_vms = COPY_PERIOD_OF_A_VM.saturating_mul(u32::try_from(vms).unwrap_or(u32::MAX));
         state.next_copy = now + COPY_PERIOD.max(of_vms);
         let bytes = local_copy::encode(&roster, &self.boot, read_at);
@@ -251,7 +250,13 @@ fn without_ages(roster: &Roster) -> Roster {
     roster
 }
 
-/// Our own commits do not change the stamp, but these may change what the store wants.
+/// Our own commits do not change the stamp, but these may change what the store wants. A silence does not: thousands at once
+/// must not wait for rosters in between.
 const fn changes_roster(write: &HostMonitorWrite) -> bool {
-    !matches!(write, HostMonitorWrite::Heartbeat | HostMonitorWrite::NodeEvent { .. })
+    !matches!(
+        write,
+        HostMonitorWrite::Heartbeat
+            | HostMonitorWrite::NodeEvent { .. }
+            | HostMonitorWrite::PathMissing { .. }
+    )
 }

@@ -46,8 +46,6 @@ pub use statements::statements;
 pub use transaction::*;
 pub use write::*;
 
-use std::time::Duration;
-
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
 /// Where the store is when nobody says otherwise.
@@ -152,9 +150,6 @@ pub trait Store: Send {
 
     /// What became of requests about VMs, oldest first. The newest [`MAX_TRANSACTIONS`] are kept.
     fn transactions(&mut self, wanted: &TransactionsWanted) -> Result<Vec<Transaction>, StoreError>;
-
-    /// Forgets removed VMs whose tombstones are older. Returns how many.
-    fn tombstones_expire(&mut self, kept: Duration) -> Result<u64, StoreError>;
 
     // ---- polling ----------------------------------------------------------------------------------------
 

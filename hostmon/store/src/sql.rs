@@ -28,8 +28,6 @@ mod two_hosts;
 mod views;
 mod vm_page;
 
-use std::time::Duration;
-
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
 use crate::*;
@@ -204,10 +202,6 @@ impl<B: BackEnd + Send> Store for B {
 
     fn transactions(&mut self, wanted: &TransactionsWanted) -> Result<Vec<Transaction>, StoreError> {
         self.read(|turn| turn.transactions(wanted))
-    }
-
-    fn tombstones_expire(&mut self, kept: Duration) -> Result<u64, StoreError> {
-        self.write(|turn| turn.tombstones_expire(kept))
     }
 
     fn quick_query(&mut self) -> Result<QuickQuery, StoreError> {

@@ -9,10 +9,6 @@ use crate::{HostKey, HostRegistration, StoreTime, TransactionTag};
 /// each, five times.
 pub const MAX_TRANSACTIONS: u32 = 100_000;
 
-/// Tombstones of removed VMs are kept so long unless something else is set: longer than anybody forgets a guest that was to
-/// be switched off.
-pub const TOMBSTONES_KEPT: std::time::Duration = std::time::Duration::from_hours(7 * 24);
-
 /// VMs of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmList {

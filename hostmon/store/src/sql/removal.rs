@@ -4,8 +4,6 @@
 //! taken for the word of one that is registered.
 
 use std::collections::HashSet;
-use std::time::Duration;
-
 use vmpulse_protocol::id::HostMonitorId;
 
 use super::Turn;
@@ -155,12 +153,6 @@ impl Turn<'_> {
     /// Whether the VM was removed, and its tombstone lives.
     pub(super) fn is_tombstone(self, uuid: &str) -> Result<bool, StoreError> {
         Ok(first(self.db, "SELECT 1 FROM removed_vm WHERE uuid = ?1", [uuid], |_| Ok(()))?.is_some())
-    }
-
-    pub(super) fn tombstones_expire(self, kept: Duration) -> Result<u64, StoreError> {
-        let oldest = self.now.back(kept).0;
-        let expired = run(self.db, "DELETE FROM removed_vm WHERE removed_at < ?1", [oldest])?;
-        Ok(u64::try_from(expired).unwrap_or(u64::MAX))
     }
 
     pub(super) fn protocol_versions(self) -> Result<ProtocolVersions, StoreError> {

@@ -2,7 +2,10 @@ use rusqlite::Connection;
 
 use crate::sql::db::{Db, Kind};
 use crate::sql::{LEAVING, POLLED, QUICK, prunes, standings_sql};
-use crate::{HostMonitorWrite, SqliteStore, Store, SystemClock};
+use crate::{
+    HostKey, HostMonitorRegistration, HostMonitorWrite, HostRegistration, MonitorMode, NodeState,
+    SqliteStore, Store, SystemClock, VmRegistration, VmState,
+};
 
 fn plan(db: &Connection, sql: &str) -> Vec<String> {
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -94,4 +97,37 @@ fn what_polls_of_a_large_fleet_cost() {
         let own = store.roster(hm).unwrap().vms.len();
         println!("roster of {own} VMs: {:?}", before.elapsed());
     }
+}
+
+/// As on the other back end, where the server counts.
+#[test]
+fn a_steady_monitor_costs_the_same_however_many_vms() {
+    let [of_few, of_many] = [10, 1000].map(steady);
+    assert_eq!(of_few, of_many);
+    println!("heartbeat, roster and poll: {of_few} statements");
+}
+
+fn steady(vms: u32) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(&folder.path().join("health.db"), Box::new(SystemClock)).unwrap();
+    let hm = "ffffffff-0000-0000-0000-000000000001".parse().unwrap();
+    let key = HostKey { machine_type: "a".into(), model: "b".into(), serial: "c".into() };
+    let host_monitors = vec![HostMonitorRegistration { id: hm, part_number: 0, mac: None }];
+    store.hosts_add(&[HostRegistration { key: key.clone(), host_monitors }]).unwrap();
+    let uuid = |n: u32| format!("00000000-0000-0000-0000-{n:012}").parse().unwrap();
+    let registered: Vec<_> = (0..vms).map(|n| VmRegistration { uuid: uuid(n), name: None }).collect();
+    store.vms_add(&key, &registered).unwrap();
+    store.vms_start(&registered.iter().map(|vm| vm.uuid).collect::<Vec<_>>()).unwrap();
+    let beat: Vec<_> = registered.iter().map(|vm| HostMonitorWrite::PathDetected { vm: vm.uuid }).collect();
+    store.host_monitor_apply(hm, &beat).unwrap();
+    let up = HostMonitorWrite::NodeChanged { state: NodeState::Up, reason: 0, mode: MonitorMode::Global };
+    store.host_monitor_apply(hm, &[up, HostMonitorWrite::Heartbeat]).unwrap();
+    assert!(store.vms().unwrap().iter().all(|vm| vm.state == VmState::Started));
+    let tag = store.needs_attention().unwrap().tag.unwrap();
+    store.acknowledge(tag).unwrap();
+    let before = crate::statements::of_this_thread();
+    store.host_monitor_apply(hm, &[HostMonitorWrite::Heartbeat]).unwrap();
+    store.roster(hm).unwrap();
+    store.needs_attention().unwrap();
+    crate::statements::of_this_thread() - before
 }

@@ -50,7 +50,6 @@ delegate! {
         fn host_monitors_configure(scope: &SettingsScope, change: &SettingsChange) -> i64;
         fn protocol_versions() -> ProtocolVersions;
         fn transactions(wanted: &TransactionsWanted) -> Vec<Transaction>;
-        fn tombstones_expire(kept: std::time::Duration) -> u64;
         fn quick_query() -> QuickQuery;
         fn host_monitors_unassigned() -> Vec<HostMonitorStatus>;
         fn needs_attention() -> NeedsAttention;

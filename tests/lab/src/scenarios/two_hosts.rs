@@ -220,6 +220,7 @@ fn wait_for_rows(site: &Site, what: &str, rows: usize) -> Lab<()> {
 
 /// The agent of a guest goes on under another's UUID.
 fn say_it_is(chain: &mut Chain, index: usize, uuid: &str) -> Lab<()> {
+    wait::until(LIMIT, "the agent to run", || Ok(chain.guest(index)?.runs("vmpulse-agentd").then_some(())))?;
     chain.stop_agent(index)?;
     let settings = format!("vm_uuid = \"{uuid}\"\nstate_dir = \"/etc/vmpulse/state\"\n");
     chain.guest(index)?.write("/etc/vmpulse/agent.toml", &settings)?;
