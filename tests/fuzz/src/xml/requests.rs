@@ -1,5 +1,7 @@
 //! Requests to the store: what is understood means the same when it is written anew, and every answer is XML.
 
+mod asking;
+
 use std::fmt::Write as _;
 
 use roxmltree::Document;
@@ -87,6 +89,8 @@ fn write(request: &Request) -> String {
             ("VIO_HS_NEEDS_ATTENTION", format!("<needsAtt dataType=\"{scope}\"/>"))
         }
         Request::Acknowledge(tag) => ("VIO_HS_ACKNOWLEDGE", format!("<acknowledge hsTag=\"{tag}\"/>")),
+        Request::Query(asked) => asking::query(asked),
+        Request::Message(asked) => asking::message(asked),
     };
     format!("<VIO><Request action_str=\"{action}\">{body}</Request></VIO>")
 }
