@@ -10,6 +10,8 @@
 //! ```
 //! While it is not Trusted the store says that the paths of this monitor are unknown.
 
+use std::time::Duration;
+
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::HostMonitorWrite;
 
@@ -17,14 +19,18 @@ use super::Monitor;
 use super::flapping::Flapping;
 use super::notes::Note;
 
+/// Between looks at all paths on return: there may be thousands, and frames come all the time.
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Trunk {
     #[default]
     Trusted,
     Isolated,
-    /// Until then who was MISSING before may show that it is not any more.
+    /// Until then who was MISSING before may show that it is not any more. `look`: when all are looked at next.
     Returning {
         until: Instant,
+        look: Instant,
     },
 }
 
@@ -42,7 +48,7 @@ impl Isolation {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let returning = match self.trunk {
             Trunk::Trusted | Trunk::Isolated => None,
-            Trunk::Returning { until } => Some(until),
+            Trunk::Returning { until, look } => Some(until.min(look)),
         };
         returning.into_iter().chain(self.flapping.poll_timeout()).min()
     }
@@ -85,7 +91,7 @@ impl Monitor {
                     self.tracker.handle_proof(heard);
                 }
                 let until = self.tracker.chance_of_the_missing(now).unwrap_or(now);
-                self.isolation.trunk = Trunk::Returning { until };
+                self.isolation.trunk = Trunk::Returning { until, look: now };
                 self.on_return(now);
             }
             Trunk::Returning { .. } => self.on_return(now),
@@ -99,7 +105,11 @@ impl Monitor {
 
     /// Over when every open silence of before had the time to end.
     fn on_return(&mut self, now: Instant) {
-        let Trunk::Returning { until } = self.isolation.trunk else { return };
+        let Trunk::Returning { until, look } = self.isolation.trunk else { return };
+        if now < look.min(until) {
+            return;
+        }
+        self.isolation.trunk = Trunk::Returning { until, look: now + LOOK_PERIOD };
         if until <= now || self.tracker.chance_of_the_missing(now).is_none() {
             self.isolation.trunk = Trunk::Trusted;
             self.remark(now, "ISOLATION_OVER", "the trunk is trusted again".to_owned());
