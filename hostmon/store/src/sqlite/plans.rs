@@ -115,7 +115,7 @@ fn steady(vms: u32) -> u64 {
     let host_monitors = vec![HostMonitorRegistration { id: hm, part_number: 0, mac: None }];
     store.hosts_add(&[HostRegistration { key: key.clone(), host_monitors }]).unwrap();
     let uuid = |n: u32| format!("00000000-0000-0000-0000-{n:012}").parse().unwrap();
-    let registered: Vec<_> = (0..vms).map(|n| VmRegistration { uuid: uuid(n), name: None }).collect();
+    let registered: Vec<_> = (1..=vms).map(|n| VmRegistration { uuid: uuid(n), name: None }).collect();
     store.vms_add(&key, &registered).unwrap();
     store.vms_start(&registered.iter().map(|vm| vm.uuid).collect::<Vec<_>>()).unwrap();
     let beat: Vec<_> = registered.iter().map(|vm| HostMonitorWrite::PathDetected { vm: vm.uuid }).collect();
