@@ -209,6 +209,9 @@ impl World {
             self.tell(Input::Readdressed { mac: self.mac, mtu });
         }
         if which % 3 != 0 {
+            if !self.adapter_up {
+                self.claims.heard_again = Some(self.now);
+            }
             self.adapter_up = true;
             self.tell(Input::Adapter(true));
         }
@@ -460,7 +463,10 @@ impl World {
         while let Some(output) = self.monitor.poll_output() {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
-                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::AskCanary | Output::Note(_)) => {
+                other @ (Output::Store { .. }
+                | Output::Authenticated { .. }
+                | Output::AskCanary
+                | Output::Note(_)) => {
                     panic!("a commit has brought {other:?}")
                 }
             }
@@ -553,7 +559,10 @@ fn shown(output: &Output) -> String {
         Output::Transmit(Transmit { destination, payload, .. }) => {
             format!("-> {destination}: {:?}", Packet::decode(payload))
         }
-        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::AskCanary | Output::Note(_)) => {
+        other @ (Output::Store { .. }
+        | Output::Authenticated { .. }
+        | Output::AskCanary
+        | Output::Note(_)) => {
             format!("{other:?}")
         }
     }
