@@ -108,10 +108,7 @@ impl Ledger {
                 assert_eq!(at, End::Hm);
                 self.shutdowns_taken += 1;
                 let sent = self.sent.iter().filter(|sent| sent.urgent).count();
-                assert!(
-                    self.shutdowns_taken <= sent * (1 + self.replaced),
-                    "a SHDN came more often than it was sent"
-                );
+                assert!(self.shutdowns_taken <= sent * (1 + self.replaced), "a SHDN came more often than it was sent");
                 None
             }
             Some(Message::Report { tag, .. }) => {
