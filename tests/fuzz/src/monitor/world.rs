@@ -212,6 +212,9 @@ impl World {
             self.tell(Input::Readdressed { mac: self.mac, mtu });
         }
         if which % 3 != 0 {
+            if !self.adapter_up {
+                self.claims.heard_again = Some(self.now);
+            }
             self.adapter_up = true;
             self.tell(Input::Adapter(true));
         }
