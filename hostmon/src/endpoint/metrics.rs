@@ -24,8 +24,11 @@ const PATH_STATES: [&str; 6] = ["BEATING", "EXPECTED", "MISSING", "NOT_MONITORED
 const ABSENT_STATES: [&str; 7] =
     ["EXPECTED", "MISSING", "NEVER_HEARD", "NOT_MONITORED", "QUIET", "SUSPENDED", "UNKNOWN"];
 
+/// States of the trunk's canary.
+const CANARY_STATES: [&str; 5] = ["beating", "broken", "off", "silent", "starting"];
+
 /// Counters of the status that have a metric of their own: the counter, the metric, what it counts.
-const COUNTERS: [(&str, &str, &str); 11] = [
+const COUNTERS: [(&str, &str, &str); 12] = [
     ("heartbeats", "heartbeats_received_total", "Heartbeats received on open paths."),
     ("hellos_unicast", "hellos_unicast_total", "Hellos sent to single guests."),
     ("hellos_withheld", "hellos_withheld_total", "Hellos not sent because too many were asked for."),
@@ -41,6 +44,11 @@ const COUNTERS: [(&str, &str, &str); 11] = [
         "log_lines_left_out",
         "log_lines_left_out_total",
         "Log lines about unregistered guests that were left out.",
+    ),
+    (
+        "canary_discarded",
+        "canary_discarded_packets_total",
+        "Packets in the name of the trunk's canary that its key does not authenticate.",
     ),
     ("send_failures", "transmit_failures_total", "Frames that could not be sent."),
     ("ring_freezes", "receive_ring_freezes_total", "Times the receive ring was full."),
@@ -117,6 +125,14 @@ fn identity(page: &Page, status: &Status) -> prometheus::Result<()> {
         "Whether it can hear its trunk; otherwise its paths are unknown.",
         flag(status.trunk_heard),
     )?;
+    page.gauge(
+        "isolated",
+        "Whether its adapter is down or its trunk carries nothing.",
+        flag(status.isolated),
+    )?;
+    let canary =
+        CANARY_STATES.iter().map(|state| (vec![*state], flag(*state == status.canary.state))).collect();
+    page.gauges("canary", "How the trunk's canary is: 1 for the state that holds.", &["state"], canary)?;
     let modes = [MonitorMode::Global, MonitorMode::Local, MonitorMode::Down];
     let names = modes.map(|mode| (mode.to_string(), flag(mode == status.mode)));
     let modes = names.iter().map(|(name, is)| (vec![name.as_str()], *is)).collect();

@@ -1,4 +1,4 @@
-//! The monitor's end of the canary's path, and what follows from its silence.
+//! The monitor's end of the canary's path, and what follows from its silence. [L-10]
 //!
 //! ```text
 //!            adapter made            first heartbeat           1.9 intervals

@@ -1,4 +1,4 @@
-//! Whether the trunk can be trusted: the monitor's own adapter, its canary, and what becomes of the paths.
+//! Whether the trunk can be trusted: the monitor's own adapter, its canary, and what becomes of the paths. [L-11]
 //!
 //! ```text
 //!              adapter down, or canary silent                  both are well again

@@ -99,6 +99,8 @@ impl Monitor {
                 Standing::Here => {}
             }
         }
+        // Who came by may beat faster than everybody here, or was the fastest and is gone.
+        self.on_intervals_changed(now);
     }
 
     /// Alive is alive, whichever host's monitor hears it. [S-20]

@@ -88,6 +88,8 @@ fn a_vm_that_goes_while_its_guest_is_told_answers_the_stop() {
     world.guest_mut(1).frozen = true;
     world.roster(asked(VmState::Removing, 5));
     world.roster(roster(vec![]));
+    // The store is asked whether it moved.
+    world.run(1);
     assert_eq!(done(&world), [5]);
     assert_eq!(world.monitor.stops.len(), 0);
 }
