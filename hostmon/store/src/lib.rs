@@ -19,6 +19,7 @@ mod queries;
 mod quiet;
 pub mod report;
 mod retention;
+mod roster;
 mod sql;
 mod sqlite;
 mod statements;
@@ -41,6 +42,7 @@ pub use quiet::{
 };
 pub use report::ReportContent;
 pub use retention::{PRUNE_MAXIMUM, Pruned, Retention};
+pub use roster::*;
 pub use sqlite::SqliteStore;
 pub use statements::statements;
 pub use transaction::*;
