@@ -33,7 +33,7 @@ GRANT SELECT ON schema_version TO vmpulse_hostmon, vmpulse_controller;
 GRANT SELECT, UPDATE (change_sequence) ON cluster TO vmpulse_hostmon;
 GRANT SELECT ON host, removed_vm TO vmpulse_hostmon;
 GRANT SELECT, INSERT (uuid), UPDATE (trunk, mac, vlan, incarnation, versions, heartbeat_interval_us, heartbeat_at, state,
-    reason, mode, blind, isolated, written_up_to, settings_version) ON host_monitor TO vmpulse_hostmon;
+    reason, mode, blind, isolated, unknown_from, written_up_to, settings_version) ON host_monitor TO vmpulse_hostmon;
 GRANT SELECT ON monitor_settings TO vmpulse_hostmon;
 GRANT SELECT, UPDATE (state, state_changed_at, state_sequence, silence_from, suspended_by_administrator, shutdown,
     suspended_at, state_before_suspension, agent_seen_at, quiet_ended_at) ON vm TO vmpulse_hostmon;

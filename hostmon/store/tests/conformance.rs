@@ -78,6 +78,7 @@ macro_rules! every_case {
                 what_earlier_starts_wrote_is_applied_once
                 a_start_that_the_store_never_heard_of_is_applied
                 changes_of_mode_are_recorded_and_told_exactly_once
+                changes_of_mode_are_node_data_until_acknowledged
             }
             states {
                 started_when_every_responsive_monitor_has_a_beating_path
@@ -130,6 +131,8 @@ macro_rules! every_case {
                 a_vm_is_silent_when_every_path_is
                 the_age_is_that_of_the_missing_edge
                 unknown_is_never_silence
+                a_monitor_that_goes_makes_no_old_silence_count
+                where_a_vm_was_before_it_moved_does_not_count
                 a_blind_monitor_neither_vetoes_nor_is_silent
                 hearing_again_or_starting_ends_blindness
                 unmonitored_vms_are_not_silent

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0006_modes.sql"),
     include_str!("../../migrations/postgres/0007_queries.sql"),
     include_str!("../../migrations/postgres/0008_isolated.sql"),
+    include_str!("../../migrations/postgres/0009_unknown.sql"),
 ];
 
 /// For all steps together, another process's included: a step may touch every row.

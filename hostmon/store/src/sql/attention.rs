@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::db::{Row, params};
 
 use super::Turn;
-use super::hosts::known;
+use super::hosts::health_columns;
 use super::rows::{NONE, age, all, host_key, run, typed};
 use super::silence::{PathHealth, excuse, missed};
 use super::tags::Reported;
@@ -36,9 +36,9 @@ const PENDING_STATES: &str = concat!(
 const MISSING_PATHS: &str = concat!(
     "SELECT ",
     vm_columns!(),
-    "CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END, ",
-    known!(),
-    ", p.common, v.quiet_ended_at
+    "v.quiet_ended_at, ",
+    health_columns!(),
+    "
      FROM (SELECT DISTINCT vm_id FROM path INDEXED BY path_missing
            WHERE missing_since IS NOT NULL AND counted = 1) c
      CROSS JOIN vm v ON v.id = c.vm_id AND v.state IN ('STARTING', 'STARTED')
@@ -207,14 +207,14 @@ impl Turn<'_> {
         let mut silent = BTreeMap::new();
         all(self.db, MISSING_PATHS, [self.now.0], |row| {
             of_vm(&mut silent, row)?;
-            let path = PathHealth { known: row.get(5)?, missed: age(row, 4, self.now)?, common: row.get(6)? };
-            let quiet_ended = age(row, 7, self.now)?;
+            let quiet_ended = age(row, 4, self.now)?;
+            let path = self.path_health(row, 5)?;
             paths.entry(row.get(0)?).or_insert((quiet_ended, Vec::new())).1.push(path);
             Ok(())
         })?;
         for (vm, found) in silent {
             let (quiet_ended, paths) = paths.remove(&vm).unwrap_or_default();
-            if let Some(missed) = missed(paths).filter(|_| reports_silence(found.vm.state)) {
+            if let Some(missed) = missed(&paths).filter(|_| reports_silence(found.vm.state)) {
                 reasons.entry(vm).or_insert(found).vm.missed = Some(excuse(missed, quiet_ended));
             }
         }

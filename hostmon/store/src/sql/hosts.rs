@@ -22,7 +22,19 @@ macro_rules! known {
     };
 }
 
-pub(super) use {known, responsive};
+/// SQL: of a path `p` of the VM `v` to the host monitor `m` at `?1`: what [`Turn::path_health`] reads.
+macro_rules! health_columns {
+    () => {
+        concat!(
+            $crate::sql::hosts::known!(),
+            ", CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END, p.common, m.host_id, \
+             p.missing_since, p.heard_at, coalesce(p.missing_since, CASE WHEN m.unknown_from IS NOT NULL \
+             AND (m.mode <> 'GLOBAL' OR m.blind = 1) THEN m.unknown_from ELSE m.heartbeat_at END)"
+        )
+    };
+}
+
+pub(super) use {health_columns, known, responsive};
 
 macro_rules! status_columns {
     () => {

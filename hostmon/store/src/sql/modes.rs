@@ -26,16 +26,17 @@ impl Turn<'_> {
         text: &str,
     ) -> Result<(), StoreError> {
         let changed_at = self.now.back(age).0;
-        let sql =
-            "INSERT INTO node_event (host_monitor_id, happened_at, kind, text) VALUES (?1, ?2, 'MODE', ?3)";
-        run(self.db, sql, params![from, changed_at, format!("{mode}: {text}")])?;
+        let sql = "INSERT INTO node_event (host_monitor_id, happened_at, kind, text, sequence)
+                   VALUES (?1, ?2, 'MODE', ?3, ?4)";
+        run(self.db, sql, params![from, changed_at, format!("{mode}: {text}"), self.next_sequence()?])?;
         let sql = "INSERT INTO mode_change (host_monitor_id, changed_at, mode, text) VALUES (?1, ?2, ?3, ?4)";
         run(self.db, sql, params![from, changed_at, mode.as_str(), text])?;
         let sql = "DELETE FROM mode_change WHERE host_monitor_id = ?1 AND id <=
                    (SELECT id FROM mode_change WHERE host_monitor_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
         run(self.db, sql, [from, MAX_MODE_CHANGES])?;
-        let sql = "UPDATE host_monitor SET mode = ?2 WHERE id = ?1";
-        run(self.db, sql, params![from, mode.as_str()])?;
+        let sql = "UPDATE host_monitor SET mode = ?2, unknown_from = CASE WHEN mode = 'GLOBAL' AND blind = 0 THEN ?3
+                   ELSE unknown_from END WHERE id = ?1";
+        run(self.db, sql, params![from, mode.as_str(), changed_at])?;
         if mode == MonitorMode::Global {
             let sql = "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1";
             run(self.db, sql, [from, self.now.0])?;

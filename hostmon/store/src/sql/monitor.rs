@@ -219,9 +219,10 @@ impl Turn<'_> {
     }
 
     fn on_node(self, from: i64, state: NodeState, reason: u32, mode: MonitorMode) -> Result<(), StoreError> {
-        let sql = "UPDATE host_monitor SET state = ?2, reason = ?3, mode = ?4
+        let sql = "UPDATE host_monitor SET state = ?2, reason = ?3, mode = ?4,
+                   unknown_from = CASE WHEN mode = 'GLOBAL' AND blind = 0 THEN ?5 ELSE unknown_from END
                    WHERE id = ?1 AND (state <> ?2 OR reason <> ?3 OR mode <> ?4)";
-        if run(self.db, sql, params![from, state.as_str(), reason, mode.as_str()])? > 0 {
+        if run(self.db, sql, params![from, state.as_str(), reason, mode.as_str(), self.now.0])? > 0 {
             self.node_event(from, "NODE", &format!("node {state}, reason {reason:#010x}, mode {mode}"))?;
             self.starting_vms_check(from)?;
             self.leaving_vms_check()?;
@@ -230,8 +231,14 @@ impl Turn<'_> {
     }
 
     fn on_trunk_heard(self, from: i64, heard: bool) -> Result<(), StoreError> {
-        let sql = "UPDATE host_monitor SET blind = ?2 WHERE id = ?1 AND blind <> ?2";
-        if run(self.db, sql, params![from, !heard])? > 0 { self.starting_vms_check(from) } else { Ok(()) }
+        let sql = "UPDATE host_monitor SET blind = ?2,
+                   unknown_from = CASE WHEN blind = 0 AND mode = 'GLOBAL' THEN ?3 ELSE unknown_from END
+                   WHERE id = ?1 AND blind <> ?2";
+        if run(self.db, sql, params![from, !heard, self.now.0])? > 0 {
+            self.starting_vms_check(from)
+        } else {
+            Ok(())
+        }
     }
 
     fn on_isolated(self, from: i64, isolated: bool) -> Result<(), StoreError> {

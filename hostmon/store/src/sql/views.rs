@@ -12,12 +12,7 @@ use crate::*;
 /// SQL: of a path `p` of the VM `v` to the host monitor `m` at `?1`: what [`Turn::path_view`] reads.
 macro_rules! path_columns {
     () => {
-        concat!(
-            "p.vm_id, m.uuid, m.trunk, p.mac, \
-             CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END, ",
-            $crate::sql::hosts::known!(),
-            ", p.version, p.common"
-        )
+        concat!("p.vm_id, m.uuid, m.trunk, p.mac, p.version, ", $crate::sql::hosts::health_columns!())
     };
 }
 
@@ -57,8 +52,8 @@ const APPLICATIONS: &str = "
            a.max_restart, a.restarted, a.version, a.last_result, a.last_change_age_s
     FROM application a JOIN vm v ON v.id = a.vm_id ORDER BY v.name, v.uuid, a.name";
 
-/// A path as shown, and whether its silence is common.
-pub(super) type Shown = (PathView, bool);
+/// A path as shown, and what it says of its VM.
+pub(super) type Shown = (PathView, PathHealth);
 
 impl Turn<'_> {
     pub(super) fn vms(self) -> Result<Vec<VmView>, StoreError> {
@@ -70,15 +65,16 @@ impl Turn<'_> {
     }
 
     pub(super) fn path_view(self, row: &Row<'_>) -> Result<Shown, StoreError> {
+        let health = self.path_health(row, 5)?;
         let view = PathView {
             host_monitor: typed(row, 1)?,
             trunk: row.get(2)?,
             mac: row.get(3)?,
-            missed: age(row, 4, self.now)?,
-            known: row.get(5)?,
-            version: row.get(6)?,
+            version: row.get(4)?,
+            missed: health.missed,
+            known: health.known,
         };
-        Ok((view, row.get(7)?))
+        Ok((view, health))
     }
 
     pub(super) fn vm_view(self, row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
@@ -87,13 +83,9 @@ impl Turn<'_> {
             .get::<Option<i64>>(15)?
             .map(|until| Ok::<_, StoreError>(QuietView { until: StoreTime(until), reason: row.get(16)? }))
             .transpose()?;
-        let health = paths.iter().map(|(path, common)| PathHealth {
-            known: path.known,
-            missed: path.missed,
-            common: *common,
-        });
+        let health: Vec<PathHealth> = paths.iter().map(|(_, health)| *health).collect();
         let quiet_ended = age(row, 17, self.now)?;
-        let missed = missed(health).filter(|_| reports_silence(state) && quiet.is_none());
+        let missed = missed(&health).filter(|_| reports_silence(state) && quiet.is_none());
         Ok(VmView {
             uuid: typed(row, 1)?,
             name: row.get(2)?,

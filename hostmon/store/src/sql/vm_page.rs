@@ -8,6 +8,7 @@ use super::Turn;
 use super::db::{Kind, Row, params};
 use super::node_events::list;
 use super::rows::{age, all, host_key, typed};
+use super::silence::PathHealth;
 use super::views::{Shown, path_columns, vm_select};
 use crate::*;
 
@@ -65,8 +66,12 @@ impl Turn<'_> {
         })
     }
 
-    fn paths_of(self, names: &str, rows: &str) -> Result<HashMap<i64, Vec<(PathDetail, bool)>>, StoreError> {
-        let mut paths = HashMap::<i64, Vec<(PathDetail, bool)>>::new();
+    fn paths_of(
+        self,
+        names: &str,
+        rows: &str,
+    ) -> Result<HashMap<i64, Vec<(PathDetail, PathHealth)>>, StoreError> {
+        let mut paths = HashMap::<i64, Vec<(PathDetail, PathHealth)>>::new();
         let sql = format!(
             "SELECT {}, p.counted, p.beating, p.authenticated, p.guardian, p.awaited_since
              FROM {rows} w JOIN vm v ON v.uuid = w.word JOIN path p ON p.vm_id = v.id
@@ -75,16 +80,16 @@ impl Turn<'_> {
             path_columns!()
         );
         let found = all(self.db, &sql, params![self.now.0, names], |row| {
-            let (view, common) = self.path_view(row)?;
+            let (view, health) = self.path_view(row)?;
             let path = PathDetail {
                 view,
-                counted: row.get(8)?,
-                beating: row.get(9)?,
-                authenticated: row.get(10)?,
-                guardian: row.get(11)?,
-                awaited: age(row, 12, self.now)?,
+                counted: row.get(12)?,
+                beating: row.get(13)?,
+                authenticated: row.get(14)?,
+                guardian: row.get(15)?,
+                awaited: age(row, 16, self.now)?,
             };
-            Ok((row.get(0)?, (path, common)))
+            Ok((row.get(0)?, (path, health)))
         })?;
         for (vm, path) in found {
             paths.entry(vm).or_default().push(path);
@@ -95,11 +100,11 @@ impl Turn<'_> {
     fn detail(
         self,
         row: &Row<'_>,
-        paths: Vec<(PathDetail, bool)>,
+        paths: Vec<(PathDetail, PathHealth)>,
         doorbell: u32,
     ) -> Result<VmDetail, StoreError> {
         let counted = paths.iter().filter(|(path, _)| path.counted);
-        let shown: Vec<Shown> = counted.map(|(path, common)| (path.view.clone(), *common)).collect();
+        let shown: Vec<Shown> = counted.map(|(path, health)| (path.view.clone(), *health)).collect();
         let view = self.vm_view(row, shown)?;
         Ok(VmDetail {
             state_age: self.now.since(view.state_changed_at),

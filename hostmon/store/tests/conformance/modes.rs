@@ -113,3 +113,12 @@ pub(crate) fn changes_of_mode_are_recorded_and_told_exactly_once(bench: &mut Ben
     }
     assert_eq!(bench.store.mode_news().unwrap().len(), 64, "nobody looks: bounded");
 }
+
+pub(crate) fn changes_of_mode_are_node_data_until_acknowledged(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.write(11, &[mode(MonitorMode::Local, 9), mode(MonitorMode::Global, 1)]);
+    assert!(bench.status(11).has_data);
+    let data = bench.store.node_data(None, ANSWER_LIMIT).unwrap();
+    assert!(bench.store.acknowledge(data.tag.unwrap()).unwrap());
+    assert!(!bench.status(11).has_data);
+}
