@@ -38,7 +38,7 @@ impl Monitor {
         }
         let gone: Vec<VmUuid> = self.watched.keys().filter(|vm| !registered.contains(*vm)).copied().collect();
         for vm in gone {
-            if self.sessions.is_open(vm) {
+            if self.sessions.is_open(vm) && !self.removed {
                 // Of another host now, maybe, but heard here: it stays watched until that is known.
                 self.questions.ask();
             } else {

@@ -66,8 +66,8 @@ impl Monitor {
     pub fn take_question(&mut self, now: Instant) -> Option<Vec<VmUuid>> {
         self.questions.poll_timeout().filter(|due| *due <= now)?;
         self.questions.open = false;
-        // Before, nobody is known to be a stranger.
-        if !self.roster_known {
+        // Before, nobody is known to be a stranger; and whoever was taken out has nobody to ask about.
+        if !self.roster_known || self.removed {
             return None;
         }
         self.questions.not_before = Some(now + ASK_PERIOD);
