@@ -6,6 +6,7 @@
 
 mod fleet;
 mod hosts;
+mod modes;
 mod quiet;
 mod vms;
 

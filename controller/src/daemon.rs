@@ -4,6 +4,7 @@
 //!   main        waits for a signal, or for a thread that ended
 //!   polling     schedule -> store -> controller, over a connection of its own
 //!   events log  follows the store, over a connection of its own
+//!   retention   removes old records from the store, over a connection of its own
 //! ```
 //!
 //! A statement of the store may wait for seconds. The main thread does not wait for it: what was begun is committed or
@@ -26,6 +27,7 @@ use vmpulse_store::{ControllerHeartbeat, StoreError};
 
 use crate::controller::Controller;
 use crate::events::log::EventsLog;
+use crate::retention::keep_tidy;
 use crate::schedule::{Schedule, WATCH};
 use crate::settings::Settings;
 use crate::store_link::{StoreLink, lock_name};
@@ -105,6 +107,9 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
     let (news, log_news) = mpsc::sync_channel(1);
     let for_log = settings.clone();
     spawn("events log", &wake, move || follow_events(&for_log, &log_news))?;
+    let (stop_tidying, tidying_stopped) = mpsc::channel();
+    let for_tidying = settings.clone();
+    spawn("retention", &wake, move || tidy(&for_tidying, &tidying_stopped))?;
     let for_polling = settings.clone();
     spawn("polling", &wake, move || poll(&for_polling, &polling_stopped, &news))?;
     let result = match woken.recv() {
@@ -116,8 +121,8 @@ pub fn run(settings: &Settings) -> Result<(), DaemonError> {
         Err(_) => return Err(DaemonError::ThreadEnded("signal")),
     };
     // The polling thread drops its end of the news channel, which ends the log's thread.
-    drop(stop_polling);
-    for _ in 0..2 {
+    drop((stop_polling, stop_tidying));
+    for _ in 0..3 {
         if woken.recv_timeout(GRACE).is_err() {
             tracing::info!("the store is slow; not waiting for it");
             break;
@@ -249,6 +254,20 @@ fn heartbeat(settings: &Settings) -> ControllerHeartbeat {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         poll_interval_ms: settings.poll_interval_ms,
     }
+}
+
+/// The thread that removes old records.
+fn tidy(settings: &Settings, stop: &Receiver<()>) {
+    let mut link = StoreLink::new(settings.store.clone());
+    keep_tidy(&settings.retention.retention(), stop, |step| {
+        // The polling thread says what is wrong with the store, and makes it.
+        let Ok(store) = link.existing() else { return false };
+        step(store).unwrap_or_else(|error| {
+            tracing::debug!(err = chain(&error), "old records could not be removed");
+            link.close();
+            false
+        })
+    });
 }
 
 /// The thread of the events log.

@@ -8,7 +8,7 @@ pub mod log;
 use std::time::Duration;
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
-use vmpulse_store::{HostKey, NewEvent, QUIET_BUDGET, Severity};
+use vmpulse_store::{HostKey, MonitorMode, NewEvent, QUIET_BUDGET, Severity};
 
 use crate::fde::host::HostMonitorFailure;
 use crate::fde::vm::seconds;
@@ -67,6 +67,16 @@ pub enum EventKind {
     ViosNodeShutdown,
     /// A host monitor answers, for the first time or again.
     ViosHmRespDetected,
+    /// A host monitor could not write to the store.
+    ViosModeLocal,
+    /// A host monitor works with the store again.
+    ViosModeGlobal,
+    /// A host monitor runs, and its loop does not turn.
+    ViosModeDown,
+    /// A host monitor says that its trunk cannot be trusted.
+    ViosIsolated,
+    /// It says that it can again.
+    ViosIsolationOver,
     /// No host monitor of a host answers.
     AllViosUnreachable,
     /// The store's clock stepped.
@@ -77,7 +87,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::VmFailureDetected,
         Self::VmRecovered,
         Self::VmStartDelayed,
@@ -89,6 +99,11 @@ impl EventKind {
         Self::ViosFailure,
         Self::ViosNodeShutdown,
         Self::ViosHmRespDetected,
+        Self::ViosModeLocal,
+        Self::ViosModeGlobal,
+        Self::ViosModeDown,
+        Self::ViosIsolated,
+        Self::ViosIsolationOver,
         Self::AllViosUnreachable,
         Self::StoreClockStepped,
         Self::StoreUnreachable,
@@ -110,6 +125,11 @@ impl EventKind {
             Self::ViosFailure => ("VIOS_FAILURE", Critical, Entity::Vios, "0000-192"),
             Self::ViosNodeShutdown => ("VIOS_NODE_SHUTDOWN", Informational, Entity::Vios, "0000-193"),
             Self::ViosHmRespDetected => ("VIOS_HM_RESP_DETECTED", Informational, Entity::Vios, "0000-194"),
+            Self::ViosModeLocal => ("VIOS_MODE_LOCAL", Warning, Entity::Vios, "0000-220"),
+            Self::ViosModeGlobal => ("VIOS_MODE_GLOBAL", Informational, Entity::Vios, "0000-221"),
+            Self::ViosModeDown => ("VIOS_MODE_DOWN", Critical, Entity::Vios, "0000-222"),
+            Self::ViosIsolated => ("VIOS_ISOLATED", Warning, Entity::Vios, "0000-208"),
+            Self::ViosIsolationOver => ("VIOS_ISOLATION_OVER", Informational, Entity::Vios, "0000-209"),
             Self::AllViosUnreachable => ("ALL_VIOS_UNREACHABLE", Critical, Entity::Host, "0000-195"),
             Self::StoreClockStepped => ("STORE_CLOCK_STEPPED", Warning, Entity::System, "0000-196"),
             Self::StoreUnreachable => ("STORE_UNREACHABLE", Warning, Entity::System, "0000-197"),
@@ -183,6 +203,21 @@ pub mod incident {
     #[must_use]
     pub fn vios_answers(monitor: HostMonitorId) -> String {
         format!("vios-answers:{monitor}")
+    }
+    /// Of a host monitor's mode. It is never open: the store itself sees to it that each change is told once.
+    #[must_use]
+    pub fn vios_mode(monitor: HostMonitorId) -> String {
+        format!("vios-mode:{monitor}")
+    }
+    /// Of a host monitor that is isolated.
+    #[must_use]
+    pub fn vios_isolated(monitor: HostMonitorId) -> String {
+        format!("vios-isolated:{monitor}")
+    }
+    /// Of its return.
+    #[must_use]
+    pub fn vios_isolation_over(monitor: HostMonitorId) -> String {
+        format!("vios-isolation-over:{monitor}")
     }
     /// Of a host without a monitor that answers.
     #[must_use]
@@ -362,6 +397,43 @@ pub fn vios_shutdown(monitor: MonitorName<'_>) -> NewEvent {
 pub fn vios_answers(monitor: MonitorName<'_>) -> NewEvent {
     let text = format!("VIOS: the host monitor {} of host {} answers.", monitor.name(), monitor.host);
     EventKind::ViosHmRespDetected.event(incident::vios_answers(monitor.id), &monitor.resource(), &text)
+}
+
+/// VIOS_MODE_LOCAL, VIOS_MODE_GLOBAL or VIOS_MODE_DOWN.
+#[must_use]
+pub fn vios_mode(monitor: MonitorName<'_>, mode: MonitorMode, age: Duration, why: &str) -> NewEvent {
+    let kind = match mode {
+        MonitorMode::Local => EventKind::ViosModeLocal,
+        MonitorMode::Global => EventKind::ViosModeGlobal,
+        MonitorMode::Down => EventKind::ViosModeDown,
+    };
+    let text = format!(
+        "VIOS: the host monitor {} of host {} became {mode} {} ago: {why}.",
+        monitor.name(),
+        monitor.host,
+        duration(age)
+    );
+    kind.event(incident::vios_mode(monitor.id), &monitor.resource(), &text)
+}
+
+/// VIOS_ISOLATED.
+#[must_use]
+pub fn vios_isolated(monitor: MonitorName<'_>) -> NewEvent {
+    let text = format!(
+        "VIOS: the host monitor {} of host {} is isolated: its adapter is down or its trunk carries nothing. What it \
+         would say of VMs is unknown.",
+        monitor.name(),
+        monitor.host
+    );
+    EventKind::ViosIsolated.event(incident::vios_isolated(monitor.id), &monitor.resource(), &text)
+}
+
+/// VIOS_ISOLATION_OVER.
+#[must_use]
+pub fn vios_isolation_over(monitor: MonitorName<'_>) -> NewEvent {
+    let text =
+        format!("VIOS: the host monitor {} of host {} hears its trunk again.", monitor.name(), monitor.host);
+    EventKind::ViosIsolationOver.event(incident::vios_isolation_over(monitor.id), &monitor.resource(), &text)
 }
 
 /// ALL_VIOS_UNREACHABLE.

@@ -112,28 +112,27 @@ impl Exchange {
         known: &[ApplicationReport],
     ) -> Result<Vec<ApplicationReport>, StoreError> {
         let vm = VmName { vm: report.vm, name };
-        let applications = match report::parse(&report.payload, report.vm) {
-            Ok(applications) => {
-                self.tell_applications(store, vm, &applications, known)?;
+        let content = match report::parse(&report.payload, report.vm) {
+            Ok(content) => {
+                self.tell_applications(store, vm, &content.applications, known)?;
                 if !self.readable.contains(&report.vm) {
                     store.incident_close(&incident::report_rejected(report.vm))?;
                     self.readable.insert(report.vm);
                 }
-                applications
+                Some(content)
             }
             Err(error) => {
                 self.readable.remove(&report.vm);
                 if store.event_append(&events::report_rejected(vm, &error.to_string()))? {
                     tracing::warn!(vm = name, err = %error, "application report refused");
                 }
-                known.to_vec()
+                None
             }
         };
-        let kept: &[ApplicationReport] = if is_on(Bug::ReportNotKept) { &[] } else { &applications };
-        match store.report_apply(report, kept) {
+        match store.report_apply(report, content.as_ref().filter(|_| !is_on(Bug::ReportNotKept))) {
             // The VM was removed meanwhile, and the report with it.
             Err(StoreError::UnknownVm(_)) => Ok(Vec::new()),
-            other => other.map(|()| applications),
+            other => other.map(|_| content.map_or_else(|| known.to_vec(), |content| content.applications)),
         }
     }
 

@@ -21,7 +21,9 @@ pub mod daemon;
 pub mod events;
 pub mod exchange;
 pub mod fde;
-pub mod report;
+pub mod retention;
 pub mod schedule;
 pub mod settings;
 pub mod store_link;
+
+pub use vmpulse_store::report;

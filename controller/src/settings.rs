@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub use vmpulse_local::settings::SettingsError;
 use vmpulse_local::settings::{self, Checked, Fault};
 
+use crate::retention::RetentionSettings;
+
 /// Where the settings are when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/vmpulse/controller.toml";
 
@@ -33,6 +35,8 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Log level.
     pub log: String,
+    /// How long old records stay in the store.
+    pub retention: RetentionSettings,
 }
 
 impl Default for Settings {
@@ -43,6 +47,7 @@ impl Default for Settings {
             events_log: PathBuf::from("/var/log/vmpulse/events.log"),
             run_dir: PathBuf::from("/run/vmpulse"),
             log: "info".to_owned(),
+            retention: RetentionSettings::default(),
         }
     }
 }
@@ -87,7 +92,7 @@ impl Checked for Settings {
                 return Some((key, format!("{:?} is not an absolute path", path.display().to_string())));
             }
         }
-        None
+        self.retention.first_fault()
     }
 }
 
@@ -125,6 +130,7 @@ mod tests {
                 "store: the store's URL cannot be used: it holds a password",
             ),
             ("events_log = \"events.log\"", "events_log: \"events.log\" is not"),
+            ("[retention]\nevents_days = 0", "retention.events_days: 0 is not in 1 to 3650"),
             ("run_dir = \"run\"", "run_dir: \"run\" is not"),
         ] {
             let error = parse(text).unwrap_err().to_string();

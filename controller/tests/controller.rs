@@ -65,8 +65,8 @@ fn a_controller_that_was_down_meanwhile_goes_on_where_it_was() {
 
 #[test]
 fn killed_after_any_write_nothing_is_lost_and_nothing_told_twice() {
-    // A turn makes up to 11.
-    for writes in 0..14 {
+    // A turn makes up to 13.
+    for writes in 0..16 {
         let mut bench = Bench::with_vm();
         let killed_then_whole = |bench: &mut Bench| {
             let mut dying = Dying::after(writes, bench.connect());
@@ -96,6 +96,39 @@ fn killed_after_any_write_nothing_is_lost_and_nothing_told_twice() {
         assert_eq!(bench.monitors.applications().unwrap()[0].report.colour, Colour::Red);
         assert_eq!(bench.monitors.reports_pending().unwrap(), []);
     }
+}
+
+#[test]
+fn an_isolated_host_monitor_is_told_once_each_way_and_accuses_nobody() {
+    let mut bench = Bench::with_vm();
+    let isolated = |bench: &mut Bench, monitor, isolated| {
+        bench.write(monitor, HostMonitorWrite::Isolated { isolated });
+        bench.write(monitor, HostMonitorWrite::TrunkHeard { heard: !isolated });
+    };
+    let told = |bench: &mut Bench| bench.events("VIOS_ISOLAT");
+    bench.poll();
+    bench.silence(30, false);
+    for monitor in [left(), right()] {
+        isolated(&mut bench, monitor, true);
+    }
+    bench.advance(400);
+    bench.poll();
+    bench.poll();
+    assert_eq!((told(&mut bench), bench.events("VM_").len()), (vec!["VIOS_ISOLATED".to_owned(); 2], 0));
+    bench.restart();
+    bench.poll();
+    assert_eq!(told(&mut bench).len(), 2, "another controller tells it no more");
+    bench.heard(left());
+    for monitor in [left(), right()] {
+        isolated(&mut bench, monitor, false);
+    }
+    bench.advance(10);
+    bench.poll();
+    assert_eq!(told(&mut bench)[2..], ["VIOS_ISOLATION_OVER", "VIOS_ISOLATION_OVER"]);
+    isolated(&mut bench, left(), true);
+    bench.advance(10);
+    bench.poll();
+    assert_eq!(told(&mut bench).len(), 5, "and again when it happens again");
 }
 
 #[test]

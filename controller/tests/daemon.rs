@@ -147,6 +147,7 @@ impl Guest {
             vm,
             mac: "52:54:00:00:00:01".to_owned(),
             version: "2.1".to_owned(),
+            authenticated: false,
         });
         guest.write(HostMonitorWrite::PathDetected { vm });
         guest

@@ -66,6 +66,7 @@ fn config(interval_ms: u32) -> MonitorConfig {
         seed: 1,
         nonce_seed: [1; 32],
         authentication: Mode::Off,
+        canary: None,
     }
 }
 
@@ -272,7 +273,7 @@ impl Fleet {
                     guest.end.handle_packet(self.now, &packet, &mut guest.out);
                 }
                 Output::Store { number, .. } => written = number,
-                Output::Authenticated { .. } | Output::Note(_) => {}
+                Output::Authenticated { .. } | Output::AskCanary | Output::LogLevel(_) | Output::Note(_) => {}
             }
         }
         if written > 0 {

@@ -137,6 +137,12 @@ impl<T> ByVm<T> {
         self.index.keys()
     }
 
+    /// Where each entry is.
+    pub fn hints(&self) -> impl Iterator<Item = Hint> {
+        let full = self.places.iter().enumerate().filter(|(_, place)| place.value.is_some());
+        full.map(|(index, _)| Hint::at_index(index))
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -7,18 +7,22 @@
 //! Each part of a turn is bounded, so that no part waits long for another, whatever a guest sends.
 //!
 //! ```text
-//!   trunk's thread: this loop          <-> store's thread, keys' thread, policing's thread
+//!   trunk's thread: this loop          <-> spool's thread <-> store's thread; keys' thread, policing's thread, status' thread
 //!         |  papers
 //!         v
 //!   main thread: log lines, answers, command connections, signals
 //! ```
 
+mod canary;
 mod desk;
+mod endpoint;
 mod identity;
 mod key_thread;
 mod policing;
 mod priority;
 mod secrets;
+mod spool_file;
+mod spool_thread;
 mod startup;
 mod status;
 mod store_thread;
@@ -31,21 +35,26 @@ use tokio::time::sleep_until;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandCall, CommandListener};
 use vmpulse_local::lock::RunLock;
+use vmpulse_local::logging::LevelHandle;
 use vmpulse_protocol::time::Instant;
 
-use crate::monitor::{Input, Monitor, Output};
+use crate::endpoint::Question;
+use crate::monitor::{CanaryReport, Input, Monitor, Output};
 use crate::pending::Waiting;
 use crate::status::CommandRequest;
+use canary::CanaryThread;
 use desk::{Desk, Paper};
 use key_thread::{Job, KeyReply};
 use policing::Policing;
 use secrets::Secrets;
+use spool_thread::{Reply, StoreThread};
 pub use startup::{StartError, check_settings, run};
-use store_thread::{Reply, StoreThread};
 use trunk::Trunk;
 
 /// Between looks at the trunk adapter.
 const ADAPTER_PERIOD: Duration = Duration::from_secs(1);
+/// Between looks because something about some adapter has changed: a host may start a hundred guests at once.
+const CHANGES_PERIOD: Duration = Duration::from_millis(50);
 /// The store thread says little; more waits for the next turn.
 const REPLIES_PER_TURN: usize = 64;
 /// What the core wants done in one turn, above all frames to send: some milliseconds' worth. The rest is done in the next
@@ -64,8 +73,12 @@ struct Driver {
     listener: CommandListener,
     desk: Desk,
     facts: status::Facts,
+    level: LevelHandle,
+    endpoint: endpoint::Endpoint,
+    canary: Option<CanaryThread>,
     next_adapter_look: Instant,
-    /// Highest write handed to the store thread, and highest known to be committed.
+    last_adapter_look: Instant,
+    /// Highest write handed to the spool's thread, and highest known to be in the store or in the spool's file.
     written: u64,
     committed: u64,
     /// Not everything was carried out in the last turn.
@@ -81,6 +94,10 @@ enum Woken {
     Store(Option<Reply>),
     Keys(KeyReply),
     Command(CommandCall),
+    Question(Question),
+    /// Some adapter of this namespace has changed.
+    Changes,
+    Canary(CanaryReport),
     Reload,
     Stop,
 }
@@ -89,6 +106,7 @@ impl Driver {
     async fn run(&mut self, mut signals: Signals) {
         loop {
             let woken = self.wait(&mut signals).await;
+            self.store.turned();
             self.read_trunk();
             // Under a flood reading takes long: what is doubted is as of its end, and its length is lateness.
             let now = self.clock.now();
@@ -98,6 +116,9 @@ impl Driver {
                 Woken::Store(reply) => self.on_reply(now, reply),
                 Woken::Keys(reply) => self.on_keys(now, reply),
                 Woken::Command(call) => self.on_command(now, call),
+                Woken::Question(question) => self.on_question(now, question),
+                Woken::Changes => self.on_changes(now),
+                Woken::Canary(report) => self.monitor.handle_input(now, Input::Canary(report)),
                 Woken::Reload => {
                     self.desk.info("reading the keys anew; settings are read at the start only: restart the daemon for those");
                     self.load_keys();
@@ -105,11 +126,17 @@ impl Driver {
                 Woken::Stop => self.on_stop(now),
             }
             self.look_at_adapter(now);
+            if let Some(canary) = &mut self.canary {
+                canary.poll(now, &mut self.monitor);
+            }
             if self.monitor.poll_timeout().is_some_and(|due| due <= now) {
                 self.tell_drops(now);
             }
             // In every turn: it also says when the loop is to come round again, from which lateness counts.
             self.monitor.handle_timeout(now);
+            if let Some(guests) = self.monitor.take_question(now) {
+                self.store.ask_about(guests);
+            }
             self.carry(now);
             self.policing.poll(now, &self.monitor);
             if self.is_done(now) {
@@ -126,10 +153,13 @@ impl Driver {
         tokio::select! {
             woken = signals.next() => woken,
             () = self.trunk.readable() => Woken::Trunk,
+            () = self.trunk.changed() => Woken::Changes,
+            report = canary_report(&mut self.canary) => Woken::Canary(report),
             () = sleep_until(deadline.into()) => Woken::Timer,
             reply = self.store.reply() => Woken::Store(reply),
             reply = self.secrets.thread.reply() => Woken::Keys(reply),
             call = self.listener.accept() => Woken::Command(call),
+            question = self.endpoint.question() => question,
         }
     }
 
@@ -149,7 +179,10 @@ impl Driver {
         });
         match outcome {
             trunk::Outcome::Heard { until, lag } => monitor.handle_input(now, Input::Heard { until, lag }),
-            trunk::Outcome::Lost => monitor.handle_input(now, Input::Adapter(false)),
+            trunk::Outcome::Lost => {
+                monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble()));
+                monitor.handle_input(now, Input::Adapter(false));
+            }
         }
         for line in self.trunk.take_warnings() {
             self.desk.warn(line);
@@ -184,42 +217,64 @@ impl Driver {
             return;
         }
         self.next_adapter_look = now + ADAPTER_PERIOD;
+        self.last_adapter_look = now;
         let up = self.trunk.look(now);
         if let Some((mac, mtu)) = self.trunk.mac_and_mtu() {
             self.monitor.handle_input(now, Input::Readdressed { mac, mtu });
+            if let Some(canary) = self.canary.as_ref().filter(|_| up) {
+                canary.monitor_at(mac);
+            }
         }
+        self.monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble()));
         self.monitor.handle_input(now, Input::Adapter(up));
+    }
+
+    /// Looked at in this turn, unless it was just now.
+    fn on_changes(&mut self, now: Instant) {
+        self.trunk.doubt();
+        let soon = (self.last_adapter_look + CHANGES_PERIOD).max(now);
+        self.next_adapter_look = self.next_adapter_look.min(soon);
     }
 
     fn on_reply(&mut self, now: Instant, reply: Option<Reply>) {
         match reply {
-            Some(Reply::Stored { up_to, quiets }) => {
-                self.committed = up_to;
-                self.monitor.handle_input(now, Input::StoreReachable(true));
+            Some(Reply::Safe { up_to }) => {
+                self.committed = self.committed.max(up_to);
                 self.monitor.handle_input(now, Input::Stored { up_to });
+            }
+            Some(Reply::NotTaken { number, report }) => {
+                self.monitor.handle_input(now, Input::NotTaken { number, report });
+            }
+            Some(Reply::Quiets(quiets)) => {
                 for answer in quiets {
                     self.monitor.handle_input(now, Input::Quiet(answer));
                 }
             }
-            Some(Reply::Roster(roster)) => {
-                self.monitor.handle_input(now, Input::StoreReachable(true));
-                self.monitor.handle_input(now, Input::Roster(roster));
+            Some(Reply::Roster(roster)) => self.monitor.handle_input(now, Input::Roster(roster)),
+            Some(Reply::Standings(standings)) => {
+                self.monitor.handle_input(now, Input::Standings(standings));
             }
-            Some(Reply::Unreachable { error }) => {
-                if self.facts.store_error.is_none() {
+            Some(Reply::ClockStepped) => {
+                self.desk.warn("the store's clock was set; silences are said again with their ages");
+                self.monitor.handle_input(now, Input::StoreClockStepped);
+            }
+            Some(Reply::Local { error }) => {
+                if self.facts.store_error.as_ref() != Some(&error) {
                     self.desk.warn(format!("the store: {error}"));
                 }
                 self.facts.store_error = Some(error);
                 self.monitor.handle_input(now, Input::StoreReachable(false));
-                return;
+            }
+            Some(Reply::Global) => {
+                self.facts.store_error = None;
+                self.monitor.handle_input(now, Input::StoreReachable(true));
             }
             None => {
-                self.desk.error("the store thread ended; stopping");
+                self.desk.error("the spool's thread ended; stopping");
                 self.stopping = Some(now);
                 self.committed = self.written;
             }
         }
-        self.facts.store_error = None;
     }
 
     fn on_command(&mut self, now: Instant, call: CommandCall) {
@@ -264,10 +319,26 @@ impl Driver {
                     self.store.push(Waiting { number, at: now, write });
                 }
                 Output::Authenticated { vm } => self.on_authenticated(vm),
+                Output::AskCanary => {
+                    if let Some(canary) = &self.canary {
+                        canary.beat();
+                    }
+                }
                 Output::Note(note) => self.desk.put(Paper::Note(note)),
+                Output::LogLevel(level) => {
+                    let level = level.unwrap_or_else(|| self.facts.log_level.clone());
+                    self.desk.put(Paper::LogLevel(self.level.clone(), level));
+                }
             }
         }
         self.busy = true;
+    }
+}
+
+async fn canary_report(canary: &mut Option<CanaryThread>) -> CanaryReport {
+    match canary {
+        Some(canary) => canary.report().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,10 +1,12 @@
 //! The command `hmmgr`.
 
 mod capture;
+mod doctor;
 mod event;
 mod key;
 mod passthru;
 mod status;
+mod transaction;
 mod trunk;
 
 use std::error::Error;
@@ -45,11 +47,16 @@ enum Action {
     Key(key::KeyAction),
     /// Carry out one XML request to the health store: request on standard input, answer on standard output.
     Passthru,
+    /// Show what became of requests to start, stop and remove VMs.
+    Transaction(transaction::TransactionArguments),
     /// Make, police, check and take away the trunks of this host.
     Trunk {
         #[command(subcommand)]
         action: trunk::TrunkAction,
     },
+    /// Look for what is wrong with trunks and with what they need: isolation, sizes, rules, permissions, clock, lost frames, store,
+    /// keys. Sends a few frames. Ends with 1 if something is found.
+    Doctor(doctor::Doctor),
     /// Write what passes on a trunk, both ways, to a pcap file for Wireshark, until interrupted.
     Capture(capture::Capture),
 }
@@ -84,7 +91,13 @@ pub fn main() -> Exit {
             }
             Action::Key(action) => key::run(&settings, action, arguments.output),
             Action::Passthru => passthru::run(&settings, arguments.store.as_deref()),
+            Action::Transaction(wanted) => {
+                transaction::run(&settings, arguments.store.as_deref(), wanted, arguments.output)
+            }
             Action::Trunk { action } => trunk::run(&settings, arguments.output, action),
+            Action::Doctor(wanted) => {
+                doctor::run(&settings, arguments.store.as_deref(), &wanted, arguments.output)
+            }
             Action::Capture(wanted) => capture::run(&settings, &wanted),
         },
         Err(error) => fail(&error, Exit::Config),

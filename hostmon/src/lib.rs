@@ -1,13 +1,17 @@
 //! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
 //!
-//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`by_vm`], [`passthru`]'s parsing and rendering,
-//! [`policing`].
+//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`spool`], [`local_copy`], [`by_vm`], [`canary`], [`passthru`]'s
+//! parsing and rendering, [`policing`], [`doctor`], most of [`endpoint`].
 //! Edges and drivers: [`driver`] (the daemon), [`keys`], [`settings`].
 
 pub mod by_vm;
+pub mod canary;
+pub mod doctor;
 pub mod driver;
+pub mod endpoint;
 pub mod hmmgr;
 pub mod keys;
+pub mod local_copy;
 pub mod monitor;
 pub mod passthru;
 pub mod pending;
@@ -15,6 +19,7 @@ pub mod policing;
 mod queue;
 pub mod sessions;
 pub mod settings;
+pub mod spool;
 pub mod status;
 pub mod tracker;
 pub mod trunk_setup;

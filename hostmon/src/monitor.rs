@@ -5,38 +5,49 @@
 //! store never delays a heartbeat, and a guest's message is acknowledged only once its write is committed.
 
 mod absent;
+mod canary;
+mod configured;
+mod flapping;
 mod guests;
+mod io;
+mod isolation;
 mod notes;
 mod quiet;
 mod reports;
 mod roster;
 mod sizes;
 mod spoken;
+mod stops;
+mod strangers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
-use vmpulse_protocol::auth::{Authentication, Mode};
 use vmpulse_protocol::bugs::{Bug, is_on};
-use vmpulse_protocol::id::{Incarnation, VmUuid};
+use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::path::{HmIdentity, Token};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
-    HostMonitorStart, HostMonitorWrite, MonitorMode, NodeState, QuietAnswer, REASON_NODE_SHUTDOWN, Roster,
-    SuspendReason,
+    HostMonitorStart, HostMonitorWrite, MessageTag, MonitorMode, MonitorSettings, NodeState,
+    REASON_NODE_SHUTDOWN,
 };
 
 use crate::by_vm::ByVm;
 use crate::queue;
-use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig, Transmit};
+use crate::sessions::{Receipt, SessionView, Sessions, SessionsConfig};
 use crate::tracker::{Doubt, Edge, Tracker};
 
 pub use absent::AbsentView;
+use canary::Canary;
+pub use canary::{CanaryReport, CanaryState, CanaryView};
+use configured::OwnSettings;
 use guests::{Trouble, Watched};
+pub use io::{Input, MonitorConfig, Output, PathView};
+use isolation::Isolation;
 pub use notes::Note;
 use notes::{Reported, StrangerLines};
 pub use quiet::QuietView;
@@ -44,6 +55,8 @@ use quiet::Quiets;
 use roster::Asked;
 pub use sizes::Sizes;
 use spoken::Spoken;
+use stops::Stops;
+use strangers::Questions;
 
 /// Hellos after the start, then every [`HELLO_PERIOD`]. [H-1]
 const HELLOS: [Duration; 4] =
@@ -53,106 +66,6 @@ const HELLO_PERIOD: Duration = Duration::from_secs(30);
 const UNDECIDED_MAXIMUM: usize = 8;
 /// Lateness of the loop below this is not even noted.
 const LATENESS_NOTED: Duration = Duration::from_millis(1);
-
-/// Who it is and how it works.
-#[derive(Clone, Debug)]
-pub struct MonitorConfig {
-    /// Who it is on the wire.
-    pub identity: HmIdentity,
-    /// This start.
-    pub incarnation: Incarnation,
-    /// Its trunk adapter's name and address, for the store.
-    pub trunk: String,
-    /// The address.
-    pub mac: MacAddr,
-    /// VLAN id, if one is configured.
-    pub vlan: Option<u16>,
-    /// Interval for VMs that have none of their own.
-    pub heartbeat_interval_ms: u32,
-    /// Longest silence that a guest may announce at once.
-    pub quiet_max: Duration,
-    /// Interval of its own heartbeat to the store.
-    pub store_heartbeat: Duration,
-    /// Different at each start.
-    pub seed: u64,
-    /// From the kernel's source of randomness, different at each start.
-    pub nonce_seed: [u8; 32],
-    /// What is offered to and demanded of VMs without keys.
-    pub authentication: Mode,
-}
-
-/// What happens to it.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// A frame.
-    Frame {
-        /// When it arrived, by the kernel's stamp.
-        arrived: Instant,
-        /// From whom.
-        source: MacAddr,
-        /// TCI of its tag.
-        vlan: Option<u16>,
-        /// What follows the Ethernet header.
-        payload: &'a [u8],
-    },
-    /// What the store wants of it, read anew.
-    Roster(Roster),
-    /// Mode and keys of every VM that has keys: at the start, and whenever they change.
-    Keys(HashMap<VmUuid, Authentication>),
-    /// A key file cannot be used, or a mark not be kept: an event.
-    KeyProblem(String),
-    /// Every write up to this number is committed.
-    Stored {
-        /// The number.
-        up_to: u64,
-    },
-    /// The store's answer to a guest's `QUIET`; said after [`Input::Stored`] of its write.
-    Quiet(QuietAnswer),
-    /// The store cannot be written (false), or can again (true).
-    StoreReachable(bool),
-    /// The kernel dropped this many frames more.
-    Dropped(u64),
-    /// Every frame that arrived before `until` was given as [`Input::Frame`]. Silence is judged as of then: a driver that
-    /// never says so has always read everything.
-    Heard {
-        /// Until when.
-        until: Instant,
-        /// How far that lies back although the link was read to its end: what the link may hide for a while.
-        lag: Duration,
-    },
-    /// The trunk adapter went down or away (false), or came back (true).
-    Adapter(bool),
-    /// The trunk adapter came back with another address or MTU.
-    Readdressed {
-        /// Its address now.
-        mac: MacAddr,
-        /// Its MTU now.
-        mtu: usize,
-    },
-    /// It is being stopped on purpose.
-    Shutdown,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send this frame.
-    Transmit(Transmit),
-    /// Write this to the store, in order.
-    Store {
-        /// Grows by one.
-        number: u64,
-        /// What.
-        write: HostMonitorWrite,
-    },
-    /// The VM was authenticated, and must be from now on: keep that for the next start.
-    Authenticated {
-        /// Which VM.
-        vm: VmUuid,
-    },
-    /// Worth a line in the log.
-    Note(Note),
-}
 
 /// See [`Input::Heard`].
 #[derive(Clone, Copy, Debug)]
@@ -165,18 +78,23 @@ struct Heard {
 #[derive(Debug)]
 pub struct Monitor {
     config: MonitorConfig,
+    own_settings: OwnSettings,
+    /// As the store last said.
+    settings: MonitorSettings,
+    removed: bool,
     sessions: Sessions,
     tracker: Tracker,
     started: Instant,
     watched: ByVm<Watched>,
     /// Of watched VMs only, so the bound is theirs.
     troubles: HashMap<VmUuid, Trouble>,
-    elsewhere: BTreeSet<VmUuid>,
+    questions: Questions,
     roster_known: bool,
     /// Messages to guests under way: what each is for.
     under_way: HashMap<Token, Asked>,
     /// Requests of the store being carried out.
     requests: BTreeSet<i64>,
+    stops: Stops,
     next_token: u64,
     next_write: u64,
     /// Messages of guests to be acknowledged when the write of this number is committed.
@@ -197,6 +115,9 @@ pub struct Monitor {
     /// When the loop was to come round again, as of its last turn.
     due: Option<Instant>,
     adapter_down: bool,
+    adapter_is: &'static str,
+    canary: Option<Box<Canary>>,
+    isolation: Isolation,
     store_reachable: bool,
     late: u64,
     deferrals: u64,
@@ -215,16 +136,24 @@ impl Monitor {
             nonce_seed: config.nonce_seed,
             authentication: config.authentication,
         });
+        let canary = config.canary.clone().map(|identity| {
+            let (interval, nonces) = (config.heartbeat_interval_ms, &config.nonce_seed);
+            Box::new(Canary::new(identity, interval, config.seed, nonces, now))
+        });
         let mut monitor = Self {
+            own_settings: OwnSettings::of(&config),
+            settings: MonitorSettings::default(),
+            removed: false,
             sessions,
             tracker: Tracker::new(),
             started: now,
             watched: ByVm::new(),
             troubles: HashMap::new(),
-            elsewhere: BTreeSet::new(),
+            questions: Questions::default(),
             roster_known: false,
             under_way: HashMap::new(),
             requests: BTreeSet::new(),
+            stops: Stops::new(),
             next_token: 0,
             next_write: 0,
             to_accept: BTreeMap::new(),
@@ -241,6 +170,9 @@ impl Monitor {
             heard: None,
             due: None,
             adapter_down: false,
+            adapter_is: "",
+            canary,
+            isolation: Isolation::default(),
             store_reachable: true,
             late: 0,
             deferrals: 0,
@@ -249,12 +181,17 @@ impl Monitor {
         };
         let start = monitor.start_record();
         monitor.write(HostMonitorWrite::Started(start));
+        let text = format!("host monitor of trunk {} started", monitor.config.trunk);
+        monitor.write(HostMonitorWrite::NodeEvent { kind: "STARTED".to_owned(), text });
         monitor
     }
 
     /// Takes what happened.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
+            Input::Frame { arrived, source, payload, .. } if self.is_canary(source) => {
+                self.on_canary_frame(now, arrived, payload);
+            }
             Input::Frame { arrived, source, vlan, payload } => {
                 match self.sessions.handle_frame(now, source, vlan, payload) {
                     Some(beat) => self.on_heartbeat(now, arrived, source, beat),
@@ -262,20 +199,25 @@ impl Monitor {
                 }
             }
             Input::Roster(roster) => self.on_roster(now, roster),
+            Input::Standings(standings) => self.on_standings(now, standings),
             Input::Keys(keys) => self.sessions.handle_keys(now, keys),
             Input::KeyProblem(text) => {
                 self.write(HostMonitorWrite::NodeEvent { kind: "KEY_PROBLEM".to_owned(), text });
             }
             Input::Stored { up_to } => self.on_stored(now, up_to),
+            Input::NotTaken { number, report } => self.on_not_taken(number, report),
             Input::Quiet(answer) => self.on_quiet_answer(now, answer),
             Input::StoreReachable(reachable) => self.on_store_reachable(reachable),
-            Input::Dropped(frames) => self.tracker.handle_doubt(now, Doubt::Dropped(frames)),
+            Input::Dropped(frames) => self.on_doubt(now, Doubt::Dropped(frames)),
+            Input::AdapterIs(what) => self.adapter_is = what,
+            Input::Canary(report) => self.on_canary_report(now, report),
+            Input::StoreClockStepped => self.repeat_silences(now),
             Input::Heard { until, lag } => {
                 self.heard =
                     Some(Heard { until: self.heard.map_or(until, |heard| heard.until.max(until)), lag });
             }
             Input::Adapter(up) => self.on_adapter(now, up),
-            Input::Readdressed { mac, mtu } => self.on_readdressed(mac, mtu),
+            Input::Readdressed { mac, mtu } => self.on_readdressed(now, mac, mtu),
             Input::Shutdown => self.write(HostMonitorWrite::NodeChanged {
                 state: NodeState::Down,
                 reason: REASON_NODE_SHUTDOWN,
@@ -293,9 +235,8 @@ impl Monitor {
         if self.next_hello <= now {
             self.sessions.broadcast_hello();
             self.sessions.remind_missing(now);
-            if self.roster_known {
-                self.report_all_unmanaged(now);
-            }
+            // Also those who were too many to be reported at once when they came.
+            self.questions.ask();
             self.hellos = self.hellos.saturating_add(1);
             self.next_hello = match HELLOS.get(self.hellos) {
                 Some(after) => self.started + *after,
@@ -305,6 +246,7 @@ impl Monitor {
         if self.next_store_heartbeat <= now {
             self.next_store_heartbeat = now + self.config.store_heartbeat;
             self.write(HostMonitorWrite::Heartbeat);
+            self.reconcile_guardians(now);
         }
         self.sessions.handle_timeout(now);
         self.end_quiets(now);
@@ -312,18 +254,25 @@ impl Monitor {
         if self.adapter_down {
             self.tracker.handle_doubt(now, Doubt::AdapterDown);
         }
+        self.canary_timeout(now, as_of);
         self.tracker.handle_timeout(as_of);
         self.settle(now);
-        self.due = self.poll_timeout().map(|due| due.max(now));
+        self.due = self.next_turn().map(|due| due.max(now));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        // To be late with a question is no reason for doubt.
+        self.next_turn().into_iter().chain(self.questions.poll_timeout()).min()
+    }
+
+    fn next_turn(&self) -> Option<Instant> {
         let own = [Some(self.next_hello), Some(self.next_store_heartbeat), self.quiets.poll_timeout()];
         let lag = self.heard.map_or(Duration::ZERO, |heard| heard.lag);
         let judgement = self.tracker.poll_timeout().map(|due| due + lag);
-        own.into_iter().chain([self.sessions.poll_timeout(), judgement]).flatten().min()
+        let trunk = [self.canary_poll_timeout(), self.isolation.poll_timeout()];
+        own.into_iter().chain([self.sessions.poll_timeout(), judgement]).chain(trunk).flatten().min()
     }
 
     /// The next thing to do.
@@ -339,21 +288,29 @@ impl Monitor {
 
     /// Every open path, with whether it beats and how long ago it last did.
     pub fn paths(&self, now: Instant) -> impl Iterator<Item = PathView> {
-        self.sessions.views().map(move |session| {
-            let [watch, known] = session.hints;
-            let watch = self.tracker.view_near(now, session.vm, watch);
-            let known = self.watched.get_near(&session.vm, known);
-            PathView {
-                watched: watch.is_some(),
-                beating: watch.is_some_and(|watch| watch.beating),
-                missing: watch.is_some_and(|watch| watch.missing),
-                quiet: self.quiets.is_in_force(session.vm),
-                silence: watch.map(|watch| watch.silence),
-                interval_ms: known.and_then(|watched| watched.told).flatten(),
-                suspended: known.and_then(|watched| watched.suspended),
-                session,
-            }
-        })
+        self.sessions.views().map(move |session| self.path_view(now, session))
+    }
+
+    /// The open path of one VM.
+    #[must_use]
+    pub fn path(&self, now: Instant, vm: VmUuid) -> Option<PathView> {
+        self.sessions.view(vm).map(|session| self.path_view(now, session))
+    }
+
+    fn path_view(&self, now: Instant, session: SessionView) -> PathView {
+        let [watch, known] = session.hints;
+        let watch = self.tracker.view_near(now, session.vm, watch);
+        let known = self.watched.get_near(&session.vm, known);
+        PathView {
+            watched: watch.is_some(),
+            beating: watch.is_some_and(|watch| watch.beating),
+            missing: watch.is_some_and(|watch| watch.missing),
+            quiet: self.quiets.is_in_force(session.vm),
+            silence: watch.map(|watch| watch.silence),
+            interval_ms: known.and_then(|watched| watched.told).flatten(),
+            suspended: known.and_then(|watched| watched.suspended),
+            session,
+        }
     }
 
     /// Every announced silence in force.
@@ -364,19 +321,36 @@ impl Monitor {
     /// Whether it can hear its trunk: its adapter is up, and not too much was lost.
     #[must_use]
     pub fn hears_trunk(&self) -> bool {
-        !self.adapter_down && !self.tracker.is_blind()
+        !self.is_isolated() && !self.adapter_down && !self.tracker.is_blind()
     }
 
-    /// Addresses of registered VMs, which the kernel is to keep apart from strangers.
+    /// Whether it was late, or lost frames, for too long to judge anybody.
+    #[must_use]
+    pub const fn is_blind(&self) -> bool {
+        self.tracker.is_blind()
+    }
+
+    /// How much longer a VM's announced silence lasts, if one is in force.
+    #[must_use]
+    pub fn quiet_left(&self, now: Instant, vm: VmUuid) -> Option<Duration> {
+        self.quiets.left(now, vm)
+    }
+
+    /// Addresses of registered VMs and of the canary, which the kernel is to keep apart from strangers.
     #[must_use]
     pub fn known_addresses(&self) -> BTreeSet<MacAddr> {
-        self.sessions.known_addresses()
+        let mut known = self.sessions.known_addresses();
+        known.extend(self.canary.as_ref().and_then(|canary| canary.address()));
+        known
     }
 
     /// Changes when [`known_addresses`](Self::known_addresses) may have; 0 until the store was read.
     #[must_use]
-    pub const fn known_changes(&self) -> u64 {
-        self.sessions.known_changes()
+    pub fn known_changes(&self) -> u64 {
+        match self.sessions.known_changes() {
+            0 => 0,
+            guests => guests.saturating_add(self.canary.as_ref().map_or(0, |canary| canary.ups())),
+        }
     }
 
     /// Named counts since the start.
@@ -390,6 +364,7 @@ impl Monitor {
             ("late_turns", self.late),
             ("deferrals", self.deferrals),
             ("writes", self.next_write),
+            ("canary_discarded", self.canary.as_ref().map_or(0, |canary| canary.discarded())),
             ("log_lines_left_out", self.stranger_lines.left_out()),
         ];
         counters.extend(more.map(|(name, count)| (name.to_owned(), count)));
@@ -415,7 +390,7 @@ impl Monitor {
         let behind = self.heard.map_or(Duration::ZERO, |heard| now.since(heard.until + heard.lag));
         let late = self.due.map_or(Duration::ZERO, |due| now.since(due)).max(behind);
         if late > LATENESS_NOTED {
-            self.tracker.handle_doubt(now, Doubt::Late(late));
+            self.on_doubt(now, Doubt::Late(late));
             if Doubt::Late(late).is_noteworthy() {
                 self.late = self.late.saturating_add(1);
             }
@@ -428,14 +403,29 @@ impl Monitor {
         let committed = std::mem::replace(&mut self.to_accept, later);
         for (vm, receipt) in committed.into_values() {
             self.sessions.accept(now, receipt);
-            if let Entry::Occupied(mut undecided) = self.undecided.entry(vm) {
-                *undecided.get_mut() = undecided.get().saturating_sub(1);
-                if *undecided.get() == 0 {
-                    undecided.remove();
-                }
-            }
+            self.decide(vm);
         }
         self.on_session_events(now);
+    }
+
+    /// A message of this VM is decided on.
+    fn decide(&mut self, vm: VmUuid) {
+        if let Entry::Occupied(mut undecided) = self.undecided.entry(vm) {
+            *undecided.get_mut() = undecided.get().saturating_sub(1);
+            if *undecided.get() == 0 {
+                undecided.remove();
+            }
+        }
+    }
+
+    fn on_not_taken(&mut self, number: u64, report: Option<MessageTag>) {
+        let Some((vm, receipt)) = self.to_accept.remove(&number) else { return };
+        self.sessions.refuse(receipt);
+        self.decide(vm);
+        if let Some(message) = report {
+            // It is still wanted when it comes again.
+            self.asked_reports.entry(vm).or_insert(message);
+        }
     }
 
     fn on_store_reachable(&mut self, reachable: bool) {
@@ -444,9 +434,20 @@ impl Monitor {
         }
         self.store_reachable = reachable;
         self.note(if reachable { Note::StoreBack } else { Note::StoreLost });
-        if reachable {
-            let text = "the store could not be written for a while; nothing was lost".to_owned();
-            self.write(HostMonitorWrite::NodeEvent { kind: "STORE_BACK".to_owned(), text });
+    }
+
+    fn on_doubt(&mut self, now: Instant, doubt: Doubt) {
+        self.tracker.handle_doubt(now, doubt);
+        if let Some(canary) = &mut self.canary {
+            canary.handle_doubt(now, doubt);
+        }
+    }
+
+    /// Silences are said again with their ages by this monitor's clock.
+    fn repeat_silences(&mut self, now: Instant) {
+        let silent = self.watched.keys().filter(|vm| self.tracker.is_missing(**vm));
+        for vm in silent.copied().collect::<Vec<_>>() {
+            self.tracker.repeat(now, vm);
         }
     }
 
@@ -457,20 +458,22 @@ impl Monitor {
         self.adapter_down = !up;
         // The doubt holds for an interval beyond the adapter's return.
         self.tracker.handle_doubt(now, Doubt::AdapterDown);
-        let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" }.to_owned();
-        let text = format!("trunk adapter {}", self.config.trunk);
-        self.write(HostMonitorWrite::NodeEvent { kind, text });
-        if !self.tracker.is_blind() {
-            self.write(HostMonitorWrite::TrunkHeard { heard: up });
-        }
-        self.note(Note::Adapter { up });
+        let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" };
+        let what = std::mem::take(&mut self.adapter_is);
+        let text = match (up, what) {
+            (true, _) => format!("trunk adapter {} is up", self.config.trunk),
+            (false, "") => format!("trunk adapter {} is down", self.config.trunk),
+            (false, what) => format!("trunk adapter {} {what}", self.config.trunk),
+        };
+        self.remark(now, kind, text);
         if up {
             self.sessions.broadcast_hello();
         }
     }
 
-    fn on_readdressed(&mut self, mac: MacAddr, mtu: usize) {
-        if (mac, mtu) == (self.config.mac, self.config.identity.mtu) {
+    fn on_readdressed(&mut self, now: Instant, mac: MacAddr, mtu: usize) {
+        let before = (self.config.mac, self.config.identity.mtu);
+        if (mac, mtu) == before {
             return;
         }
         self.config.mac = mac;
@@ -478,6 +481,14 @@ impl Monitor {
         self.sessions.handle_readdressed(mac, self.config.identity);
         let start = self.start_record();
         self.write(HostMonitorWrite::Started(start));
+        self.isolation.on_started();
+        // What waited in the old socket is lost.
+        self.on_doubt(now, Doubt::AdapterDown);
+        let text = format!(
+            "trunk adapter {} has address {mac} and MTU {mtu} now, before {} and {}",
+            self.config.trunk, before.0, before.1
+        );
+        self.remark(now, "ADAPTER_CHANGED", text);
     }
 
     /// Findings of the tracker become writes.
@@ -486,6 +497,7 @@ impl Monitor {
         while let Some(edge) = self.tracker.poll_edge() {
             self.on_edge(now, edge);
         }
+        self.weigh_trunk(now);
     }
 
     fn on_edge(&mut self, now: Instant, edge: Edge) {
@@ -515,12 +527,10 @@ impl Monitor {
                 });
             }
             Edge::Blind => {
-                self.write(HostMonitorWrite::TrunkHeard { heard: false });
                 let text = "the monitor cannot hear its trunk reliably; its paths are unknown".to_owned();
                 self.write(HostMonitorWrite::NodeEvent { kind: "BLIND".to_owned(), text });
             }
             Edge::Sighted => {
-                self.write(HostMonitorWrite::TrunkHeard { heard: true });
                 let text = "the monitor hears its trunk again".to_owned();
                 self.write(HostMonitorWrite::NodeEvent { kind: "SIGHTED".to_owned(), text });
             }
@@ -557,25 +567,4 @@ impl Monitor {
     fn note(&mut self, note: Note) {
         self.outputs.push_back(Output::Note(note));
     }
-}
-
-/// A path as shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathView {
-    /// The session.
-    pub session: SessionView,
-    /// Whether its silence counts.
-    pub watched: bool,
-    /// Whether it beats.
-    pub beating: bool,
-    /// Whether it is MISSING.
-    pub missing: bool,
-    /// Whether the VM announced to be silent.
-    pub quiet: bool,
-    /// Since its last heartbeat, if it is watched.
-    pub silence: Option<Duration>,
-    /// Interval that the guest was told.
-    pub interval_ms: Option<u32>,
-    /// Why the VM is suspended, if the store says so.
-    pub suspended: Option<SuspendReason>,
 }

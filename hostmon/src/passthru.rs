@@ -11,7 +11,9 @@ mod request;
 pub use execute::execute;
 pub use parse::{MAX_REQUEST_BYTES, parse};
 pub use render::render;
-pub use request::{Code, Refusal, Request, Response, Scope, StartList};
+pub use request::{
+    Code, MessageAnswer, MessageRequest, QueryAnswer, QueryRequest, Refusal, Request, Response, Scope,
+};
 
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_store::{Store, StoreError};

@@ -1,22 +1,37 @@
-//! Writes on their way to the store.
+//! Writes on their way to the store, and those that wait for it while it cannot be written.
 //!
-//! Pure. Order is kept. While the store cannot be written they wait here; what has been overtaken by a newer
-//! write of the same kind is dropped, so that a day without a store holds one edge per VM and not a day's edges.
-//! They wait in memory: a monitor that is killed while the store cannot be written loses edges that nobody was
-//! told of yet (never a message that was acknowledged).
+//! Pure. Order is kept. What has been overtaken by a newer write of the same kind is dropped, so that a day without a store
+//! holds a few writes per VM and not a day's. What a guest said is never dropped: it is overtaken only by the same said
+//! again, or it is not taken, and then not acknowledged.
+//!
+//! Writes are numbered from each start of the host monitor on; those of earlier starts, from its spool, come first.
 
-use std::collections::VecDeque;
+mod key;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use vmpulse_protocol::bugs::{Bug, is_on};
-use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::HostMonitorWrite;
+use vmpulse_store::{HostMonitorWrite, StartWrites};
+
+pub(crate) use key::GUEST_DYING;
+pub use key::is_said_by_guest;
+use key::{Key, is_remark};
 
 /// Writes in one transaction: a thousand paths that go missing together are one.
 pub const BATCH_MAXIMUM: usize = 1000;
 /// Node events, discoveries and conflicts that wait; more say nothing new, and the oldest are dropped.
 pub const REMARKS_MAXIMUM: usize = 1000;
+/// Bytes of reports that wait: 128 of the largest, or some thousands of usual ones. More are not taken; a guest says a
+/// report again until it is.
+pub const REPORT_BYTES_MAXIMUM: usize = 32 * 1024 * 1024;
+/// Starts that may have reached the store since the oldest write that waits. A start that has nothing to give is
+/// forgotten beyond that; then the store may be given again what it has, which does harm to doorbells and remarks only.
+pub const STARTS_MAXIMUM: usize = 1024;
+/// Doorbells of one VM that are kept apart because the store may have some of them already.
+const RINGS_MAXIMUM: u8 = 8;
 
 /// A write with its number and when it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,61 +44,207 @@ pub struct Waiting {
     pub write: HostMonitorWrite,
 }
 
+/// A write that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The start that made it.
+    pub incarnation: Arc<str>,
+    /// Its number, counted from that start on.
+    pub number: u64,
+    /// When it was made; its ages are as of then.
+    pub at: Instant,
+    /// What.
+    pub write: HostMonitorWrite,
+    key: Option<Key>,
+    /// The lowest of the driver's numbers that it stands for: its own, and of what it overtook.
+    covers: u64,
+}
+
+/// What is given to the store at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// By start, the oldest first, the present one last; ages as of now.
+    pub starts: Vec<StartWrites>,
+    /// The driver's number up to which it reaches.
+    pub up_to: u64,
+}
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pending {
-    writes: VecDeque<Waiting>,
-    /// How many of the oldest are with the store.
-    in_flight: usize,
+    /// The oldest first; the present one is the last.
+    starts: VecDeque<Arc<str>>,
+    incarnation: Arc<str>,
+    /// By position: the order in which they were made.
+    entries: BTreeMap<u64, Entry>,
+    newest: HashMap<Key, u64>,
+    remarks: BTreeSet<u64>,
+    /// The position of the next one; of this start's writes it is the number, too.
+    next: u64,
+    /// The driver's number of the last one.
+    told: u64,
+    /// Up to where they are with the store.
+    in_flight: Option<(u64, u64)>,
+    /// Up to where they ever were: the store may have them.
+    attempted: u64,
+    report_bytes: usize,
     dropped: u64,
+    /// The present start was written: another one says that the adapter's address changed, and only the last of those counts.
+    began: bool,
 }
 
 impl Pending {
-    /// Appends a write.
-    pub fn push(&mut self, mut waiting: Waiting) {
-        if self.writes.len() > self.in_flight {
-            self.make_room(&waiting.write);
-            self.merge_doorbells(&mut waiting.write);
+    /// None wait; `incarnation` is the present start.
+    #[must_use]
+    pub fn new(incarnation: &str) -> Self {
+        let incarnation: Arc<str> = incarnation.into();
+        Self {
+            starts: VecDeque::from([Arc::clone(&incarnation)]),
+            incarnation,
+            entries: BTreeMap::new(),
+            newest: HashMap::new(),
+            remarks: BTreeSet::new(),
+            next: 1,
+            told: 0,
+            in_flight: None,
+            attempted: 0,
+            report_bytes: 0,
+            dropped: 0,
+            began: false,
         }
-        self.writes.push_back(waiting);
     }
 
-    /// The oldest writes with their numbers, their ages as of `now`, and the number up to which they reach. They are with
-    /// the store until [`committed`](Self::committed) or [`failed`](Self::failed) is said.
-    pub fn batch(&mut self, now: Instant) -> Option<(u64, Vec<(u64, HostMonitorWrite)>)> {
-        self.in_flight = self.writes.len().min(BATCH_MAXIMUM);
-        let batch = self.writes.iter().take(self.in_flight);
-        let up_to = batch.clone().next_back()?.number;
-        Some((
-            up_to,
-            batch.map(|waiting| (waiting.number, aged(&waiting.write, now.since(waiting.at)))).collect(),
-        ))
+    /// What earlier starts left, the oldest first, with ages as of `now`; to be said before anything is pushed. The store
+    /// may have some of it.
+    pub fn load(&mut self, now: Instant, starts: Vec<StartWrites>) {
+        let own = self.starts.pop_back();
+        for start in starts {
+            let incarnation: Arc<str> = start.incarnation.into();
+            self.starts.push_back(Arc::clone(&incarnation));
+            for (number, write) in start.writes {
+                self.make_room(&write);
+                self.insert(Arc::clone(&incarnation), Some(number), now, write, u64::MAX);
+            }
+        }
+        self.starts.extend(own);
+        self.attempted = self.next.saturating_sub(1);
+        self.forget_empty_starts();
     }
 
-    /// The batch is committed.
-    pub fn committed(&mut self) {
-        self.writes.drain(..self.in_flight.min(self.writes.len()));
-        self.in_flight = 0;
+    /// Appends a write that the driver numbered. Returns whether it was taken: what a guest said is not when too much of it
+    /// waits.
+    pub fn push(&mut self, waiting: Waiting) -> bool {
+        self.told = waiting.number;
+        self.add(waiting.at, waiting.write, waiting.number)
     }
 
-    /// The batch is not; it stays the oldest.
+    /// Appends a write of the spool itself. Returns whether it was taken.
+    pub fn append(&mut self, at: Instant, write: HostMonitorWrite) -> bool {
+        self.add(at, write, u64::MAX)
+    }
+
+    fn add(&mut self, at: Instant, mut write: HostMonitorWrite, number: u64) -> bool {
+        if !self.has_room(&write) {
+            return false;
+        }
+        let overtaken = self.make_room(&write);
+        let merged = self.merge_doorbell(&mut write);
+        let covers = overtaken.into_iter().chain(merged).map(|entry| entry.covers).fold(number, u64::min);
+        self.insert(Arc::clone(&self.incarnation), None, at, write, covers);
+        true
+    }
+
+    /// The oldest writes, at most `most` of them. They are with the store until [`committed`](Self::committed) or
+    /// [`failed`](Self::failed) is said.
+    pub fn batch(&mut self, now: Instant, most: usize) -> Option<Batch> {
+        let first = &self.entries.values().next()?.incarnation;
+        // Starts that have nothing to give are named, too: the store may have heard of them.
+        let named = self.starts.iter().skip_while(|start| *start != first);
+        let mut starts: Vec<_> =
+            named.map(|start| StartWrites { incarnation: start.to_string(), writes: Vec::new() }).collect();
+        let (mut of, mut reach) = (0, None);
+        for (position, entry) in self.entries.iter().take(most) {
+            while starts.get(of).is_some_and(|start| *start.incarnation != *entry.incarnation) {
+                of += 1;
+            }
+            let write = aged(&entry.write, now.since(entry.at));
+            starts.get_mut(of)?.writes.push((entry.number, write));
+            reach = Some(*position);
+        }
+        let position = reach?;
+        starts.iter_mut().for_each(|start| edges_by_kind(&mut start.writes));
+        let left = self.entries.range(position.saturating_add(1)..).map(|(_, entry)| entry.covers).min();
+        let up_to = left.map_or(self.told, |covers| self.told.min(covers.saturating_sub(1)));
+        self.in_flight = Some((position, up_to));
+        self.attempted = self.attempted.max(position);
+        Some(Batch { starts, up_to })
+    }
+
+    /// The batch is committed. Returns the driver's number up to which everything is.
+    pub fn committed(&mut self) -> Option<u64> {
+        let (position, up_to) = self.in_flight.take()?;
+        let left = self.entries.split_off(&position.saturating_add(1));
+        for (position, entry) in std::mem::replace(&mut self.entries, left) {
+            self.forget(position, &entry);
+        }
+        self.forget_empty_starts();
+        Some(up_to)
+    }
+
+    /// The batch is not, or nobody knows; it stays the oldest.
     pub fn failed(&mut self) {
         if is_on(Bug::LostBatch) {
-            return self.committed();
+            let _ = self.committed();
         }
-        self.in_flight = 0;
+        self.in_flight = None;
+    }
+
+    /// The writes behind a position that are worth keeping over a restart: all but signs of life.
+    pub fn behind(&self, position: u64) -> impl Iterator<Item = &Entry> {
+        let behind = self.entries.range(position.saturating_add(1)..).map(|(_, entry)| entry);
+        behind.filter(|entry| entry.write != HostMonitorWrite::Heartbeat)
+    }
+
+    /// Every start that something waits of, or that may have reached the store since; the oldest first.
+    pub fn starts(&self) -> impl Iterator<Item = &str> {
+        self.starts.iter().map(|start| &**start)
+    }
+
+    /// Position of the newest write.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
+    /// Whether anything waits that is worth keeping, at this position or before.
+    #[must_use]
+    pub fn any_up_to(&self, position: u64) -> bool {
+        let mut up_to = self.entries.range(..=position);
+        up_to.any(|(_, entry)| entry.write != HostMonitorWrite::Heartbeat)
+    }
+
+    /// The driver's number of the newest write.
+    #[must_use]
+    pub const fn told(&self) -> u64 {
+        self.told
     }
 
     /// How many writes wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.writes.len()
+        self.entries.len()
+    }
+
+    /// How many of them are more than a sign of life.
+    #[must_use]
+    pub fn worth_keeping(&self) -> usize {
+        self.entries.len().saturating_sub(usize::from(self.newest.contains_key(&Key::Heartbeat)))
     }
 
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
+        self.entries.is_empty()
     }
 
     /// Remarks dropped because too many waited.
@@ -92,88 +253,142 @@ impl Pending {
         self.dropped
     }
 
-    /// Drops what `write` overtakes.
-    fn make_room(&mut self, write: &HostMonitorWrite) {
-        let from = self.in_flight;
-        if *write == HostMonitorWrite::Heartbeat {
-            self.remove(from, |other| *other == HostMonitorWrite::Heartbeat);
-        } else if let Some(vm) = edge_of(write) {
-            self.remove(from, |other| edge_of(other) == Some(vm));
-        } else if let HostMonitorWrite::PathOpened { vm, .. } = write {
-            self.remove(
-                from,
-                |other| matches!(other, HostMonitorWrite::PathOpened { vm: opened, .. } if opened == vm),
-            );
-        } else if is_remark(write) {
-            let remarks = self.writes.iter().skip(from).filter(|waiting| is_remark(&waiting.write)).count();
-            if remarks >= REMARKS_MAXIMUM {
+    /// What a guest said that cannot be taken is refused; anything else has room or makes it.
+    fn has_room(&self, write: &HostMonitorWrite) -> bool {
+        if let HostMonitorWrite::Report { payload, .. } = write {
+            return self.report_bytes.saturating_add(payload.len()) <= REPORT_BYTES_MAXIMUM;
+        }
+        let full = || {
+            let said = |position: &u64| {
+                self.entries.get(position).is_some_and(|entry| is_said_by_guest(&entry.write))
+            };
+            self.remarks.len() >= REMARKS_MAXIMUM && self.remarks.iter().all(said)
+        };
+        !(is_remark(write) && full())
+    }
+
+    /// Drops what `write` overtakes, and returns it.
+    fn make_room(&mut self, write: &HostMonitorWrite) -> Option<Entry> {
+        let newest = self.key(write).and_then(|key| self.newest.get(&key).copied());
+        let overtaken = newest.and_then(|position| self.remove(position));
+        if is_remark(write) && self.remarks.len() >= REMARKS_MAXIMUM {
+            let unsaid = |position: &&u64| {
+                self.entries.get(*position).is_some_and(|entry| !is_said_by_guest(&entry.write))
+            };
+            if let Some(oldest) = self.remarks.iter().find(unsaid).copied() {
                 self.dropped = self.dropped.saturating_add(1);
-                let mut first = true;
-                self.remove(from, |other| is_remark(other) && std::mem::take(&mut first));
+                self.remove(oldest);
             }
         }
+        overtaken
     }
 
-    /// A doorbell that waits is rung by the newer one: its bits are added.
-    fn merge_doorbells(&mut self, write: &mut HostMonitorWrite) {
-        let HostMonitorWrite::Doorbell { vm, bits } = write else { return };
-        self.remove(self.in_flight, |other| {
-            let HostMonitorWrite::Doorbell { vm: rung, bits: older } = other else { return false };
-            let same = rung == vm;
-            if same {
-                *bits |= older;
+    /// A doorbell that waits is rung by the newer one: its bits are added. Not one that the store may have: it would ring
+    /// again.
+    fn merge_doorbell(&mut self, write: &mut HostMonitorWrite) -> Option<Entry> {
+        let HostMonitorWrite::Doorbell { vm, bits } = write else { return None };
+        let last = RINGS_MAXIMUM.saturating_sub(1);
+        for ring in 0..RINGS_MAXIMUM {
+            let position = self.newest.get(&Key::Doorbell(*vm, ring)).copied()?;
+            if position > self.attempted || ring == last {
+                let merged = self.remove(position)?;
+                if let HostMonitorWrite::Doorbell { bits: older, .. } = merged.write {
+                    *bits |= older;
+                }
+                return Some(merged);
             }
-            same
-        });
+        }
+        None
     }
 
-    fn remove(&mut self, from: usize, mut unwanted: impl FnMut(&HostMonitorWrite) -> bool) {
-        let mut at = 0;
-        self.writes.retain(|waiting| {
-            let in_flight = at < from;
-            at = at.saturating_add(1);
-            in_flight || !unwanted(&waiting.write)
-        });
+    fn insert(
+        &mut self,
+        incarnation: Arc<str>,
+        number: Option<u64>,
+        at: Instant,
+        write: HostMonitorWrite,
+        covers: u64,
+    ) {
+        let position = self.next;
+        self.next = self.next.saturating_add(1);
+        let key = self.key(&write).or_else(|| self.free_ring(&write));
+        self.began |= number.is_none() && write.start().is_some();
+        if let Some(key) = key {
+            self.newest.insert(key, position);
+        }
+        if is_remark(&write) {
+            self.remarks.insert(position);
+        }
+        self.report_bytes = self.report_bytes.saturating_add(report_bytes(&write));
+        let number = number.unwrap_or(position);
+        self.entries.insert(position, Entry { incarnation, number, at, write, key, covers });
+    }
+
+    fn key(&self, write: &HostMonitorWrite) -> Option<Key> {
+        let again = self.began && write.start().is_some();
+        if again { Some(Key::Readdressed) } else { Key::of(write) }
+    }
+
+    fn free_ring(&self, write: &HostMonitorWrite) -> Option<Key> {
+        let HostMonitorWrite::Doorbell { vm, .. } = write else { return None };
+        (0..RINGS_MAXIMUM).map(|ring| Key::Doorbell(*vm, ring)).find(|key| !self.newest.contains_key(key))
+    }
+
+    fn remove(&mut self, position: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&position)?;
+        self.forget(position, &entry);
+        Some(entry)
+    }
+
+    /// It is not among the entries any more.
+    fn forget(&mut self, position: u64, entry: &Entry) {
+        if let Some(key) = entry.key
+            && self.newest.get(&key) == Some(&position)
+        {
+            self.newest.remove(&key);
+        }
+        self.remarks.remove(&position);
+        self.report_bytes = self.report_bytes.saturating_sub(report_bytes(&entry.write));
+    }
+
+    /// Before the first that something waits of, a start is of no account; the present one is, always.
+    fn forget_empty_starts(&mut self) {
+        let first = self.entries.values().next().map_or(&self.incarnation, |entry| &entry.incarnation);
+        while self.starts.len() > 1 && self.starts.front().is_some_and(|start| start != first) {
+            self.starts.pop_front();
+        }
+        if self.starts.len() > STARTS_MAXIMUM {
+            let used: BTreeSet<_> =
+                self.entries.values().map(|entry| Arc::clone(&entry.incarnation)).collect();
+            let mut surplus = self.starts.len().saturating_sub(STARTS_MAXIMUM);
+            self.starts.retain(|start| {
+                let keep = surplus == 0 || used.contains(start) || *start == self.incarnation;
+                surplus = surplus.saturating_sub(usize::from(!keep));
+                keep
+            });
+        }
     }
 }
 
-/// The VM whose path a newer edge makes an older one pointless. A path's opening is no edge: it also ends a suspension.
-fn edge_of(write: &HostMonitorWrite) -> Option<VmUuid> {
-    match write {
-        HostMonitorWrite::PathDetected { vm }
-        | HostMonitorWrite::PathMissing { vm, .. }
-        | HostMonitorWrite::PathQuiet { vm } => Some(*vm),
-        HostMonitorWrite::Started(_)
-        | HostMonitorWrite::Heartbeat
-        | HostMonitorWrite::NodeChanged { .. }
-        | HostMonitorWrite::NodeEvent { .. }
-        | HostMonitorWrite::TrunkHeard { .. }
-        | HostMonitorWrite::PathOpened { .. }
-        | HostMonitorWrite::PathForgotten { .. }
-        | HostMonitorWrite::Suspended { .. }
-        | HostMonitorWrite::Resumed { .. }
-        | HostMonitorWrite::QuietAsked { .. }
-        | HostMonitorWrite::QuietEnded { .. }
-        | HostMonitorWrite::QuietOver { .. }
-        | HostMonitorWrite::Doorbell { .. }
-        | HostMonitorWrite::Report { .. }
-        | HostMonitorWrite::ReportCleared { .. }
-        | HostMonitorWrite::RequestDone { .. }
-        | HostMonitorWrite::Discovered { .. }
-        | HostMonitorWrite::Conflict { .. } => None,
+/// Of edges in a row no two are of one path, so their order says nothing: those of a kind come together, because the store
+/// takes any number of them in as many statements as one.
+fn edges_by_kind(writes: &mut [(u64, HostMonitorWrite)]) {
+    let kind = |(_, write): &(u64, HostMonitorWrite)| {
+        let missing = matches!(write, HostMonitorWrite::PathMissing { .. });
+        (missing || matches!(write, HostMonitorWrite::PathDetected { .. })).then_some(missing)
+    };
+    for edges in writes.chunk_by_mut(|one, other| kind(one).is_some() == kind(other).is_some()) {
+        edges.sort_by_key(kind);
     }
 }
 
-const fn is_remark(write: &HostMonitorWrite) -> bool {
-    matches!(
-        write,
-        HostMonitorWrite::NodeEvent { .. }
-            | HostMonitorWrite::Discovered { .. }
-            | HostMonitorWrite::Conflict { .. }
-    )
+fn report_bytes(write: &HostMonitorWrite) -> usize {
+    if let HostMonitorWrite::Report { payload, .. } = write { payload.len() } else { 0 }
 }
 
-fn aged(write: &HostMonitorWrite, waited: Duration) -> HostMonitorWrite {
+/// The write as it is after it waited for so long.
+#[must_use]
+pub fn aged(write: &HostMonitorWrite, waited: Duration) -> HostMonitorWrite {
     let mut write = write.clone();
     if let HostMonitorWrite::PathMissing { age, .. }
     | HostMonitorWrite::QuietAsked { age, .. }
@@ -182,106 +397,14 @@ fn aged(write: &HostMonitorWrite, waited: Duration) -> HostMonitorWrite {
     {
         *age = age.saturating_add(waited);
     }
+    // When it is GLOBAL again is when the store says so.
+    if let HostMonitorWrite::ModeChanged { age, mode, .. } = &mut write
+        && *mode != vmpulse_store::MonitorMode::Global
+    {
+        *age = age.saturating_add(waited);
+    }
     write
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn vm(number: u8) -> VmUuid {
-        VmUuid::from_bytes([number; 16])
-    }
-
-    fn push(pending: &mut Pending, number: u64, write: HostMonitorWrite) {
-        pending.push(Waiting { number, at: Instant::from_millis(number * 1000), write });
-    }
-
-    fn missing(number: u8, seconds: u64) -> HostMonitorWrite {
-        HostMonitorWrite::PathMissing { vm: vm(number), age: Duration::from_secs(seconds), common: false }
-    }
-
-    fn plain(batch: Vec<(u64, HostMonitorWrite)>) -> Vec<HostMonitorWrite> {
-        batch.into_iter().map(|(_, write)| write).collect()
-    }
-
-    #[test]
-    fn ages_grow_while_a_write_waits() {
-        let mut pending = Pending::default();
-        push(&mut pending, 1, missing(1, 19));
-        let (up_to, batch) = pending.batch(Instant::from_millis(6000)).unwrap();
-        assert_eq!((up_to, batch), (1, vec![(1, missing(1, 24))]));
-        pending.failed();
-        let (_, batch) = pending.batch(Instant::from_millis(11_000)).unwrap();
-        assert_eq!(batch, [(1, missing(1, 29))], "given again under its number");
-        pending.committed();
-        assert!(pending.is_empty());
-    }
-
-    #[test]
-    fn what_a_guest_said_of_its_silence_ages_too_and_is_never_dropped() {
-        let (vm, reason) = (vm(1), "backup".to_owned());
-        let said = |age| {
-            let age = Duration::from_secs(age);
-            let asked = Duration::from_secs(60);
-            let ended = HostMonitorWrite::QuietEnded { vm, age };
-            let over = HostMonitorWrite::QuietOver { vm, sequence: 7, age };
-            [HostMonitorWrite::QuietAsked { vm, asked, age, reason: reason.clone() }, ended, over]
-        };
-        let mut pending = Pending::default();
-        said(0).into_iter().chain(said(0)).for_each(|write| push(&mut pending, 1, write));
-        let (_, batch) = pending.batch(Instant::from_millis(3000)).unwrap();
-        assert_eq!(plain(batch), [said(2), said(2)].concat());
-    }
-
-    #[test]
-    fn newer_edges_overtake_older_ones_but_not_those_with_the_store() {
-        let mut pending = Pending::default();
-        push(&mut pending, 1, missing(1, 19));
-        pending.batch(Instant::ZERO);
-        for number in 2..100 {
-            push(&mut pending, number, missing(1, 19));
-            push(&mut pending, number, HostMonitorWrite::Heartbeat);
-            push(&mut pending, number, HostMonitorWrite::PathDetected { vm: vm(2) });
-        }
-        assert_eq!(pending.len(), 4);
-        pending.committed();
-        let (up_to, batch) = pending.batch(Instant::ZERO).unwrap();
-        let expected =
-            [missing(1, 19), HostMonitorWrite::Heartbeat, HostMonitorWrite::PathDetected { vm: vm(2) }];
-        assert_eq!((up_to, plain(batch)), (99, expected.to_vec()));
-    }
-
-    #[test]
-    fn doorbells_and_openings_of_a_vm_become_one_each() {
-        let mut pending = Pending::default();
-        let opened = |version: &str| HostMonitorWrite::PathOpened {
-            vm: vm(1),
-            mac: String::new(),
-            version: version.to_owned(),
-        };
-        for (number, bits) in [2, 8, 32].into_iter().enumerate() {
-            push(&mut pending, number as u64, HostMonitorWrite::Doorbell { vm: vm(1), bits });
-            push(&mut pending, number as u64, opened(&number.to_string()));
-        }
-        let (_, batch) = pending.batch(Instant::ZERO).unwrap();
-        assert_eq!(plain(batch), [HostMonitorWrite::Doorbell { vm: vm(1), bits: 42 }, opened("2")]);
-    }
-
-    #[test]
-    fn what_was_said_by_guests_is_never_dropped_and_remarks_are_bounded() {
-        let mut pending = Pending::default();
-        for number in 0..3000 {
-            push(&mut pending, number, HostMonitorWrite::Resumed { vm: vm(1) });
-            let remark = HostMonitorWrite::NodeEvent { kind: "X".to_owned(), text: number.to_string() };
-            push(&mut pending, number, remark);
-        }
-        assert_eq!((pending.len(), pending.dropped()), (4000, 2000));
-        let mut taken = 0;
-        while let Some((_, batch)) = pending.batch(Instant::ZERO) {
-            taken += batch.len();
-            pending.committed();
-        }
-        assert_eq!(taken, 4000);
-    }
-}
+mod tests;

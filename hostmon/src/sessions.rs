@@ -263,6 +263,11 @@ impl Sessions {
         });
     }
 
+    /// Says Hello to an address whose owner is not one of these guests; how often is up to the caller.
+    pub fn hello_at(&mut self, destination: MacAddr) {
+        self.transmits.push_back(Transmit { destination, vlan: None, payload: self.hello.clone() });
+    }
+
     /// Says Hello to one VM: it shakes hands anew.
     pub fn hello_vm(&mut self, now: Instant, vm: VmUuid) {
         if let Some(mac) = self.by_vm.get(&vm).copied() {

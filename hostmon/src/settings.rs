@@ -52,6 +52,17 @@ pub enum Receive {
     Plain,
 }
 
+/// Which canary the trunk has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// One on the guests' side of the trunk, as `hmmgr trunk create` made it.
+    Auto,
+    /// One on this adapter.
+    On(String),
+    /// None.
+    Off,
+}
+
 /// The settings, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -87,6 +98,9 @@ pub struct Settings {
     pub lock_memory: bool,
     /// Network namespace that the trunk's rules are in; empty: the daemon's own.
     pub policing_netns: PathBuf,
+    /// The trunk's canary.
+    #[serde(deserialize_with = "canary")]
+    pub canary: Canary,
     /// Log level.
     pub log: String,
     /// What is offered to and demanded of the guests.
@@ -94,6 +108,14 @@ pub struct Settings {
     pub authentication: Mode,
     /// Directory of the VMs' key files.
     pub key_dir: PathBuf,
+    /// Address and port of the status endpoint; empty: on its Unix socket only.
+    pub status_listen: String,
+    /// Its certificate, with those in between up to its authority.
+    pub status_cert: PathBuf,
+    /// The certificate's key.
+    pub status_key: PathBuf,
+    /// The authorities whose certificates clients must have.
+    pub status_client_ca: PathBuf,
 }
 
 impl Default for Settings {
@@ -114,9 +136,14 @@ impl Default for Settings {
             realtime_priority: 0,
             lock_memory: false,
             policing_netns: PathBuf::new(),
+            canary: Canary::Auto,
             log: "info".to_owned(),
             authentication: Mode::Optional,
             key_dir: PathBuf::from("/etc/vmpulse/keys"),
+            status_listen: String::new(),
+            status_cert: PathBuf::new(),
+            status_key: PathBuf::new(),
+            status_client_ca: PathBuf::new(),
         }
     }
 }
@@ -155,10 +182,17 @@ impl Settings {
 
     /// The name becomes part of file names.
     fn trunk_fault(&self) -> Option<Fault> {
-        let name = &self.trunk;
-        let bad = |c: char| c == '/' || c.is_whitespace() || c.is_control();
-        let wrong = name.len() > MAX_ADAPTER_NAME || name.contains(bad) || name == "." || name == "..";
-        wrong.then(|| ("trunk", format!("{name:?} is no adapter name (1 to {MAX_ADAPTER_NAME} characters)")))
+        adapter_fault("trunk", &self.trunk)
+    }
+
+    fn canary_fault(&self) -> Option<Fault> {
+        match &self.canary {
+            Canary::Auto | Canary::Off => None,
+            Canary::On(adapter) if adapter.is_empty() || adapter.starts_with('-') => {
+                Some(("canary", format!("{adapter:?} is no adapter name; say \"auto\", \"off\" or one")))
+            }
+            Canary::On(adapter) => adapter_fault("canary", adapter),
+        }
     }
 
     fn wire_fault(&self) -> Option<Fault> {
@@ -212,6 +246,18 @@ impl Settings {
         self.state_dir.join(format!("{}.uuid", self.trunk))
     }
 
+    /// Where it is kept what the store does not have yet.
+    #[must_use]
+    pub fn spool_path(&self) -> PathBuf {
+        self.state_dir.join(format!("{}.spool", self.trunk))
+    }
+
+    /// Where the copy of the roster is kept, for a start while the store is away.
+    #[must_use]
+    pub fn roster_path(&self) -> PathBuf {
+        self.state_dir.join(format!("{}.roster", self.trunk))
+    }
+
     /// Where it is kept which VMs were authenticated, and must be from then on.
     #[must_use]
     pub fn marks_dir(&self) -> PathBuf {
@@ -249,6 +295,21 @@ impl Settings {
     }
 }
 
+fn adapter_fault(key: &'static str, name: &str) -> Option<Fault> {
+    let bad = |c: char| c == '/' || c.is_whitespace() || c.is_control();
+    let wrong = name.len() > MAX_ADAPTER_NAME || name.contains(bad) || name == "." || name == "..";
+    wrong.then(|| (key, format!("{name:?} is no adapter name (1 to {MAX_ADAPTER_NAME} characters)")))
+}
+
+fn canary<'de, D: Deserializer<'de>>(from: D) -> Result<Canary, D::Error> {
+    let text = String::deserialize(from)?;
+    Ok(match text.as_str() {
+        "auto" => Canary::Auto,
+        "off" => Canary::Off,
+        _ => Canary::On(text),
+    })
+}
+
 fn uuid_or_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<HostMonitorId>, D::Error> {
     let text = String::deserialize(from)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
@@ -263,14 +324,17 @@ impl Checked for Settings {
     fn first_fault(&self) -> Option<Fault> {
         let interval = |key, value: u32| within(key, value, &INTERVAL_MS);
         self.trunk_fault()
+            .or_else(|| self.canary_fault())
             .or_else(|| self.wire_fault())
             .or_else(|| interval("heartbeat_interval_ms", self.heartbeat_interval_ms))
             .or_else(|| interval("store_heartbeat_interval_ms", self.store_heartbeat_interval_ms))
             .or_else(|| within("quiet_max_ms", self.quiet_max_ms, &QUIET_MAX_MS))
             .or_else(|| self.priority_fault())
             .or_else(|| self.place_fault())
+            .or_else(|| endpoint::fault(self))
     }
 }
 
+mod endpoint;
 #[cfg(test)]
 mod tests;

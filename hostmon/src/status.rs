@@ -45,6 +45,12 @@ pub struct Status<P = PathStatus> {
     pub trunk: String,
     /// Whether it can hear it: the adapter is up and not too much is lost. Otherwise its paths are unknown.
     pub trunk_heard: bool,
+    /// Whether it says that it is isolated: its adapter is down, or its canary is silent.
+    #[serde(default)]
+    pub isolated: bool,
+    /// The trunk's canary.
+    #[serde(default)]
+    pub canary: CanaryStatus,
     /// The host monitor.
     pub uuid: String,
     /// MAC address of the trunk adapter; empty while there is none.
@@ -53,18 +59,30 @@ pub struct Status<P = PathStatus> {
     pub pid: u32,
     /// How it works.
     pub mode: MonitorMode,
+    /// Since when it is LOCAL, RFC 3339.
+    #[serde(default)]
+    pub mode_since: Option<String>,
+    /// Why it is.
+    #[serde(default)]
+    pub mode_reason: Option<String>,
     /// This start, as its Hello says it.
     pub incarnation: String,
     /// When it started, RFC 3339.
     pub started: String,
     /// URL of its store.
     pub store: String,
-    /// Whether the last write reached the store.
+    /// Whether its writes reach the store.
     pub store_ok: bool,
-    /// Writes that wait for the store.
+    /// Writes that wait for the store, those in the spool's file included.
     pub pending_writes: u64,
-    /// Edges in the spool file.
+    /// Of them in the spool's file.
     pub spool: u64,
+    /// Length of the spool's file.
+    #[serde(default)]
+    pub spool_bytes: u64,
+    /// Why the spool's file cannot be written, if it cannot.
+    #[serde(default)]
+    pub spool_error: Option<String>,
     /// Its guests, by VM.
     pub paths: Vec<P>,
     /// Registered VMs that have no open path, by VM.
@@ -81,6 +99,107 @@ pub struct Status<P = PathStatus> {
     /// What the kernel drops before it gets here.
     #[serde(default)]
     pub policing: PolicingStatus,
+    /// What it works by now.
+    #[serde(default)]
+    pub settings: SettingsStatus,
+    /// Whether it was taken out of the store (VIO_HS_REMOVE_VIOS): what it sees is ignored.
+    #[serde(default)]
+    pub removed: bool,
+    /// What it did at the store.
+    #[serde(default)]
+    pub store_work: StoreWork,
+}
+
+impl<P> Status<P> {
+    /// The same with its paths in another form.
+    pub fn map_paths<Q>(self, form: impl FnMut(P) -> Q) -> Status<Q> {
+        Status {
+            paths: self.paths.into_iter().map(form).collect(),
+            trunk: self.trunk,
+            trunk_heard: self.trunk_heard,
+            uuid: self.uuid,
+            mac: self.mac,
+            pid: self.pid,
+            mode: self.mode,
+            mode_since: self.mode_since,
+            mode_reason: self.mode_reason,
+            incarnation: self.incarnation,
+            started: self.started,
+            store: self.store,
+            store_ok: self.store_ok,
+            pending_writes: self.pending_writes,
+            spool: self.spool,
+            spool_bytes: self.spool_bytes,
+            spool_error: self.spool_error,
+            without_path: self.without_path,
+            quiet: self.quiet,
+            counters: self.counters,
+            kernel_drops: self.kernel_drops,
+            late: self.late,
+            policing: self.policing,
+            canary: self.canary,
+            isolated: self.isolated,
+            store_work: self.store_work,
+            settings: self.settings,
+            removed: self.removed,
+        }
+    }
+}
+
+/// What a host monitor did at its store since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreWork {
+    /// Transactions of writes that were committed.
+    pub commits: u64,
+    /// Times that the store could not be reached.
+    pub failures: u64,
+    /// Statements given to it.
+    pub statements: u64,
+    /// Age of the last commit; none before the first.
+    pub last_commit_age_ms: Option<u64>,
+}
+
+/// The settings that VIO_HS_CONFIGURE_HM changes, as they are in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsStatus {
+    /// Version of the store's settings; 0: all are its own file's.
+    pub version: i64,
+    /// Log level.
+    pub log_level: String,
+    /// Interval of guests' heartbeats where a VM has none of its own.
+    pub heartbeat_interval_ms: u32,
+    /// Interval of its own heartbeat to the store.
+    pub store_heartbeat_interval_ms: u64,
+    /// Protocol versions that it accepts in new handshakes.
+    pub versions: String,
+}
+
+/// The trunk's canary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanaryStatus {
+    /// One word: `beating`, `silent` (the trunk is not trusted), `broken` (it is silent, and the trunk works), `starting`, `off`.
+    pub state: String,
+    /// Why it is broken or off.
+    pub reason: Option<String>,
+    /// What it was told to beat at.
+    pub interval_ms: Option<u32>,
+    /// Age of its last heartbeat; `None` before the first.
+    pub last_heartbeat_age_ms: Option<u64>,
+    /// Its heartbeats since the start.
+    pub heartbeats: u64,
+}
+
+impl Default for CanaryStatus {
+    /// Switched off.
+    fn default() -> Self {
+        Self {
+            state: "off".to_owned(),
+            reason: None,
+            interval_ms: None,
+            last_heartbeat_age_ms: None,
+            heartbeats: 0,
+        }
+    }
 }
 
 /// An announced silence.

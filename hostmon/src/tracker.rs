@@ -15,11 +15,14 @@
 //! its adapter was down within the last interval, it waits one interval more. After three such intervals in a row
 //! the trunk is *blind*, which is said once, and nobody is accused until an interval was clean.
 //!
+//! Where the trunk has a canary, nobody is accused before it was heard after that guest's time was up: see [`proof`].
+//!
 //! A VM that announced its silence is not MISSING before that is over and 1.9 intervals more have passed.
 
 mod common;
 mod doubt;
 mod lines;
+mod proof;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,6 +38,8 @@ use common::RecentEdges;
 pub use doubt::Doubt;
 use doubt::Doubts;
 use lines::Lines;
+pub use proof::Evidence;
+use proof::Proof;
 
 /// Silence after which a path is MISSING, in tenths of its interval. [L-3]
 const MISSING_AFTER_TENTHS: u32 = 19;
@@ -145,6 +150,7 @@ pub struct Tracker {
     /// Judgements that wait.
     deferral: Option<Deferral>,
     blind: bool,
+    proof: Proof,
     edges: std::collections::VecDeque<Edge>,
 }
 
@@ -162,6 +168,7 @@ impl Tracker {
             quiet: HashMap::new(),
             deferral: None,
             blind: false,
+            proof: Proof::default(),
             edges: std::collections::VecDeque::new(),
         }
     }
@@ -296,11 +303,17 @@ impl Tracker {
 
     /// Judges what is due. The socket must have been found empty in this turn.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.is_cut() {
+            return;
+        }
+        for at in self.take_proved() {
+            self.judge(now, at, true);
+        }
         while let Some(at) = self.schedule.pop_due(now) {
             self.look(now, at);
         }
         while let Some(at) = self.lines.pop_due(now) {
-            self.judge(now, at);
+            self.judge(now, at, false);
         }
         self.on_clean_interval(now);
     }
@@ -308,7 +321,11 @@ impl Tracker {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.schedule.next().into_iter().chain(self.lines.next()).min()
+        if self.is_cut() {
+            return None;
+        }
+        let proved = self.has_proved().then_some(Instant::ZERO);
+        self.schedule.next().into_iter().chain(self.lines.next()).chain(proved).min()
     }
 
     /// The next finding.
@@ -388,11 +405,12 @@ impl Tracker {
         let Some((_, watch)) = self.watches.at_mut(at) else { return };
         // Otherwise an entry that another has replaced, or that was meant for who had this place before.
         if watch.looked_at.take_if(|looked_at| *looked_at <= now).is_some() {
-            self.judge(now, at);
+            self.judge(now, at, false);
         }
     }
 
-    fn judge(&mut self, now: Instant, at: Hint) {
+    /// `proved`: the trunk is known to have worked after its time was up.
+    fn judge(&mut self, now: Instant, at: Hint, proved: bool) {
         let Some((vm, watch)) = self.watches.at_mut(at) else { return };
         if watch.state == State::Missing {
             return;
@@ -425,6 +443,10 @@ impl Tracker {
             self.schedule.push(again, at);
             return self.on_deferred(now, again, interval, doubt);
         }
+        if !proved && self.waits_for_proof(now, at) {
+            return;
+        }
+        let Some((_, watch)) = self.watches.at_mut(at) else { return };
         if watch.state == State::Beating {
             self.beating = self.beating.saturating_sub(1);
         }

@@ -12,15 +12,18 @@
 //! to a packet socket that hears every EtherType before the ingress hook of nftables sees it, so a rule there would
 //! spare the monitor nothing. On the guests' side a frame too many costs its sender's processor time and nobody else's.
 //!
-//! Pure: [`plan`], [`rules`], [`seen`], [`steps`]. Edges: [`programs`], [`records`], [`work`].
+//! Pure: [`plan`], [`rules`], [`seen`], [`snippet`], [`steps`]. Edges: [`programs`], [`records`], [`work`].
 
+mod canary;
 mod error;
 pub mod plan;
 pub mod programs;
 pub mod records;
 pub mod rules;
 pub mod seen;
+pub mod snippet;
 pub mod steps;
 pub mod work;
 
+pub use canary::{canary_mark, canary_name, is_canary};
 pub use error::TrunkError;

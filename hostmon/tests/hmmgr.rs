@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use vmpulse_hostmon::status::{AbsentStatus, CommandRequest, PathStatus, Status};
+use vmpulse_hostmon::status::{AbsentStatus, CommandRequest, PathStatus, SettingsStatus, Status};
 use vmpulse_local::command::CommandListener;
 use vmpulse_store::{HostMonitorStart, HostMonitorWrite, MonitorMode};
 
@@ -150,18 +150,26 @@ fn usage_and_settings_have_their_own_exit_status() {
 
 fn running() -> Status {
     Status {
+        settings: SettingsStatus::default(),
+        removed: false,
         trunk_heard: true,
+        isolated: false,
+        canary: vmpulse_hostmon::status::CanaryStatus::default(),
         trunk: "eth1".into(),
         uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".into(),
         mac: "02:00:ab:00:00:01".into(),
         pid: 4711,
         mode: MonitorMode::Global,
+        mode_since: None,
+        mode_reason: None,
         incarnation: "1795245600.000000000.1".into(),
         started: "2026-11-21T07:00:00Z".into(),
         store: "sqlite:///var/lib/vmpulse/health.db".into(),
         store_ok: true,
         pending_writes: 0,
         spool: 0,
+        spool_bytes: 0,
+        spool_error: None,
         paths: vec![PathStatus {
             vm: "61be20f0-09a8-4753-b5e5-564f8a545ed5".into(),
             mac: "02:00:ab:00:01:01".into(),
@@ -187,6 +195,7 @@ fn running() -> Status {
         kernel_drops: 0,
         late: 0,
         policing: Default::default(),
+        store_work: Default::default(),
     }
 }
 

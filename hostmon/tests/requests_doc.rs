@@ -2,6 +2,7 @@
 // Helpers of a test file, which clippy does not take for tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,8 +11,8 @@ use std::time::Duration;
 use vmpulse_hostmon::passthru::answer;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_store::{
-    FixedClock, HostMonitorStart, HostMonitorWrite as Write, MonitorMode, NodeState, PostgresStore,
-    REASON_NODE_SHUTDOWN, SqliteStore, Store,
+    ConflictKind, FixedClock, HostMonitorStart, HostMonitorWrite as Write, MonitorMode, NodeState,
+    PostgresStore, REASON_NODE_SHUTDOWN, SqliteStore, Store,
 };
 use vmpulse_test_postgres::Server;
 
@@ -51,7 +52,12 @@ impl Bench {
             versions: "2.0-2.1".into(),
             heartbeat_interval: Duration::from_secs(30),
         };
-        let opened = |vm| Write::PathOpened { vm, mac: "02:00:ab:00:01:01".into(), version: "2.1".into() };
+        let opened = |vm| Write::PathOpened {
+            vm,
+            mac: "02:00:ab:00:01:01".into(),
+            version: "2.1".into(),
+            authenticated: false,
+        };
         let mut store = self.store();
         store.host_monitor_apply(other, &[Write::Started(start.clone())]).unwrap();
         let down = Write::NodeChanged {
@@ -64,13 +70,38 @@ impl Bench {
         let well = [Write::Started(start), opened(web1), Write::PathDetected { vm: web1 }];
         store.host_monitor_apply(one, &well).unwrap();
         let age = Duration::from_secs(42);
+        let (mac, text) =
+            ("02:00:ab:00:01:77".into(), format!("02:00:ab:00:01:77 claims the UUID of VM {web1}"));
         let trouble = [
+            Write::Conflict { uuid: web1.to_string(), mac, kind: ConflictKind::Uuid, text },
             Write::Doorbell { vm: web1, bits: 0x28 },
             Write::PathMissing { vm: web1, age, common: false },
             opened(stranger),
         ];
         store.host_monitor_apply(one, &trouble).unwrap();
         self.pass(1);
+    }
+
+    /// It beats again, and what it has to say is asked for.
+    fn web1_beats(&self) {
+        let [one, _] = host_monitors();
+        let web1: VmUuid = "61be20f0-09a8-4753-b5e5-564f8a545ed5".parse().unwrap();
+        self.store().host_monitor_apply(one, &[Write::PathDetected { vm: web1 }]).unwrap();
+    }
+
+    /// Its report arrives.
+    fn web1_reports(&self) {
+        let [one, _] = host_monitors();
+        let mut store = self.store();
+        let asked = store.reports_pending().unwrap().remove(0);
+        let payload = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<report version=\"1.0\" vm=\"{}\" \
+             incarnation=\"5c0ffee012345678\" sequence=\"17\">\n</report>\n",
+            asked.vm
+        );
+        self.pass(1);
+        let report = Write::Report { vm: asked.vm, message: asked.tag, payload: payload.into_bytes() };
+        store.host_monitor_apply(one, &[report]).unwrap();
     }
 }
 
@@ -85,9 +116,10 @@ fn blocks() -> Vec<&'static str> {
     fenced.filter(|block| block.starts_with("<?xml")).collect()
 }
 
-/// The store chooses its tags at random.
-fn hs_tag(text: &str) -> Option<&str> {
-    text.split("hsTag=\"").nth(1)?.split('"').next()
+/// Tags of answers are chosen at random, those of requests and messages are numbers that depend on what was before.
+fn tags(text: &str) -> Vec<&str> {
+    let after = |start| text.split(start).skip(1).filter_map(|rest: &str| rest.split('"').next());
+    after(" hsTag=\"").chain(after(" tag=\"")).collect()
 }
 
 #[test]
@@ -114,21 +146,32 @@ fn and_byte_for_byte_the_same_on_postgresql() {
 fn examples(bench: &Bench) {
     let blocks = blocks();
     assert!(blocks.len() >= 16 && blocks.len().is_multiple_of(2), "{} blocks", blocks.len());
-    let mut tag = String::new();
+    // What stands for the printed ones.
+    let mut given: BTreeMap<&str, String> = BTreeMap::new();
     for pair in blocks.chunks(2) {
         let (request, printed) = (pair[0], pair[1]);
         if request.contains("VIO_HS_QUICK_QUERY") {
             bench.time_goes_by();
         }
-        let request = hs_tag(request).map_or(request.to_owned(), |printed| request.replace(printed, &tag));
-        let (answered, _) = answer(request.as_bytes(), &host_monitors(), || Ok(bench.store()));
-        let comparable = match (hs_tag(&answered), hs_tag(printed)) {
-            (Some(given), Some(printed)) => {
-                tag = given.to_owned();
-                answered.replace(given, printed)
-            }
-            _ => answered,
+        if request.contains("VIO_HS_PUT_MSG") {
+            bench.web1_beats();
+        }
+        if request.contains("VIO_HS_GET_MSG") {
+            bench.web1_reports();
+        }
+        let tagged = |request: String, printed: &str| match given.get(printed) {
+            Some(tag) => request.replace(&format!("ag=\"{printed}\""), &format!("ag=\"{tag}\"")),
+            None => request,
         };
+        let request = tags(request).into_iter().fold(request.to_owned(), tagged);
+        let (answered, _) = answer(request.as_bytes(), &host_monitors(), || Ok(bench.store()));
+        let mut comparable = answered.clone();
+        // By way of something else: one's given tag may be another's printed one.
+        for (tag, printed) in tags(&answered).into_iter().zip(tags(printed)) {
+            comparable = comparable.replace(&format!("ag=\"{tag}\""), &format!("ag=\"={printed}\""));
+            given.insert(printed, tag.to_owned());
+        }
+        let comparable = comparable.replace("ag=\"=", "ag=\"");
         assert_eq!(comparable.as_str(), printed, "to\n{request}");
     }
 }

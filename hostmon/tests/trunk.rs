@@ -198,6 +198,34 @@ host_test! {
 }
 
 host_test! {
+    fn in_a_vlan_only_its_frames_reach_the_monitor(host: &Host) {
+        host.ok("create trunkA --vlan 100");
+        assert_eq!(host.changes("create trunkA"), [""; 0]);
+        for (tag, frames) in [(&[0x81, 0, 0, 100][..], 20), (&[0x81, 0, 0, 101], 30), (&[], 40)] {
+            send("trunkA", (0..frames).map(|_| frame([2, 0, 0, 0, 0, 1], tag, OURS)));
+        }
+        let shown = host.shown("trunkA");
+        let count = |name: &str| shown["counters"][name].as_u64().unwrap();
+        assert_eq!((&shown["vlan"], count("strangers_passed")), (&Value::from(100), 20), "{shown:#}");
+        assert!(count("foreign_dropped") >= 70, "{shown:#}");
+        assert_eq!(host.hmmgr("create trunkA --vlan 4095").0, 2);
+        assert_eq!(host.changes("create trunkA --vlan 0").len(), 1, "another table");
+
+        // On an adapter of the host's own other traffic passes, and ours of another VLAN does not.
+        ip("link add name eth1 type veth peer name wire");
+        ip("link set dev eth1 up");
+        ip("link set dev wire up");
+        host.ok("create trunkB --adapter eth1 --vlan 100");
+        for (tag, frames) in [(&[0x81, 0, 0, 100][..], 20), (&[0x81, 0, 0, 101], 30), (&[], 40)] {
+            send("wire", (0..frames).map(|_| frame([2, 0, 0, 0, 0, 1], tag, OURS)));
+        }
+        send("wire", (0..10).map(|_| frame([2, 0, 0, 0, 0, 1], &[], 0x0806)));
+        let counters = &host.shown("trunkB")["counters"];
+        assert_eq!((&counters["strangers_passed"], &counters["foreign_dropped"]), (&Value::from(20), &Value::from(70)));
+    }
+}
+
+host_test! {
     fn the_daemon_gives_those_a_lane_whom_the_store_names(host: &Host) {
         host.ok("create trunkA --netns vios");
         host.store_a_guest_heard_before("02:00:00:00:00:01");
@@ -220,5 +248,49 @@ host_test! {
         let elements = host.nft("list set netdev vmpulse-trunkA-hm known");
         assert!(elements.contains("02:00:00:00:00:01") && !elements.contains(":77"), "{elements}");
         drop(daemon);
+    }
+}
+
+host_test! {
+    fn a_made_trunk_has_a_canary_that_is_no_guest(host: &Host) {
+        host.ok("create trunkA --netns vios --mtu 9000");
+        let daemon = host.start_daemon_with("vios", "vlan = 7\n");
+        let beats = |status: &Value| status["canary"]["state"] == "beating";
+        host.wait_for_status("the canary to beat", beats);
+        host.wait_for("the canary to be known", |policing| policing["known"] == 1);
+        let shown = ip("-d link show dev trunkA-cy");
+        for part in ["mtu 9000", "NOARP", "UP", "mode vepa", "alias vmpulse canary of 5ac3e0dc"] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+        host.ok("check trunkA");
+        assert_eq!(host.changes("port sync trunkA"), [""; 0]);
+        assert!(!host.shown("trunkA").to_string().contains("trunkA-cy"));
+
+        // What happens to the monitor's own adapter.
+        ip("-n vios link set dev trunkA-hm mtu 8000");
+        ip("-n vios link set dev trunkA-hm address 02:00:00:00:00:77");
+        host.wait_for_status("the new address to be known", |status| status["mac"] == "02:00:00:00:00:77");
+        host.wait_for_status("the canary to beat at the new address", |status| {
+            beats(status) && status["isolated"] == false
+        });
+        ip("-n vios link set dev trunkA-hm down");
+        host.wait_for_status("isolation", |status| status["isolated"] == true);
+        ip("-n vios link set dev trunkA-hm up");
+        host.wait_for_status("its end", |status| beats(status) && status["isolated"] == false);
+        assert!(host.node_events("ADAPTER_CHANGED") >= 1);
+        assert!(host.node_events("ISOLATED") >= 1);
+
+        // One that was killed leaves its adapter behind; the next one has a new one.
+        let address = || ip("-br link show dev trunkA-cy");
+        let old = address();
+        drop(daemon);
+        assert_eq!(address(), old);
+        let _daemon = host.start_daemon_with("vios", "vlan = 7\n");
+        host.wait_for_status("the next canary to beat", beats);
+        assert_ne!(address(), old);
+        host.ok("delete trunkA");
+        host.wait_for_status("the canary to have gone with its trunk", |status| {
+            status["canary"]["state"] == "off" && !ip("link").contains("trunkA-cy")
+        });
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{HostKey, HostStatus, Store, StoreError, SystemSettings};
+use vmpulse_store::{HostKey, HostStatus, REASON_ISOLATED, Store, StoreError, SystemSettings};
 
 use super::tell;
 use crate::events::{self, MonitorName, incident};
@@ -19,6 +19,8 @@ use crate::fde::host::{HostMonitorCase, HostMonitorVerdict, HostVerdict, decide,
 #[derive(Debug, Default)]
 pub(super) struct HostsTold {
     monitors: BTreeMap<HostMonitorId, Situation>,
+    /// Whether each was isolated when it last answered.
+    isolated: BTreeMap<HostMonitorId, bool>,
     hosts: BTreeMap<HostKey, bool>,
     /// Age of each monitor's last heartbeat, and when it was that old.
     ages: BTreeMap<HostMonitorId, (Duration, Instant)>,
@@ -60,6 +62,7 @@ impl HostsTold {
                 let case = HostMonitorCase::new(status, age_ms, system.host_failure_detection_time_s);
                 let verdict = decide(&case);
                 self.tell_monitor(store, &host.key, &case, verdict)?;
+                self.tell_isolation(store, &host.key, &case, verdict)?;
                 verdicts.push(verdict);
             }
             self.tell_host(store, &host.key, decide_host(&verdicts))?;
@@ -67,6 +70,7 @@ impl HostsTold {
         let known =
             |id: &HostMonitorId| hosts.iter().flat_map(|host| &host.host_monitors).any(|it| it.id == *id);
         self.monitors.retain(|id, _| known(id));
+        self.isolated.retain(|id, _| known(id));
         self.hosts.retain(|key, _| hosts.iter().any(|host| host.key == *key));
         Ok(())
     }
@@ -102,6 +106,33 @@ impl HostsTold {
         }
         tell(store, &event)?;
         self.monitors.insert(case.id, situation);
+        Ok(())
+    }
+
+    /// Only one that answers says anything of its trunk. The return is told by whoever knows of the isolation.
+    fn tell_isolation(
+        &mut self,
+        store: &mut dyn Store,
+        host: &HostKey,
+        case: &HostMonitorCase,
+        verdict: HostMonitorVerdict,
+    ) -> Result<(), StoreError> {
+        let isolated = case.reason & REASON_ISOLATED != 0;
+        let before = self.isolated.get(&case.id).copied();
+        if verdict != HostMonitorVerdict::Responding || before == Some(isolated) {
+            return Ok(());
+        }
+        let name = MonitorName { id: case.id, trunk: case.trunk.as_deref(), host };
+        if isolated {
+            store.incident_close(&incident::vios_isolation_over(case.id))?;
+            tell(store, &events::vios_isolated(name))?;
+        } else {
+            if before == Some(true) {
+                tell(store, &events::vios_isolation_over(name))?;
+            }
+            store.incident_close(&incident::vios_isolated(case.id))?;
+        }
+        self.isolated.insert(case.id, isolated);
         Ok(())
     }
 

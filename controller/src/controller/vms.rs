@@ -42,6 +42,7 @@ impl Controller {
         let (decisions, left_over) = self.judge(store, &answer, answered)?;
         self.tell_delayed_starts(store, answer.now, answered)?;
         self.tell_quiets(store)?;
+        self.tell_modes(store)?;
         let doorbells = self.take_in(store, &answer)?;
         let pending = self.reports(store, clock())?;
         let due = next_due(&decisions);

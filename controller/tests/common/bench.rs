@@ -101,7 +101,15 @@ impl Bench {
     }
 
     pub(crate) fn open(&mut self, vm: VmUuid, on: HostMonitorId) {
-        self.write(on, HostMonitorWrite::PathOpened { vm, mac: MAC.to_owned(), version: "2.1".to_owned() });
+        self.write(
+            on,
+            HostMonitorWrite::PathOpened {
+                vm,
+                mac: MAC.to_owned(),
+                version: "2.1".to_owned(),
+                authenticated: false,
+            },
+        );
         self.write(on, HostMonitorWrite::PathDetected { vm });
     }
 
@@ -211,10 +219,12 @@ fn start(trunk: &str) -> HostMonitorStart {
     }
 }
 
-/// A report with one application.
+/// A report with one application, each newer than the one before.
 pub(crate) fn report(status: &str, colour: &str) -> String {
+    static SEQUENCE: AtomicI64 = AtomicI64::new(1);
+    let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     format!(
-        "<report version=\"1.0\" vm=\"{VM}\" incarnation=\"5c0ffee012345678\" sequence=\"1\">\
+        "<report version=\"1.0\" vm=\"{VM}\" incarnation=\"5c0ffee012345678\" sequence=\"{sequence}\">\
          <application name=\"app1\" uuid=\"1567267349133928000\" status=\"{status}\" colour=\"{colour}\" \
          critical=\"yes\" monitored=\"1\" max_restart=\"3\" nooftimes_restarted=\"1\" version=\"12.4\" \
          last_result=\"ABNORM\" last_change_s=\"42\"/></report>"

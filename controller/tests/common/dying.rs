@@ -53,24 +53,50 @@ delegate! {
         fn node_events(&mut self, wanted: &NodeEventsWanted) -> Vec<NodeEventRecord>;
         fn events(&mut self, limit: u32) -> Vec<EventRecord>;
         fn controllers(&mut self) -> Vec<ControllerView>;
+        fn protocol_versions(&mut self) -> ProtocolVersions;
+        fn transactions(&mut self, wanted: &TransactionsWanted) -> Vec<Transaction>;
         fn quiet_news(&mut self) -> Vec<QuietNews>;
+        fn mode_news(&mut self) -> Vec<ModeNews>;
         fn roster(&mut self, host_monitor: HostMonitorId) -> Roster;
+        fn standings(&mut self, host_monitor: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
+        fn node_data(&mut self, of: Option<HostMonitorId>, limit: u32) -> NodeData;
+        fn conflicts(&mut self, limit: u32) -> Conflicts;
+        fn vms_page(&mut self, wanted: &VmsWanted) -> VmPage;
+        fn vm_homes(&mut self, vms: &[VmUuid]) -> Vec<VmHome>;
+        fn messages(&mut self, wanted: &MessagesWanted) -> MessagePage;
+        fn message(&mut self, tag: MessageTag) -> Option<Message>;
     }
     writes {
         fn hosts_add(&mut self, hosts: &[HostRegistration]) -> ();
         fn vms_add(&mut self, host: &HostKey, vms: &[VmRegistration]) -> ();
         fn vms_start(&mut self, vms: &[VmUuid]) -> Vec<TransactionTag>;
+        fn vms_start_listed(&mut self, lists: &[VmList]) -> Vec<TransactionTag>;
+        fn vms_stop(&mut self, lists: &[VmList]) -> Vec<TransactionTag>;
+        fn vms_remove(&mut self, lists: &[VmList]) -> VmsRemoved;
+        fn hosts_add_grouped(&mut self, hosts: &[GroupedHost]) -> ();
+        fn hosts_remove(&mut self, hosts: &[HostKey]) -> Vec<HostKey>;
+        fn host_group_remove(&mut self, group: &str) -> Vec<HostKey>;
+        fn host_monitors_add(&mut self, hosts: &[HostRegistration]) -> ();
+        fn host_monitors_remove(&mut self, monitors: &[HostMonitorId]) -> Vec<HostMonitorId>;
+        fn host_monitors_configure(&mut self, scope: &SettingsScope, change: &SettingsChange) -> i64;
         fn acknowledge(&mut self, tag: AttentionTag) -> bool;
         fn system_settings_replace(&mut self, settings: &SystemSettings) -> ();
         fn vm_settings_replace(&mut self, vm: VmUuid, settings: &VmSettings) -> ();
         fn report_request(&mut self, vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageTag>;
-        fn report_apply(&mut self, report: &ArrivedReport, applications: &[ApplicationReport]) -> ();
+        fn report_apply(&mut self, report: &ArrivedReport, content: Option<&ReportContent>) -> bool;
+        fn message_put(&mut self, vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageView>;
+        fn messages_sync(&mut self, of: Option<HostMonitorId>) -> Vec<TransactionTag>;
+        fn messages_remove(&mut self, of: Option<&[VmUuid]>) -> u64;
+        fn vm_fence(&mut self, vm: VmUuid, fenced: bool) -> ();
         fn event_append(&mut self, event: &NewEvent) -> bool;
         fn incident_close(&mut self, incident: &str) -> ();
+        fn prune(&mut self, keep: &Retention, most: u32) -> Pruned;
         fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> ();
         fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
         fn host_monitor_apply_once(&mut self, host_monitor: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
+        fn host_monitor_replay(&mut self, host_monitor: HostMonitorId, starts: &[StartWrites]) -> Applied;
+        fn mode_tell(&mut self, news: &ModeNews, event: &NewEvent) -> bool;
         fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> bool;
     }
 }

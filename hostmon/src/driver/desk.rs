@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use vmpulse_local::command::CommandCall;
+use vmpulse_local::errors;
+use vmpulse_local::logging::LevelHandle;
 
 use super::status::Snapshot;
 use crate::monitor::Note;
@@ -22,6 +24,8 @@ pub(super) enum Paper {
     Note(Note),
     Line(Line),
     Status(CommandCall, Box<Snapshot>),
+    /// Log at this level from now on.
+    LogLevel(LevelHandle, String),
 }
 
 /// A line for the log.
@@ -95,6 +99,11 @@ fn write(paper: Paper) {
         Paper::Line(Line::Warning(line)) => tracing::warn!("{line}"),
         Paper::Line(Line::Error(line)) => tracing::error!("{line}"),
         Paper::Status(call, snapshot) => call.reply(&snapshot.status()),
+        Paper::LogLevel(handle, level) => match handle.change(&level) {
+            // Said at a level that most see, before or after.
+            Ok(()) => tracing::warn!("the log level is {level} now"),
+            Err(error) => tracing::warn!("the log level stays: {}", errors::chain(&error)),
+        },
     }
 }
 

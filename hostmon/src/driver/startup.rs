@@ -10,26 +10,30 @@ use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::command::{CommandError, CommandListener};
 use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::{LockError, RunLock};
-use vmpulse_local::logging::{self, LoggingError};
+use vmpulse_local::logging::{self, LevelHandle, LoggingError};
 use vmpulse_protocol::id::Incarnation;
 use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
+use super::canary::CanaryThread;
 use super::desk::{self, Desk};
+use super::endpoint::Endpoint;
 use super::key_thread::KeyThread;
 use super::policing::Policing;
 use super::secrets::Secrets;
+use super::spool_thread::{self, StoreThread, StoreThreadError};
 use super::status::Facts;
-use super::store_thread::StoreThread;
 use super::trunk::Trunk;
 use super::{Driver, Signals, identity, priority, trunk};
+use crate::canary::CanaryIdentity;
+use crate::endpoint::tls::TlsError;
 use crate::keys::{Keeper, KeyDirectory, Marks};
 use crate::monitor::{Monitor, MonitorConfig};
-use crate::settings::{Receive, Settings, SettingsError};
+use crate::settings::{Canary, Receive, Settings, SettingsError};
 
 /// The command socket may be asked by anybody in its group; there is nothing to change through it.
-const SOCKET_MODE: u32 = 0o660;
+pub(super) const SOCKET_MODE: u32 = 0o660;
 const SOCKET_GROUP: &str = "vmpulse";
 
 /// Why the daemon did not start.
@@ -66,10 +70,21 @@ pub enum StartError {
     /// The command socket cannot be made.
     #[error("cannot listen for commands")]
     Command(#[from] CommandError),
+    /// The files of the status endpoint cannot be used.
+    #[error("cannot use TLS for status_listen")]
+    Tls(#[from] TlsError),
     /// The host monitor's UUID cannot be read or kept.
     #[error("cannot keep this host monitor's UUID in {path:?}")]
     Identity {
         /// The state directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What an earlier start kept cannot be read.
+    #[error("cannot read the spool {path:?}, in which an earlier start kept what the store did not have yet")]
+    Spool {
+        /// Its file.
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
@@ -89,7 +104,7 @@ impl StartError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_) | Self::Logging(_) => Exit::Config,
+            Self::Settings(_) | Self::Logging(_) | Self::Tls(_) => Exit::Config,
             Self::Lock { source, .. } => source.exit(),
             Self::Served { .. } => Exit::TempFail,
             Self::Link(LinkError::NoPermission { .. }) => Exit::NoPermission,
@@ -107,7 +122,7 @@ impl StartError {
             ) => Exit::Config,
             Self::Store(_) => Exit::Unavailable,
             Self::Command(source) => source.exit(),
-            Self::Identity { .. } | Self::System { .. } => Exit::OsError,
+            Self::Identity { .. } | Self::Spool { .. } | Self::System { .. } => Exit::OsError,
         }
     }
 }
@@ -125,12 +140,12 @@ pub fn check_settings(named: Option<&Path>, variable: Option<&Path>) -> Result<S
 /// # Errors
 /// [`StartError`] if it could not start; once started it does not fail.
 pub fn run(settings: &Settings) -> Result<(), StartError> {
-    let _level = logging::init(&settings.log)?;
+    let level = logging::init(&settings.log)?;
     let (own, trunks) = (event_loop()?, event_loop()?);
     let (desk, writer) = desk::open();
     let (mut driver, signals) = {
         let _here = own.enter();
-        start(settings, &trunks, desk)?
+        start(settings, &trunks, desk, level)?
     };
     if settings.lock_memory {
         driver.tell_about("memory is locked", priority::lock_memory());
@@ -158,7 +173,12 @@ fn event_loop() -> Result<Runtime, StartError> {
 }
 
 /// To be called within the main thread's event loop; `trunks` is that of the trunk's thread.
-fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, Signals), StartError> {
+fn start(
+    settings: &Settings,
+    trunks: &Runtime,
+    desk: Desk,
+    level: LevelHandle,
+) -> Result<(Driver, Signals), StartError> {
     let clock = MonotonicClock::start();
     let now = clock.now();
     create_dir(&settings.run_dir)?;
@@ -174,18 +194,25 @@ fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, S
         None => identity::load_or_create(&settings.state_dir, &settings.trunk)
             .map_err(|source| StartError::Identity { path: settings.state_dir.clone(), source })?,
     };
-    let store = vmpulse_store::open(&settings.store)?;
     let listener = CommandListener::bind(&settings.socket_path(), SOCKET_MODE, socket_group())?;
     let config = monitor_config(settings, uuid, &trunk, &clock)?;
     let signals =
         Signals::install().map_err(|source| StartError::System { what: "listen for signals", source })?;
-    let store = StoreThread::start(store, uuid, clock)
-        .map_err(|source| StartError::System { what: "start the store's thread", source })?;
+    let store = start_store(settings, uuid, &config, clock)?;
     let policing = Policing::start(settings, clock)
         .map_err(|source| StartError::System { what: "start the policing thread", source })?;
+    let canary = match &config.canary {
+        Some(identity) => {
+            let started =
+                CanaryThread::start(settings, identity.clone(), config.mac, &uuid.to_string(), clock);
+            Some(started.map_err(|source| StartError::System { what: "start the canary's thread", source })?)
+        }
+        None => None,
+    };
     tracing::info!(hm = %uuid, trunk = %config.trunk, mac = %config.mac, store = %settings.store, "host monitor started");
     let started = StoreTime(i64::try_from(clock.realtime().as_micros()).unwrap_or(i64::MAX)).rfc3339();
-    let facts = Facts { started, store: settings.store.clone(), store_error: None };
+    let log_level = logging::chosen(&settings.log);
+    let facts = Facts { started, store: settings.store.clone(), store_error: None, log_level };
     // Before the first Hello: nobody that must be authenticated is let in without.
     let mut keeper = keeper(settings);
     let loaded = keeper.load();
@@ -202,7 +229,11 @@ fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, S
         listener,
         desk,
         facts,
+        level,
+        endpoint: Endpoint::start(settings)?,
+        canary,
         next_adapter_look: now,
+        last_adapter_look: now,
         written: 0,
         committed: 0,
         busy: false,
@@ -212,6 +243,32 @@ fn start(settings: &Settings, trunks: &Runtime, desk: Desk) -> Result<(Driver, S
     };
     driver.use_keys(now, loaded);
     Ok((driver, signals))
+}
+
+/// A store that is away is no reason not to start: the monitor works by what it kept.
+fn start_store(
+    settings: &Settings,
+    host_monitor: vmpulse_protocol::id::HostMonitorId,
+    config: &MonitorConfig,
+    clock: MonotonicClock,
+) -> Result<StoreThread, StartError> {
+    let path = settings.state_dir.clone();
+    std::fs::create_dir_all(&path)
+        .map_err(|source| StartError::System { what: "create the state directory", source })?;
+    let url = settings.store.clone();
+    let start = spool_thread::Start {
+        open: Box::new(move || vmpulse_store::open(&url)),
+        host_monitor,
+        incarnation: config.incarnation.to_string(),
+        clock,
+        spool_path: &settings.spool_path(),
+        copy_path: &settings.roster_path(),
+    };
+    StoreThread::start(start).map_err(|error| match error {
+        StoreThreadError::Store(source) => StartError::Store(source),
+        StoreThreadError::Thread(source) => StartError::System { what: "start the store's thread", source },
+        StoreThreadError::Spool { path, source } => StartError::Spool { path, source },
+    })
 }
 
 fn keeper(settings: &Settings) -> Keeper {
@@ -234,7 +291,7 @@ fn claim_trunk(trunk: &str) -> Result<UnixListener, StartError> {
 }
 
 /// Where the group was not made, the socket is root's alone.
-fn socket_group() -> Option<&'static str> {
+pub(super) fn socket_group() -> Option<&'static str> {
     let known = nix::unistd::Group::from_name(SOCKET_GROUP).ok().flatten();
     known.map(|_| SOCKET_GROUP)
 }
@@ -267,6 +324,10 @@ fn monitor_config(
     let gone = || LinkError::InterfaceGone { interface: settings.trunk.clone() };
     let (mac, mtu) = trunk.mac_and_mtu().ok_or_else(gone)?;
     let (seed, nonce_seed) = (random::<8>()?, random::<32>()?);
+    let canary = match settings.canary {
+        Canary::Off => None,
+        Canary::Auto | Canary::On(_) => Some(CanaryIdentity::from_random(&random::<54>()?)),
+    };
     let [counter, ..] = seed;
     let realtime = clock.realtime();
     Ok(MonitorConfig {
@@ -281,6 +342,7 @@ fn monitor_config(
         seed: u64::from_ne_bytes(seed),
         nonce_seed,
         authentication: settings.authentication,
+        canary,
     })
 }
 

@@ -1,163 +1,262 @@
-//! The thread that talks to the store, so that a slow one holds up nobody.
+//! The thread that talks to the store, so that a slow one holds up nobody: not the trunk, and not the spool.
+
+pub(super) mod strangers;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::errors;
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{HostMonitorWrite, QuietAnswer, Roster, Store, StoreError};
+use vmpulse_store::{HostMonitorWrite, QuietAnswer, Roster, StartWrites, Store, StoreError, StoreTime};
 
-use crate::pending::{Pending, Waiting};
+use super::spool_file;
+use super::spool_thread::{Event, Reply};
+use crate::local_copy;
+use crate::spool::record::BootClock;
+use strangers::Strangers;
 
 /// Between looks at whether somebody else wrote to the store: a request is known of well within 100 ms.
 const LOOK_PERIOD: Duration = Duration::from_millis(40);
 /// The roster is read this often even if nothing seems to have changed.
 const ROSTER_PERIOD: Duration = Duration::from_secs(5);
-/// Between two commits: what guests say meanwhile is committed together, so that one that talks without end does not
-/// keep the disk busy. Far below the retransmission timeout.
-const COMMIT_PERIOD: Duration = Duration::from_millis(20);
-/// After a failure the store is tried again this late.
-const RETRY_PERIOD: Duration = Duration::from_secs(1);
+/// Between two copies of the roster, and more for each VM: ten thousand are a megabyte or two, every ten seconds at most.
+const COPY_PERIOD: Duration = Duration::from_secs(1);
+const COPY_PERIOD_OF_A_VM: Duration = Duration::from_millis(1);
 
-/// What the store said.
+/// The store's clock and ours may drift apart by this much between two readings; a clock that is set moves by more.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+
+/// What the store is asked.
 #[derive(Debug)]
-pub(super) enum Reply {
-    Stored { up_to: u64, quiets: Vec<QuietAnswer> },
-    Roster(Roster),
-    Unreachable { error: String },
+pub(super) enum Job {
+    /// In one transaction.
+    Apply(Vec<StartWrites>),
+    /// Does it answer?
+    Probe,
 }
 
-/// The driver's end. Both queues are unbounded as channels; what can be in them is bounded by [`Pending`] and by
-/// the reader's period.
-pub(super) struct StoreThread {
-    writes: Sender<Waiting>,
-    replies: UnboundedReceiver<Reply>,
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum StoreWord {
+    Ready,
+    Applied(Vec<QuietAnswer>),
+    Failed(String),
 }
 
-impl StoreThread {
-    pub(super) fn start(
-        store: Box<dyn Store>,
-        host_monitor: HostMonitorId,
-        clock: MonotonicClock,
-    ) -> std::io::Result<Self> {
-        let (writes, waiting) = channel();
-        let (replies, received) = unbounded_channel();
-        let now = clock.now();
-        let worker = Worker {
-            store,
-            host_monitor,
-            clock,
-            waiting,
-            replies,
-            pending: Pending::default(),
-            stamp: None,
-            next_roster: now,
-            next_try: now,
-            hash: RandomState::new(),
-            told: None,
-        };
-        std::thread::Builder::new().name("store".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { writes, replies: received })
-    }
+/// Opens the store; called until it succeeds.
+pub(super) type Opener = Box<dyn FnMut() -> Result<Box<dyn Store>, StoreError> + Send>;
 
-    pub(super) fn push(&self, waiting: Waiting) {
-        // The thread ends only with the daemon; `reply` tells of that.
-        let _ = self.writes.send(waiting);
-    }
-
-    pub(super) fn reply_now(&mut self) -> Option<Reply> {
-        self.replies.try_recv().ok()
-    }
-
-    pub(super) async fn reply(&mut self) -> Option<Reply> {
-        self.replies.recv().await
-    }
+pub(super) struct StoreWorker {
+    pub(super) open: Opener,
+    pub(super) host_monitor: HostMonitorId,
+    pub(super) clock: MonotonicClock,
+    pub(super) boot: BootClock,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) words: Sender<Event>,
+    pub(super) replies: UnboundedSender<Reply>,
+    /// The roster was read: a copy is of no use any more.
+    pub(super) roster_read: Arc<AtomicBool>,
+    /// Where the copy is kept.
+    pub(super) copy: PathBuf,
+    pub(super) question: strangers::Question,
 }
 
-struct Worker {
-    store: Box<dyn Store>,
-    host_monitor: HostMonitorId,
-    clock: MonotonicClock,
-    waiting: Receiver<Waiting>,
-    replies: UnboundedSender<Reply>,
-    pending: Pending,
+/// What it knows of the store.
+struct State {
+    store: Option<Box<dyn Store>>,
+    /// Nothing waits to be replayed: it may look for what the store wants.
+    looks: bool,
     stamp: Option<u64>,
     next_roster: Instant,
-    next_try: Instant,
     hash: RandomState,
     /// A hash of the roster that was told last: it may name thousands of VMs.
     told: Option<u64>,
+    strangers: Strangers,
+    /// A hash of the roster that was copied last, or waits for it.
+    copied: Option<u64>,
+    /// When it was read.
+    uncopied: Option<(Roster, Instant)>,
+    next_copy: Instant,
+    /// The store's clock, and ours before and after it was read.
+    clock: Option<(StoreTime, Instant, Instant)>,
 }
 
-impl Worker {
-    fn run(mut self) {
+impl State {
+    /// Takes a reading. Returns whether the store's clock advanced otherwise than ours since the one before.
+    fn steps(&mut self, store: StoreTime, asked: Instant, answered: Instant) -> bool {
+        let Some((before, asked_before, answered_before)) = self.clock.replace((store, asked, answered))
+        else {
+            return false;
+        };
+        let least = asked.since(answered_before).saturating_sub(CLOCK_TOLERANCE);
+        let most = answered.since(asked_before).saturating_add(CLOCK_TOLERANCE);
+        // Backwards within the tolerance is an advance of nothing.
+        let set_back = before.since(store) > CLOCK_TOLERANCE;
+        set_back || !(least..=most).contains(&store.since(before))
+    }
+}
+
+impl StoreWorker {
+    /// `opened` hears of the first try to open the store.
+    pub(super) fn run(mut self, opened: &SyncSender<Result<(), StoreError>>) {
+        let now = self.clock.now();
+        let mut state = State {
+            store: None,
+            looks: false,
+            stamp: None,
+            next_roster: now,
+            hash: RandomState::new(),
+            told: None,
+            strangers: Strangers::new(self.question.clone()),
+            copied: None,
+            uncopied: None,
+            next_copy: now,
+            clock: None,
+        };
+        let first = (self.open)().map(|store| state.store = Some(store));
+        if let Err(error) = &first {
+            self.say(StoreWord::Failed(errors::chain(error)));
+        }
+        // Whoever started it waits for a moment only.
+        let _ = opened.try_send(first);
         loop {
-            match self.waiting.recv_timeout(self.patience()) {
-                Ok(waiting) => self.pending.push(waiting),
-                Err(RecvTimeoutError::Timeout) => {}
+            let job = match self.jobs.recv_timeout(LOOK_PERIOD) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
-            }
-            while let Ok(waiting) = self.waiting.try_recv() {
-                self.pending.push(waiting);
-            }
-            let now = self.clock.now();
-            if now < self.next_try {
+            };
+            if job.is_none() && !state.looks {
                 continue;
             }
-            self.next_try = now + COMMIT_PERIOD;
-            if let Err(error) = self.turn(now) {
-                self.next_try = now + RETRY_PERIOD;
-                self.pending.failed();
-                self.tell(Reply::Unreachable { error: errors::chain(&error) });
+            match self.turn(&mut state, job) {
+                Ok(Some(word)) => self.say(word),
+                Ok(None) => {}
+                Err(error) => {
+                    self.fail(&mut state, &error);
+                }
+            }
+            // What was asked for before may have changed what the store wants.
+            if state.looks
+                && let Err(error) = self.look(&mut state)
+            {
+                self.fail(&mut state, &error);
             }
         }
     }
 
-    /// Not longer than until what waits may be committed.
-    fn patience(&self) -> Duration {
-        let until = self.next_try.since(self.clock.now());
-        if self.pending.is_empty() { LOOK_PERIOD } else { until.clamp(Duration::from_millis(1), LOOK_PERIOD) }
+    fn turn(&mut self, state: &mut State, job: Option<Job>) -> Result<Option<StoreWord>, StoreError> {
+        let Some(job) = job else { return Ok(None) };
+        let store = match &mut state.store {
+            Some(store) => store,
+            None => state.store.insert((self.open)()?),
+        };
+        match job {
+            Job::Probe => store.now().map(|_| Some(StoreWord::Ready)),
+            Job::Apply(starts) => {
+                let applied = store.host_monitor_replay(self.host_monitor, &starts)?;
+                if starts.iter().any(|start| start.writes.iter().any(|(_, write)| changes_roster(write))) {
+                    state.next_roster = self.clock.now();
+                }
+                state.looks = true;
+                Ok(Some(StoreWord::Applied(applied.quiets)))
+            }
+        }
     }
 
-    fn turn(&mut self, now: Instant) -> Result<(), StoreError> {
-        while let Some((up_to, batch)) = self.pending.batch(now) {
-            let applied = self.store.host_monitor_apply_once(self.host_monitor, &batch)?;
-            self.pending.committed();
-            if batch.iter().any(|(_, write)| changes_roster(write)) {
-                self.next_roster = now;
+    fn look(&self, state: &mut State) -> Result<(), StoreError> {
+        let State { store: Some(store), .. } = state else { return Ok(()) };
+        let now = self.clock.now();
+        let stamp = store.change_stamp()?;
+        if state.stamp != Some(stamp) || now >= state.next_roster {
+            let roster = store.roster(self.host_monitor)?;
+            let read = store.now()?;
+            if state.steps(read, now, self.clock.now()) {
+                let _ = self.replies.send(Reply::ClockStepped);
             }
-            self.tell(Reply::Stored { up_to, quiets: applied.quiets });
+            self.roster_read.store(true, Ordering::Relaxed);
+            state.stamp = Some(stamp);
+            state.next_roster = now + ROSTER_PERIOD;
+            let hash = state.hash.hash_one(without_ages(&roster));
+            if state.copied.replace(hash) != Some(hash) {
+                state.uncopied = Some((Roster { requests: Vec::new(), ..roster.clone() }, now));
+            }
+            self.tell_roster(state, roster);
+            state.strangers.ask_again();
         }
-        let stamp = self.store.change_stamp()?;
-        if self.stamp != Some(stamp) || now >= self.next_roster {
-            let roster = self.store.roster(self.host_monitor)?;
-            self.stamp = Some(stamp);
-            self.next_roster = now + ROSTER_PERIOD;
-            self.tell_roster(roster);
+        let State { store: Some(store), strangers, .. } = state else { return Ok(()) };
+        if let Some(standings) = strangers.ask(&mut **store, self.host_monitor)? {
+            // The driver is gone only when the process ends.
+            let _ = self.replies.send(Reply::Standings(standings));
         }
+        self.copy(state, false);
         Ok(())
     }
 
     /// An unchanged roster without requests says nothing new.
-    fn tell_roster(&mut self, roster: Roster) {
-        let hash = self.hash.hash_one(&roster);
-        if self.told != Some(hash) || !roster.requests.is_empty() {
-            self.told = Some(hash);
-            self.tell(Reply::Roster(roster));
+    fn tell_roster(&self, state: &mut State, roster: Roster) {
+        let hash = state.hash.hash_one(&roster);
+        if state.told != Some(hash) || !roster.requests.is_empty() {
+            state.told = Some(hash);
+            // The driver is gone only when the process ends.
+            let _ = self.replies.send(Reply::Roster(roster));
         }
     }
 
-    fn tell(&self, reply: Reply) {
-        // The driver is gone only when the process ends.
-        let _ = self.replies.send(reply);
+    /// Keeps a copy of what is news; now, if the store fails. Without one a start is as it always was: it waits for the store.
+    fn copy(&self, state: &mut State, at_once: bool) {
+        let now = self.clock.now();
+        if !at_once && now < state.next_copy {
+            return;
+        }
+        let Some((roster, read_at)) = state.uncopied.take() else { return };
+        let vms = roster.vms.len().saturating_add(roster.visiting.len());
+        let of_vms = COPY_PERIOD_OF_A_VM.saturating_mul(u32::try_from(vms).unwrap_or(u32::MAX));
+        state.next_copy = now + COPY_PERIOD.max(of_vms);
+        let bytes = local_copy::encode(&roster, &self.boot, read_at);
+        if let Err(error) = spool_file::put(&self.copy, &bytes) {
+            state.copied = None;
+            tracing::debug!(path = %self.copy.display(), %error, "no copy of the roster");
+        }
+    }
+
+    fn fail(&self, state: &mut State, error: &StoreError) {
+        state.looks = false;
+        self.say(StoreWord::Failed(errors::chain(error)));
+        self.copy(state, true);
+    }
+
+    fn say(&self, word: StoreWord) {
+        // The spool is gone only when the process ends.
+        let _ = self.words.send(Event::Store(word));
     }
 }
 
-/// Our own commits do not change the stamp, but these may change what the store wants.
+/// Ages grow by themselves.
+fn without_ages(roster: &Roster) -> Roster {
+    let mut roster = Roster { requests: Vec::new(), ..roster.clone() };
+    for vm in roster.vms.iter_mut().chain(&mut roster.visiting) {
+        if let Some(missed) = vm.path.as_mut().and_then(|path| path.missed.as_mut()) {
+            *missed = Duration::ZERO;
+        }
+    }
+    roster.quiet.iter_mut().for_each(|quiet| quiet.left = Duration::ZERO);
+    roster
+}
+
+/// Our own commits do not change the stamp, but these may change what the store wants. A silence does not: thousands at once
+/// must not wait for rosters in between.
 const fn changes_roster(write: &HostMonitorWrite) -> bool {
-    !matches!(write, HostMonitorWrite::Heartbeat | HostMonitorWrite::NodeEvent { .. })
+    !matches!(
+        write,
+        HostMonitorWrite::Heartbeat
+            | HostMonitorWrite::NodeEvent { .. }
+            | HostMonitorWrite::PathMissing { .. }
+    )
 }

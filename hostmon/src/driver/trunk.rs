@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use vmpulse_link::{Left, Link, LinkConfig, LinkError, PacketSocket, Received, RingConfig, interfaces};
+use vmpulse_link::{
+    Left, Link, LinkChanges, LinkConfig, LinkError, PacketSocket, Received, RingConfig, interfaces,
+};
 use vmpulse_local::errors;
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::time::{Instant, arrival};
@@ -33,6 +35,10 @@ pub struct Trunk {
     old_drops: u64,
     old_freezes: u64,
     up: bool,
+    /// What is wrong with it; empty if nothing is known to be.
+    trouble: &'static str,
+    /// `None`: the kernel does not tell, and only looking helps.
+    changes: Option<LinkChanges>,
     next_carrier_look: Instant,
     warnings: Vec<String>,
     pub(super) send_failures: u64,
@@ -80,6 +86,8 @@ impl Trunk {
             old_drops: 0,
             old_freezes: 0,
             up: true,
+            trouble: "",
+            changes: LinkChanges::open().ok(),
             next_carrier_look: now,
             warnings: Vec::new(),
             send_failures: 0,
@@ -101,6 +109,24 @@ impl Trunk {
             }
             None => std::future::pending().await,
         }
+    }
+
+    /// Until an adapter of this namespace has changed. Cancel-safe.
+    pub(super) async fn changed(&self) {
+        match &self.changes {
+            Some(changes) if changes.changed().await.is_ok() => {}
+            Some(_) | None => std::future::pending().await,
+        }
+    }
+
+    /// What was known of the adapter may not hold any more.
+    pub(super) fn doubt(&mut self) {
+        self.next_carrier_look = Instant::ZERO;
+    }
+
+    /// What is wrong with the adapter, to follow its name in a sentence; empty if nothing is known.
+    pub(super) const fn trouble(&self) -> &'static str {
+        self.trouble
     }
 
     /// Hands the frames that wait to `take`, a bounded number of them. Both clocks as of now. Allocates nothing.
@@ -172,37 +198,56 @@ impl Trunk {
     /// Whether the adapter is there and up; opens it again when it came back.
     pub(super) fn look(&mut self, now: Instant) -> bool {
         if self.socket.as_ref().is_some_and(|socket| socket.check().is_err()) {
+            self.trouble = "was removed";
             self.close();
         }
-        if self.socket.is_none() {
-            match PacketSocket::open(&self.config) {
-                Ok(socket) => {
-                    self.socket = Some(socket);
-                    self.heard = now;
-                }
-                Err(error) => {
-                    tracing::debug!(err = %error, "the trunk adapter is not back yet");
-                    return false;
-                }
-            }
+        if self.socket.is_none() && !self.reopen(now) {
+            return false;
         }
         if !self.up || now >= self.next_carrier_look {
             self.next_carrier_look = now + CARRIER_PERIOD;
             self.up = self.is_well();
+            if self.socket.is_none() && self.reopen(now) {
+                self.up = self.is_well();
+            }
         }
         self.up
     }
 
-    /// Up, with a carrier, and with the address that the socket listens for.
+    fn reopen(&mut self, now: Instant) -> bool {
+        match PacketSocket::open(&self.config) {
+            Ok(socket) => {
+                self.socket = Some(socket);
+                self.heard = now;
+                true
+            }
+            Err(error) => {
+                tracing::debug!(err = %error, "the trunk adapter is not back yet");
+                false
+            }
+        }
+    }
+
+    /// Up, with a carrier, and with the address and the MTU that the socket was made for.
     fn is_well(&mut self) -> bool {
         // Not knowing is no reason to stop judging.
         let Ok(all) = interfaces() else { return true };
-        let Some(adapter) = all.iter().find(|one| one.name == self.config.interface) else { return false };
-        if self.socket.as_ref().is_some_and(|socket| socket.mac() != adapter.mac) {
-            self.warn(format!("the trunk adapter has another address now: {}", adapter.mac));
+        let Some(adapter) = all.iter().find(|one| one.name == self.config.interface) else {
+            self.trouble = "was removed";
+            return false;
+        };
+        let made_for = self.socket.as_ref().map(|socket| (socket.mac(), socket.mtu()));
+        if made_for.is_some_and(|made_for| made_for != (adapter.mac, adapter.mtu)) {
+            self.warn(format!("the trunk adapter has address {} and MTU {} now", adapter.mac, adapter.mtu));
+            self.trouble = "has another address or MTU, and is opened again";
             self.close();
             return false;
         }
+        self.trouble = match (adapter.up, adapter.running) {
+            (false, _) => "is down",
+            (true, false) => "has no carrier",
+            (true, true) => "",
+        };
         adapter.up && adapter.running
     }
 
@@ -212,8 +257,11 @@ impl Trunk {
                 self.heard = now;
                 return Outcome::Heard { until: self.heard, lag: Duration::ZERO };
             }
-            LinkError::InterfaceDown { .. } => {}
-            LinkError::InterfaceGone { .. } | LinkError::NoSuchInterface { .. } => self.close(),
+            LinkError::InterfaceDown { .. } => self.trouble = "is down",
+            LinkError::InterfaceGone { .. } | LinkError::NoSuchInterface { .. } => {
+                self.trouble = "was removed";
+                self.close();
+            }
             LinkError::NoPermission { .. }
             | LinkError::NotEthernet { .. }
             | LinkError::InvalidEtherType { .. }

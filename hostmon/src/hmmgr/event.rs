@@ -59,6 +59,8 @@ struct Shown {
     host: Option<String>,
     kind: String,
     text: String,
+    /// By VIO_HS_ACKNOWLEDGE of a VIO_HS_QUERY_NODE_DATA.
+    acknowledged: bool,
 }
 
 pub(super) fn run(settings: &Settings, store: Option<&str>, wanted: &Event, output: Output) -> Exit {
@@ -142,6 +144,7 @@ fn shown(event: NodeEventRecord) -> Shown {
         host: event.host.map(|host| host.to_string()),
         kind: event.kind,
         text: event.text,
+        acknowledged: event.acknowledged,
     }
 }
 

@@ -13,7 +13,7 @@ use vmpulse_store::SuspendReason;
 use super::{Output, fail, print};
 use crate::policing::PolicingStatus;
 use crate::settings::Settings;
-use crate::status::{AbsentStatus, CommandRequest, PathStatus, Status};
+use crate::status::{AbsentStatus, CanaryStatus, CommandRequest, PathStatus, SettingsStatus, Status};
 
 /// A host monitor that is well answers in milliseconds.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,6 +55,18 @@ pub(super) fn run(settings: &Settings, output: Output) -> Exit {
         return fail(&std::io::Error::other(hint), Exit::Unavailable);
     }
     exit
+}
+
+/// GLOBAL, or since when and why not.
+fn mode(status: &Status) -> String {
+    let since = status.mode_since.as_deref().map(|since| format!(" since {}", local_time(since)));
+    let why = status.mode_reason.as_deref().map(|why| format!(": {why}"));
+    format!("{}{}{}", status.mode, since.unwrap_or_default(), why.unwrap_or_default())
+}
+
+fn spool(status: &Status) -> String {
+    let problem = status.spool_error.as_deref().map(|error| format!("; cannot be written: {error}"));
+    format!("{} ({} bytes){}", status.spool, status.spool_bytes, problem.unwrap_or_default())
 }
 
 /// Sockets of host monitors, by name. A folder that is not there has none.
@@ -105,20 +117,26 @@ fn show(status: &Status) -> String {
             format!(
                 "{}{}",
                 status.trunk,
-                if status.trunk_heard { "" } else { " (not heard: its paths are unknown)" }
+                match (status.isolated, status.trunk_heard) {
+                    (true, _) => " (ISOLATED: its paths are unknown)",
+                    (false, false) => " (not heard: its paths are unknown)",
+                    (false, true) => "",
+                }
             ),
         ),
         ("UUID", status.uuid.clone()),
         ("MAC", status.mac.clone()),
         ("PID", status.pid.to_string()),
-        ("Mode", status.mode.to_string()),
+        ("Mode", format!("{}{}", mode(status), if status.removed { REMOVED } else { "" })),
         ("Incarnation", status.incarnation.clone()),
         ("Started", local_time(&status.started)),
         ("Store", store),
+        ("Settings", settings(&status.settings)),
         ("Pending_writes", status.pending_writes.to_string()),
-        ("Spool", status.spool.to_string()),
+        ("Spool", spool(status)),
         ("Kernel_drops", status.kernel_drops.to_string()),
         ("Late", status.late.to_string()),
+        ("Canary", canary(&status.canary)),
         ("Policing", policing(&status.policing)),
         ("Policing_drops", policing_drops(&status.policing)),
         ("Paths", status.paths.len().to_string()),
@@ -137,6 +155,28 @@ fn show(status: &Status) -> String {
         line(&mut text, &format!("{:<21}{name} {count}", "Counter:"));
     }
     text
+}
+
+/// What a monitor that was taken out is shown with.
+const REMOVED: &str = " (removed from the store: what it sees is ignored)";
+
+fn settings(settings: &SettingsStatus) -> String {
+    let SettingsStatus { version, log_level, heartbeat_interval_ms, store_heartbeat_interval_ms, versions } =
+        settings;
+    format!(
+        "version {version}: log level {log_level}, heartbeats {heartbeat_interval_ms} ms, to the store \
+         {store_heartbeat_interval_ms} ms, HVNCP {versions}"
+    )
+}
+
+fn canary(canary: &CanaryStatus) -> String {
+    let CanaryStatus { state, reason, interval_ms, last_heartbeat_age_ms, .. } = canary;
+    let every = interval_ms.map(|interval| format!(" every {interval} ms")).unwrap_or_default();
+    let every = if state == "beating" { every } else { String::new() };
+    let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let age = last_heartbeat_age_ms.filter(|_| state != "off");
+    let age = age.map(|age| format!(" (last heard {} s ago)", seconds(age))).unwrap_or_default();
+    format!("{state}{every}{age}{reason}")
 }
 
 fn policing(policing: &PolicingStatus) -> String {
@@ -261,16 +301,22 @@ mod tests {
         let status = Status {
             trunk: "eth1".into(),
             trunk_heard: true,
+            isolated: false,
+            canary: crate::status::CanaryStatus::default(),
             uuid: "5ac3e0dc-13fc-4221-9617-8ef61c4cdd83".into(),
             mac: "02:ff:00:00:00:01".into(),
             pid: 4711,
             mode: MonitorMode::Global,
+            mode_since: None,
+            mode_reason: None,
             incarnation: "1795245600.000000000.1".into(),
             started: "soon".into(),
             store: "sqlite:///var/lib/vmpulse/health.db".into(),
             store_ok: true,
             pending_writes: 0,
             spool: 0,
+            spool_bytes: 0,
+            spool_error: None,
             paths: vec![
                 path.clone(),
                 PathStatus {
@@ -301,16 +347,30 @@ mod tests {
             counters: [("hello_sent".to_owned(), 5), ("bad_checksum".to_owned(), 0)].into(),
             kernel_drops: 0,
             late: 0,
+            store_work: Default::default(),
             policing: PolicingStatus {
                 on: true,
                 reason: None,
                 known: 2,
                 counters: [("known_passed".to_owned(), 9), ("strangers_dropped".to_owned(), 5)].into(),
             },
+            settings: SettingsStatus::default(),
+            removed: false,
+        };
+        let status = Status {
+            settings: SettingsStatus {
+                version: 3,
+                log_level: "debug".into(),
+                heartbeat_interval_ms: 1000,
+                store_heartbeat_interval_ms: 30_000,
+                versions: "2.0-2.1".into(),
+            },
+            ..status
         };
         let text = show(&status);
         for part in [
             "Mode:                GLOBAL\n",
+            "Settings:            version 3: log level debug, heartbeats 1000 ms, to the store 30000 ms, HVNCP 2.0-2.1\n",
             "Started:             soon\n",
             "Store:               sqlite:///var/lib/vmpulse/health.db (ok)\n",
             "  VM                                    MAC                STATE      VERSION  INTERVAL_MS   LAST_HB_S",
@@ -330,7 +390,10 @@ mod tests {
         assert!(!text.contains("bad_checksum"), "{text}");
         let off =
             PolicingStatus { reason: Some("`nft` is not installed".into()), ..PolicingStatus::default() };
-        assert!(show(&Status { policing: off, ..status }).contains("Policing:            off: `nft`"));
+        assert!(
+            show(&Status { policing: off, ..status.clone() }).contains("Policing:            off: `nft`")
+        );
+        assert!(show(&Status { removed: true, ..status }).contains("GLOBAL (removed from the store"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `hmmgr trunk`.
 
 mod show;
+mod snippet;
 
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(super) enum TrunkAction {
         /// The trunk; all of them if none is named.
         name: Option<Adapter>,
     },
+    /// Print a trunk in the words of systemd-networkd, systemd or libvirt, so that it is there after a reboot and guests hang on it.
+    Snippet(snippet::Wanted),
     /// Police guests' adapters one by one.
     Port {
         #[command(subcommand)]
@@ -75,6 +78,9 @@ struct Options {
     /// MTU of the trunk; 1500 if never said.
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u32>,
+    /// The trunk is carried in this VLAN, 1 to 4094: frames of the protocol in no other reach the monitor; 0: in none.
+    #[arg(long, value_name = "ID")]
+    vlan: Option<u16>,
     /// Put the monitor's side into this named network namespace; it is made if it is not there.
     #[arg(long, value_name = "NAMESPACE")]
     netns: Option<Adapter>,
@@ -150,6 +156,7 @@ pub(super) fn run(settings: &Settings, output: Output, action: TrunkAction) -> E
         TrunkAction::List => show::list(&works, output),
         TrunkAction::Show { name } => show::show(&works, output, &name),
         TrunkAction::Check { name } => show::check(&works, output, name.as_ref()),
+        TrunkAction::Snippet(wanted) => snippet::run(&works, output, &wanted),
         TrunkAction::Port { action } => {
             port(&works, action).map(|changed| done(output, vec![(changed, None)]))
         }
@@ -214,6 +221,7 @@ impl Options {
         plan.ethertype = ethertype;
         plan.mtu = self.mtu.unwrap_or(plan.mtu);
         plan.mac = self.mac.or(plan.mac);
+        plan.vlan = self.vlan.map_or(plan.vlan, |vlan| Some(vlan).filter(|vlan| *vlan != 0));
         plan.policing = match self.policing {
             Some(Switch::Off) => None,
             Some(Switch::On) => plan.policing.or(Some(DEFAULT_LIMITS)),
@@ -312,7 +320,9 @@ mod tests {
 
     #[test]
     fn what_is_not_said_stays_as_it_was() {
-        let plan = apply("--mtu 9000 --source-rate 50 --netns vios", None).unwrap();
+        let plan = apply("--mtu 9000 --source-rate 50 --netns vios --vlan 100", None).unwrap();
+        assert_eq!(plan.vlan, Some(100));
+        assert_eq!(apply("--vlan 0", Some(&plan)).unwrap().vlan, None);
         assert_eq!((plan.mtu, plan.policing.unwrap().source_per_second), (9000, 50));
         assert_eq!(apply("", Some(&plan)).unwrap(), plan);
         let off = apply("--policing off", Some(&plan)).unwrap();

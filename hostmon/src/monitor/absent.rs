@@ -35,7 +35,9 @@ impl Monitor {
         without.filter_map(move |vm| self.absent_view(now, *vm))
     }
 
-    fn absent_view(&self, now: Instant, vm: VmUuid) -> Option<AbsentView> {
+    /// A VM that is registered here; to be asked only of one that has no open path.
+    #[must_use]
+    pub fn absent_view(&self, now: Instant, vm: VmUuid) -> Option<AbsentView> {
         let watched = self.watched.get(&vm)?;
         let watch = self.tracker.view_near(now, vm, Hint::default());
         Some(AbsentView {

@@ -16,7 +16,7 @@ use vmpulse_store::{ConflictKind, Discovery, HostMonitorWrite, SuspendReason};
 use super::notes::{Note, Stranger};
 use super::roster::Asked;
 use super::{Monitor, Output};
-use crate::sessions::{Beat, SessionEvent};
+use crate::sessions::{Beat, SessionEvent, SessionView};
 
 /// A registered VM of this host, or one of another host that came by.
 #[derive(Debug, Default)]
@@ -99,7 +99,7 @@ impl Monitor {
         if [watch, known] != hints {
             self.sessions.remember(mac, [watch, known]);
         }
-        let Some(watched) = watched else { return };
+        let Some(watched) = watched else { return self.on_heartbeat_of_stranger(now, vm, mac) };
         if watched.told == Some(watched.due()) {
             return;
         }
@@ -108,13 +108,9 @@ impl Monitor {
         self.reconcile(now, vm);
     }
 
-    fn is_registered(&self, vm: VmUuid) -> bool {
-        self.watched.contains_key(&vm) || self.elsewhere.contains(&vm)
-    }
-
     /// A line about a path. Of VMs that are registered each is written; of others few at once, since anybody can make them up.
     fn note_of_path(&mut self, now: Instant, vm: VmUuid, note: Note) {
-        if !self.is_registered(vm) {
+        if !self.watched.contains_key(&vm) {
             self.note_left_out(now);
             if !self.stranger_lines.may_write(now) {
                 return;
@@ -131,15 +127,10 @@ impl Monitor {
     }
 
     fn on_opened(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, version: Version) {
-        let registered = self.is_registered(vm);
+        let registered = self.watched.contains_key(&vm);
         // Before the store was read nothing is known of anybody.
         let opened = Note::Opened { vm, mac, version, registered: registered || !self.roster_known };
         self.note_of_path(now, vm, opened);
-        if self.elsewhere.contains(&vm) {
-            // Alive is alive, whichever host's monitor hears it. [S-20]
-            let wanted = Some(self.config.heartbeat_interval_ms);
-            self.watched.change(vm, |watched| watched.wanted = wanted);
-        }
         self.on_path_changed(vm);
         self.tracker.handle_opened(vm);
         // Whoever shakes hands anew is the agent.
@@ -147,22 +138,13 @@ impl Monitor {
         if registered {
             self.write_opened(vm, mac, version);
             self.reconcile(now, vm);
-        } else if self.roster_known {
-            self.report_unmanaged(now, vm, mac);
+        } else {
+            self.questions.ask();
         }
     }
 
-    /// Those that were too many at once when they came.
-    pub(super) fn report_all_unmanaged(&mut self, now: Instant) {
-        let known = |vm: &VmUuid| self.watched.contains_key(vm) || self.elsewhere.contains(vm);
-        let open = self.sessions.views().filter(|session| !known(&session.vm));
-        let unmanaged: Vec<_> = open.map(|session| (session.vm, session.mac)).collect();
-        for (vm, mac) in unmanaged {
-            self.report_unmanaged(now, vm, mac);
-        }
-    }
-
-    pub(super) fn report_unmanaged(&mut self, now: Instant, vm: VmUuid, mac: MacAddr) {
+    pub(super) fn report_unmanaged(&mut self, now: Instant, vm: VmUuid) {
+        let Some(SessionView { mac, .. }) = self.sessions.view(vm) else { return };
         if self.reported.is_new(now, mac, Stranger::Unmanaged) {
             let (uuid, mac) = (vm.to_string(), mac.to_string());
             self.write(HostMonitorWrite::Discovered { uuid, mac, kind: Discovery::Unmanaged });
@@ -171,7 +153,9 @@ impl Monitor {
 
     pub(super) fn write_opened(&mut self, vm: VmUuid, mac: MacAddr, version: Version) {
         let (mac, version) = (mac.to_string(), version.to_string());
-        self.write(HostMonitorWrite::PathOpened { vm, mac, version });
+        let security = self.sessions.view(vm).and_then(|session| session.security);
+        let authenticated = security.is_some_and(|(directions, _)| directions.incoming);
+        self.write(HostMonitorWrite::PathOpened { vm, mac, version, authenticated });
     }
 
     /// A new path was told nothing yet.
@@ -179,6 +163,7 @@ impl Monitor {
         if let Some(watched) = self.watched.get_mut(&vm) {
             watched.told = None;
             watched.telling = false;
+            self.answer_stop(vm, false);
         }
     }
 
@@ -213,6 +198,7 @@ impl Monitor {
         }
         // Something else may be wanted by now.
         self.reconcile(now, vm);
+        self.answer_stop(vm, false);
     }
 
     /// A guest that beats is not cut off because it did not answer: it is asked to shake hands anew.
@@ -242,7 +228,18 @@ impl Monitor {
             ("AGENT_BACK", format!("the agent of VM {vm} is back"))
         };
         self.note(Note::Agent { vm, failed: beats });
+        self.write(HostMonitorWrite::PathGuardian { vm, guardian: beats });
         self.write(HostMonitorWrite::NodeEvent { kind: kind.to_owned(), text });
+    }
+
+    /// What was not told at once, because it had been told lately.
+    pub(super) fn reconcile_guardians(&mut self, now: Instant) {
+        let beats = |vm: &VmUuid| self.sessions.view(*vm).is_some_and(|session| session.guardian);
+        let known = self.troubles.iter().map(|(vm, trouble)| (*vm, trouble.agent_failed, beats(vm)));
+        let untold: Vec<_> = known.filter(|(_, told, beats)| told != beats).collect();
+        for (vm, _, beats) in untold {
+            self.on_guardian(now, vm, beats);
+        }
     }
 
     fn on_cannot_manage(&mut self, now: Instant, mac: MacAddr, uuid: String) {

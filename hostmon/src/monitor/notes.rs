@@ -21,6 +21,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// three lines a second.
 const LINES_PER_WINDOW: u64 = 32;
 const LINES_WINDOW: Duration = Duration::from_secs(10);
+/// Guests that nobody registered are told of again after this: the store may have forgotten by then that it did not want to
+/// know, because their VMs were removed.
+const AGAIN_AFTER: Duration = Duration::from_hours(24);
 
 /// A transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +36,13 @@ pub enum Note {
         mac: MacAddr,
         /// Running version.
         version: Version,
-        /// Whether the store knows the VM.
+        /// Whether it is a VM of this host, as far as is known.
         registered: bool,
+    },
+    /// A guest that shook hands is a VM of another host.
+    Moved {
+        /// Which VM.
+        vm: VmUuid,
     },
     /// A path was closed.
     Closed {
@@ -96,14 +104,26 @@ pub enum Note {
         /// How many.
         lines: u64,
     },
+    /// Settings of the store are in force.
+    Configured {
+        /// Their version.
+        version: i64,
+    },
+    /// This host monitor was taken out of the store (true), or registered again.
+    Removed {
+        /// Which.
+        removed: bool,
+    },
     /// The store cannot be written.
     StoreLost,
     /// The store can be written again.
     StoreBack,
-    /// The trunk adapter.
-    Adapter {
-        /// Whether it is up.
-        up: bool,
+    /// Of the trunk: its adapter, its canary, and whether it is trusted.
+    Remark {
+        /// The node event.
+        kind: &'static str,
+        /// A sentence.
+        text: String,
     },
 }
 
@@ -113,20 +133,23 @@ impl Note {
     pub const fn is_warning(&self) -> bool {
         match self {
             Self::Opened { .. }
+            | Self::Moved { .. }
             | Self::Announced { .. }
             | Self::Quiet { .. }
             | Self::QuietOver { .. }
             | Self::StoreBack
-            | Self::Agent { failed: false, .. }
-            | Self::Adapter { up: true } => false,
+            | Self::Configured { .. }
+            | Self::Removed { removed: false }
+            | Self::Agent { failed: false, .. } => false,
             Self::Edge(edge) => !matches!(edge, Edge::Detected { .. } | Edge::Sighted),
             Self::Closed { .. }
             | Self::LeftOut { .. }
             | Self::Stranger { .. }
             | Self::StoreLost
+            | Self::Removed { removed: true }
             | Self::Agent { failed: true, .. }
-            | Self::Dying { .. }
-            | Self::Adapter { up: false } => true,
+            | Self::Dying { .. } => true,
+            Self::Remark { kind, .. } => !is_relief(kind),
         }
     }
 }
@@ -138,7 +161,10 @@ impl fmt::Display for Note {
                 write!(out, "path to VM {vm} at {mac} is open, version {version}")
             }
             Self::Opened { vm, mac, version, registered: false } => {
-                write!(out, "path to VM {vm} at {mac} is open, version {version}; the VM is not registered")
+                write!(out, "path to VM {vm} at {mac} is open, version {version}; the VM is not of this host")
+            }
+            Self::Moved { vm } => {
+                write!(out, "VM {vm} is registered with another host; its heartbeats count here as there")
             }
             Self::Closed { vm, reason } => write!(out, "path to VM {vm} is closed: {reason}"),
             Self::Edge(Edge::Detected { vm }) => write!(out, "VM {vm} beats"),
@@ -174,20 +200,31 @@ impl fmt::Display for Note {
                 out,
                 "{lines} lines about opened and closed paths of VMs that are not registered were left out"
             ),
+            Self::Configured { version } => {
+                write!(out, "version {version} of the store's settings of this host monitor is in force")
+            }
+            Self::Removed { removed: true } => out.write_str(
+                "this host monitor was removed from the store: what it sees is ignored until VIO_HS_ADD_VIOS registers it again",
+            ),
+            Self::Removed { removed: false } => out.write_str("this host monitor is registered again"),
             Self::StoreLost => out.write_str("the store cannot be written; edges are kept until it can"),
             Self::StoreBack => out.write_str("the store can be written again"),
-            Self::Adapter { up: true } => out.write_str("the trunk adapter is up"),
-            Self::Adapter { up: false } => {
-                out.write_str("the trunk adapter is down or gone: nobody is accused")
-            }
+            Self::Remark { text, .. } => out.write_str(text),
         }
     }
+}
+
+/// Whether a node event says that something is over.
+const fn is_relief(kind: &str) -> bool {
+    matches!(kind.as_bytes(), b"ADAPTER_UP" | b"CANARY_BACK" | b"ISOLATION_OVER")
 }
 
 /// What is strange about a guest. Few kinds, none of which a guest can invent: each has a budget and a memory of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stranger {
     Unmanaged,
+    /// It beats, and is no VM of anybody.
+    Beats,
     CannotManage,
     UuidConflict,
     VersionConflict,
@@ -218,12 +255,18 @@ struct Kind {
     order: VecDeque<MacAddr>,
     since: Option<Instant>,
     in_window: usize,
+    /// When the first of those known was reported.
+    begun: Option<Instant>,
 }
 
 impl Reported {
     /// Whether this is to be reported: it was not, and not too much is at once. [P-5]
     pub(super) fn is_new(&mut self, now: Instant, mac: MacAddr, kind: Stranger) -> bool {
+        let again = matches!(kind, Stranger::Unmanaged | Stranger::Beats);
         let kind = self.0.entry(kind).or_default();
+        if again && kind.begun.is_some_and(|begun| now.since(begun) >= AGAIN_AFTER) {
+            (kind.known, kind.order, kind.begun) = (HashSet::new(), VecDeque::new(), None);
+        }
         if kind.known.contains(&mac) {
             return false;
         }
@@ -240,6 +283,7 @@ impl Reported {
         {
             kind.known.remove(&oldest);
         }
+        let _ = kind.begun.get_or_insert(now);
         kind.order.push_back(mac);
         kind.known.insert(mac)
     }
@@ -295,6 +339,10 @@ mod tests {
         assert!(!reported.is_new(now, mac(1), Stranger::Unmanaged));
         let later = Instant::from_millis(1000);
         assert!(reported.is_new(later, mac(4999), Stranger::VersionConflict));
+        let day = Instant::from_millis(24 * 3_600_000);
+        assert!(!reported.is_new(day, mac(4999), Stranger::VersionConflict), "told once");
+        assert!(reported.is_new(day, mac(1), Stranger::Unmanaged), "still there after a day");
+        assert!(!reported.is_new(day, mac(1), Stranger::Unmanaged));
     }
 
     #[test]

@@ -65,6 +65,10 @@ impl Quiets {
         self.known.get(&vm).is_some_and(|known| !known.over)
     }
 
+    pub(super) fn left(&self, now: Instant, vm: VmUuid) -> Option<Duration> {
+        self.known.get(&vm).filter(|known| !known.over).map(|known| known.until.since(now))
+    }
+
     pub(super) fn views(&self, now: Instant) -> impl Iterator<Item = QuietView> {
         let in_force = self.known.iter().filter(|(_, known)| !known.over);
         in_force.map(move |(vm, known)| QuietView {

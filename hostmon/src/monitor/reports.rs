@@ -8,6 +8,7 @@ use vmpulse_store::{HostMonitorWrite, SuspendReason};
 use super::Monitor;
 use super::guests::TOLD_AGAIN_AFTER;
 use super::notes::Note;
+use crate::pending::GUEST_DYING;
 use crate::sessions::Receipt;
 
 impl Monitor {
@@ -73,7 +74,7 @@ impl Monitor {
             return self.take_and_drop(now, receipt);
         }
         let text = format!("VM {vm} stops beating, in its own words: {reason}");
-        let write = HostMonitorWrite::NodeEvent { kind: "GUEST_DYING".to_owned(), text };
+        let write = HostMonitorWrite::NodeEvent { kind: GUEST_DYING.to_owned(), text };
         if self.write_for(now, vm, receipt, write) {
             self.troubles.entry(vm).or_default().dying_at = Some(now);
             self.note(Note::Dying { vm, reason: reason.to_owned() });

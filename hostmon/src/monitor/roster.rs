@@ -12,7 +12,6 @@ use vmpulse_store::{
 
 use super::Monitor;
 use super::guests::Watched;
-use crate::sessions::SessionView;
 
 /// What a message to a guest is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +26,8 @@ pub(super) enum Asked {
 
 impl Monitor {
     pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
-        self.elsewhere = roster.elsewhere.into_iter().collect();
+        self.on_removed(roster.removed);
+        self.on_settings(now, roster.settings);
         let registered: HashSet<VmUuid> =
             roster.vms.iter().chain(&roster.visiting).map(|vm| vm.uuid).collect();
         for vm in &roster.vms {
@@ -38,8 +38,10 @@ impl Monitor {
         }
         let gone: Vec<VmUuid> = self.watched.keys().filter(|vm| !registered.contains(*vm)).copied().collect();
         for vm in gone {
-            // Of another host, but heard here: it stays watched.
-            if !(self.elsewhere.contains(&vm) && self.sessions.is_open(vm)) {
+            if self.sessions.is_open(vm) && !self.removed {
+                // Of another host now, maybe, but heard here: it stays watched until that is known.
+                self.questions.ask();
+            } else {
                 self.on_roster_vm_gone(now, vm);
             }
         }
@@ -51,8 +53,10 @@ impl Monitor {
         self.sessions.handle_registered(registered, unmonitored, addresses);
         self.on_roster_quiets(now, roster.quiet);
         if !std::mem::replace(&mut self.roster_known, true) {
-            self.on_first_roster(now);
+            // Guests that shook hands before anything was known of them are looked at now.
+            self.questions.ask();
         }
+        self.on_intervals_changed(now);
         let open: BTreeSet<i64> = roster.requests.iter().map(|request| request.tag).collect();
         self.requests.retain(|tag| open.contains(tag));
         for request in roster.requests {
@@ -110,7 +114,7 @@ impl Monitor {
     }
 
     /// A VM of another host that was heard here: it is watched here, also after a restart. Alive is alive.
-    fn on_visiting(&mut self, now: Instant, vm: &RosterVm) {
+    pub(super) fn on_visiting(&mut self, now: Instant, vm: &RosterVm) {
         let wanted = self.wanted(vm);
         if self.is_settled(vm, wanted) {
             return;
@@ -129,23 +133,8 @@ impl Monitor {
         self.reconcile(now, vm.uuid);
     }
 
-    /// Guests that shook hands before anything was known of them are looked at now.
-    fn on_first_roster(&mut self, now: Instant) {
-        let open: Vec<SessionView> = self.sessions.views().collect();
-        for session in open {
-            if self.elsewhere.contains(&session.vm) && !self.watched.contains_key(&session.vm) {
-                self.watched
-                    .change(session.vm, |watched| watched.wanted = Some(self.config.heartbeat_interval_ms));
-                self.write_opened(session.vm, session.mac, session.version);
-                self.reconcile(now, session.vm);
-            } else if !self.watched.contains_key(&session.vm) {
-                self.report_unmanaged(now, session.vm, session.mac);
-            }
-        }
-    }
-
     /// Removed from the store, or registered on another host now.
-    fn on_roster_vm_gone(&mut self, now: Instant, vm: VmUuid) {
+    pub(super) fn on_roster_vm_gone(&mut self, now: Instant, vm: VmUuid) {
         if let Some(watched) = self.watched.get_mut(&vm) {
             watched.wanted = None;
         }
@@ -156,6 +145,7 @@ impl Monitor {
         self.asked_reports.remove(&vm);
         self.taken_reports.remove(&vm);
         self.drop_quiet(vm);
+        self.answer_stop(vm, true);
     }
 
     fn unwatch(&mut self, now: Instant, vm: VmUuid) {
@@ -172,13 +162,7 @@ impl Monitor {
             return;
         }
         match request.what {
-            // The roster that brought the request was applied already.
-            RequestKind::Reconsider(vm) => {
-                // The store may have begun anew with it: what was said before is said again.
-                self.tracker.repeat(now, vm);
-                self.requests.insert(tag);
-                self.write(HostMonitorWrite::RequestDone { tag });
-            }
+            RequestKind::Reconsider(vm) => self.on_reconsider(now, vm, tag),
             RequestKind::AskReport { vm, message } => {
                 self.asked_reports.insert(vm, message);
                 self.ask(now, vm, tag, &Message::ReportRequest { tag: message, what: "apps" });
@@ -220,6 +204,7 @@ impl Monitor {
                 if let Some(watched) = self.watched.get_mut(&vm) {
                     watched.telling = false;
                 }
+                self.answer_stop(vm, true);
             }
             // Asked again with the next roster.
             Some(Asked::Request { tag }) => {

@@ -2,19 +2,28 @@
 #![allow(clippy::wildcard_enum_match_arm)]
 
 mod adversity;
+mod canary;
 mod known;
+mod life;
 mod quiet;
+mod requests;
 mod shown;
+mod spooled;
+mod strangers;
 
 use std::collections::BTreeMap;
 
-use vmpulse_protocol::id::HostMonitorId;
+use vmpulse_protocol::auth::Mode;
+use vmpulse_protocol::id::{HostMonitorId, Incarnation};
 use vmpulse_protocol::message::{Doorbell, Message, Shutdown};
 use vmpulse_protocol::path::{Event, Initiator, Outputs, VmmIdentity};
 use vmpulse_protocol::wire::{Flags, Packet, Version};
-use vmpulse_store::{HostMonitorRequest, RequestKind, RosterPath, RosterVm, SuspendReason, VmState};
+use vmpulse_store::{
+    HostMonitorRequest, RequestKind, Roster, RosterPath, RosterVm, Standing, SuspendReason, VmState,
+};
 
 use super::*;
+use crate::sessions::Transmit;
 
 const TRUNK: MacAddr = MacAddr(0x52, 0x54, 0, 0, 0xff, 0);
 
@@ -52,9 +61,19 @@ struct World {
     announced: usize,
     /// Other lines.
     notes: Vec<Note>,
+    levels: Vec<Option<String>>,
+    /// What guests are that are not in the roster; others are unknown. `None`: the store does not answer.
+    standings: Option<BTreeMap<VmUuid, Standing>>,
+    canary: Option<crate::canary::CanaryVmm>,
+    /// No frame passes.
+    cut: bool,
+    /// Of the canary none passes.
+    canary_mute: bool,
+    /// The canary's thread does not run.
+    canary_stalled: bool,
 }
 
-fn config() -> MonitorConfig {
+pub(crate) fn config() -> MonitorConfig {
     let uuid = HostMonitorId::from_bytes([0xaa; 16]);
     MonitorConfig {
         identity: HmIdentity { uuid, lower: Version::V2_0, upper: Version::V2_1, mtu: 1500 },
@@ -68,6 +87,7 @@ fn config() -> MonitorConfig {
         seed: 1,
         nonce_seed: [1; 32],
         authentication: Mode::Off,
+        canary: None,
     }
 }
 
@@ -98,8 +118,17 @@ impl World {
             authenticated: vec![],
             announced: 0,
             notes: vec![],
+            levels: vec![],
+            standings: Some(BTreeMap::new()),
+            canary: None,
+            cut: false,
+            canary_mute: false,
+            canary_stalled: false,
         };
         world.carry();
+        let started = |write: &HostMonitorWrite| matches!(write, HostMonitorWrite::NodeEvent { kind, .. } if kind == "STARTED");
+        assert_eq!(world.writes().into_iter().filter(|write| started(write)).count(), 1);
+        world.writes.retain(|(_, write)| !started(write));
         world
     }
 
@@ -159,13 +188,21 @@ impl World {
     }
 
     fn run(&mut self, seconds: u64) {
-        let end = self.now + Duration::from_secs(seconds);
+        self.run_to(self.now + Duration::from_secs(seconds));
+    }
+
+    fn run_to(&mut self, end: Instant) {
         loop {
             self.carry();
             let thawed = self.guests.values().filter(|guest| !guest.frozen);
             let guests =
                 thawed.flat_map(|guest| [guest.beat.map(|beat| beat.1), guest.end.poll_timeout()]).flatten();
-            let due = guests.chain(self.monitor.poll_timeout()).min().filter(|due| *due <= end);
+            let canary = self
+                .canary
+                .as_ref()
+                .filter(|_| !self.canary_stalled)
+                .and_then(|canary| canary.poll_timeout());
+            let due = guests.chain(self.monitor.poll_timeout()).chain(canary).min().filter(|due| *due <= end);
             let Some(due) = due else { break };
             self.now = due.max(self.now);
             self.beat();
@@ -185,13 +222,18 @@ impl World {
                 guest.end.send_heartbeat(&mut guest.out);
             }
         }
+        self.beat_canary();
     }
 
     fn carry(&mut self) {
         loop {
             let mut quiet = true;
+            self.carry_canary();
             for (mac, packet) in self.packets_of_guests() {
                 quiet = false;
+                if self.cut {
+                    continue;
+                }
                 let input = Input::Frame { arrived: self.now, source: mac, vlan: None, payload: &packet };
                 self.monitor.handle_input(self.now, input);
             }
@@ -199,10 +241,28 @@ impl World {
                 quiet = false;
                 self.on_output(output);
             }
+            if let Some(guests) = self.monitor.take_question(self.now) {
+                quiet = false;
+                self.answer(&guests);
+            }
             if quiet {
                 return;
             }
         }
+    }
+
+    /// What the store says of strangers.
+    fn answer(&mut self, guests: &[VmUuid]) {
+        let Some(known) = &self.standings else { return };
+        let standing = |vm: &VmUuid| known.get(vm).cloned().unwrap_or(Standing::Unknown);
+        let standings = guests.iter().map(|vm| (*vm, standing(vm))).collect();
+        self.monitor.handle_input(self.now, Input::Standings(standings));
+    }
+
+    /// A VM of another host.
+    fn elsewhere(&mut self, number: u8, state: VmState) {
+        let moved = Standing::Elsewhere(registered(number, state, None));
+        self.standings.as_mut().unwrap().insert(vm(number), moved);
     }
 
     fn packets_of_guests(&mut self) -> Vec<(MacAddr, Vec<u8>)> {
@@ -216,7 +276,9 @@ impl World {
 
     fn on_output(&mut self, output: Output) {
         match output {
+            Output::Transmit(_) if self.cut => {}
             Output::Transmit(frame) => {
+                self.tell_canary(&frame);
                 let packet = Packet::decode(&frame.payload).unwrap();
                 if packet.has(Flags::HEL) {
                     self.hellos.push(self.now);
@@ -235,9 +297,11 @@ impl World {
                     self.monitor.handle_input(self.now, Input::Stored { up_to: number });
                 }
             }
+            Output::AskCanary => self.asked_canary(),
             Output::Authenticated { vm } => self.authenticated.push(vm),
             Output::Note(Note::Announced { .. }) => self.announced += 1,
             Output::Note(note) => self.notes.push(note),
+            Output::LogLevel(level) => self.levels.push(level),
         }
     }
 
@@ -282,339 +346,4 @@ fn missing_edges(world: &World) -> Vec<(VmUuid, u128)> {
         _ => None,
     };
     world.writes().iter().filter_map(edge).collect()
-}
-
-/// [H-1]
-#[test]
-fn hello_goes_out_at_0_1_3_7_and_every_30_seconds() {
-    let mut world = World::new();
-    let start = world.now;
-    world.run(70);
-    let after: Vec<_> = world.hellos.iter().map(|at| at.since(start).as_secs()).collect();
-    assert_eq!(after, [0, 1, 3, 7, 37, 67]);
-}
-
-#[test]
-fn a_registered_guest_is_started_and_its_first_heartbeat_is_an_edge() {
-    let world = World::beating(1..=1);
-    let expected = [
-        HostMonitorWrite::PathOpened { vm: vm(1), mac: mac(1).to_string(), version: "2.1".to_owned() },
-        HostMonitorWrite::PathDetected { vm: vm(1) },
-    ];
-    assert_eq!(world.writes()[1..], expected.iter().collect::<Vec<_>>());
-    assert!(matches!(world.writes()[0], HostMonitorWrite::Started(start) if start.trunk == "trunkA"));
-}
-
-#[test]
-fn steady_heartbeats_write_nothing_but_the_monitors_own() {
-    let mut world = World::beating(1..=20);
-    world.forget_writes();
-    world.run(3600);
-    assert!(world.writes().iter().all(|write| **write == HostMonitorWrite::Heartbeat));
-    assert_eq!(world.writes.len(), 120);
-}
-
-#[test]
-fn a_frozen_guest_is_missing_19_seconds_after_its_last_heartbeat_and_detected_when_it_thaws() {
-    let mut world = World::beating(1..=3);
-    world.forget_writes();
-    world.guest_mut(2).frozen = true;
-    world.run(60);
-    assert_eq!(missing_edges(&world), [(vm(2), 19_000)]);
-    world.forget_writes();
-    let now = world.now;
-    world.guest_mut(2).beat = Some((Duration::from_secs(10), now));
-    world.guest_mut(2).frozen = false;
-    world.run(1);
-    assert_eq!(world.writes(), [&HostMonitorWrite::PathDetected { vm: vm(2) }]);
-}
-
-/// [S-20]
-#[test]
-fn an_unregistered_guest_is_reported_once_and_not_started() {
-    let mut world = World::new();
-    world.roster(Roster::default());
-    world.guest(1, 1);
-    for _ in 0..3 {
-        let now = world.now;
-        let guest = world.guest_mut(1);
-        guest.end.connect(now, &mut guest.out);
-        world.run(2);
-    }
-    let discovered =
-        world.writes().into_iter().filter(|write| matches!(write, HostMonitorWrite::Discovered { .. }));
-    assert_eq!(discovered.count(), 1);
-    assert!(world.guest_mut(1).heard.is_empty());
-    world.say(1, &Message::Doorbell(Doorbell::STATUS));
-    assert!(!world.writes().iter().any(|write| matches!(write, HostMonitorWrite::Doorbell { .. })));
-}
-
-#[test]
-fn a_guest_that_was_there_first_is_opened_when_it_is_registered() {
-    let mut world = World::new();
-    world.roster(Roster::default());
-    world.guest(1, 1);
-    world.forget_writes();
-    world.roster(roster(vec![registered(1, VmState::Starting, None)]));
-    world.run(1);
-    let opened =
-        HostMonitorWrite::PathOpened { vm: vm(1), mac: mac(1).to_string(), version: "2.1".to_owned() };
-    assert_eq!(world.writes(), [&opened, &HostMonitorWrite::PathDetected { vm: vm(1) }]);
-}
-
-/// [M-8]
-#[test]
-fn an_interval_of_its_own_and_its_change_reach_the_guest() {
-    let mut world = World::beating(1..=1);
-    let mut changed = registered(1, VmState::Started, None);
-    changed.heartbeat_interval_ms = Some(500);
-    world.roster(roster(vec![changed]));
-    world.run(1);
-    assert_eq!(world.guest_mut(1).heard, ["START_HB", "START_HB:interval=500"]);
-    world.forget_writes();
-    world.guest_mut(1).frozen = true;
-    world.run(2);
-    assert_eq!(missing_edges(&world), [(vm(1), 950)]);
-}
-
-#[test]
-fn a_stopped_vm_is_told_to_be_still_and_its_silence_is_no_edge() {
-    let mut world = World::beating(1..=1);
-    world.forget_writes();
-    world.roster(roster(vec![registered(1, VmState::Stopped, None)]));
-    world.run(120);
-    assert_eq!(world.guest_mut(1).heard, ["START_HB", "STOP_HB"]);
-    assert_eq!(world.writes()[0], &HostMonitorWrite::PathForgotten { vm: vm(1) });
-    assert!(missing_edges(&world).is_empty());
-}
-
-///
-#[test]
-fn a_doorbell_is_acknowledged_only_when_it_is_in_the_store() {
-    let mut world = World::beating(1..=1);
-    world.commits = false;
-    let delivered = world.guest_mut(1).delivered;
-    world.say(1, &Message::Doorbell(Doorbell::STATUS));
-    world.run(3);
-    assert_eq!(world.guest_mut(1).delivered, delivered);
-    let doorbells: Vec<_> =
-        world.writes.iter().filter(|(_, write)| matches!(write, HostMonitorWrite::Doorbell { .. })).collect();
-    let [(number, HostMonitorWrite::Doorbell { bits: 0x20, .. })] = doorbells[..] else {
-        panic!("{doorbells:?}")
-    };
-    let up_to = *number;
-    world.monitor.handle_input(world.now, Input::Stored { up_to });
-    world.run(5);
-    assert_eq!(world.guest_mut(1).delivered, delivered + 1);
-}
-
-/// [M-9]
-#[test]
-fn a_deliberate_shutdown_and_a_suspension_are_written_as_such() {
-    let mut world = World::beating(1..=1);
-    world.forget_writes();
-    world.say(1, &Message::Suspend);
-    world.say(1, &Message::Resume);
-    world.say(1, &Message::Shutdown(Shutdown::Os));
-    let suspended = |reason| HostMonitorWrite::Suspended { vm: vm(1), reason };
-    let expected = [
-        suspended(SuspendReason::Administrator),
-        HostMonitorWrite::Resumed { vm: vm(1) },
-        suspended(SuspendReason::Os),
-    ];
-    assert_eq!(world.writes(), expected.iter().collect::<Vec<_>>());
-}
-
-/// [M-13]
-#[test]
-fn a_report_is_asked_for_written_and_cleared_once_each() {
-    let mut world = World::beating(1..=1);
-    world.forget_writes();
-    let started = || registered(1, VmState::Started, None);
-    let asking =
-        |tag, what| Roster { requests: vec![HostMonitorRequest { tag, what }], ..roster(vec![started()]) };
-    for _ in 0..3 {
-        world.roster(asking(5, RequestKind::AskReport { vm: vm(1), message: 77 }));
-    }
-    assert_eq!(world.guest_mut(1).heard, ["START_HB", "PMSG_REQ:77:apps"]);
-    world.say(1, &Message::Report { tag: 77, xml: b"<r/>" });
-    world.roster(asking(6, RequestKind::ReportTaken { vm: vm(1), message: 77 }));
-    world.say(1, &Message::ReportClear { tag: 77 });
-    let expected = [
-        HostMonitorWrite::RequestDone { tag: 5 },
-        HostMonitorWrite::Report { vm: vm(1), message: 77, payload: b"<r/>".to_vec() },
-        HostMonitorWrite::RequestDone { tag: 6 },
-        HostMonitorWrite::ReportCleared { vm: vm(1), message: 77 },
-    ];
-    assert_eq!(world.writes(), expected.iter().collect::<Vec<_>>());
-    assert_eq!(world.monitor.messages_under_way(), 0);
-}
-
-/// [S-21]
-#[test]
-fn another_address_does_not_take_over_a_beating_path_but_may_a_missing_one() {
-    let mut world = World::beating(1..=1);
-    world.forget_writes();
-    world.guest(9, 1);
-    world.run(16);
-    assert!(!world.guest_mut(9).end.is_open());
-    let conflicts =
-        world.writes().into_iter().filter(|write| matches!(write, HostMonitorWrite::Conflict { .. }));
-    assert_eq!(conflicts.count(), 1);
-    world.guest_mut(1).frozen = true;
-    world.run(30);
-    world.guest(9, 1);
-    world.run(3);
-    assert!(world.guest_mut(9).end.is_open());
-    assert_eq!(world.monitor.paths(world.now).next().unwrap().session.mac, mac(9));
-}
-
-/// [S-20] [P-5]
-#[test]
-fn guests_without_a_uuid_or_with_another_version_are_recorded_once() {
-    let mut world = World::new();
-    world.roster(Roster::default());
-    for _ in 0..3 {
-        world.guest_saying(1, "not-a-uuid");
-        world.guests.clear();
-    }
-    let alien = Packet::plain(Version { major: 3, minor: 0 }, 0, Flags::SYN, b"").encode();
-    for _ in 0..3 {
-        let input = Input::Frame { arrived: world.now, source: mac(2), vlan: None, payload: &alien };
-        world.monitor.handle_input(world.now, input);
-    }
-    world.carry();
-    let found: Vec<_> = world.writes()[1..].to_vec();
-    assert!(matches!(found[0], HostMonitorWrite::Discovered { uuid, .. } if uuid == "not-a-uuid"));
-    assert!(matches!(found[1], HostMonitorWrite::Conflict { .. }));
-    assert_eq!(found.len(), 2);
-}
-
-/// [L-6]
-#[test]
-fn a_stalled_monitor_accuses_nobody_and_says_so() {
-    let mut world = World::beating(1..=10);
-    world.forget_writes();
-    // The process was stopped for a minute; no frame waited in the socket (say it was lost with its buffer).
-    world.now = world.now + Duration::from_secs(60);
-    world.monitor.handle_timeout(world.now);
-    world.carry();
-    assert!(missing_edges(&world).is_empty());
-    let deferred = |write: &&HostMonitorWrite| matches!(write, HostMonitorWrite::NodeEvent { kind, .. } if kind == "DEFERRED");
-    assert_eq!(world.writes().iter().filter(|write| deferred(write)).count(), 1);
-    let now = world.now;
-    for guest in world.guests.values_mut() {
-        guest.beat = Some((Duration::from_secs(10), now + Duration::from_secs(3)));
-    }
-    world.run(120);
-    assert!(missing_edges(&world).is_empty());
-}
-
-/// [L-7]
-#[test]
-fn a_lost_adapter_accuses_nobody() {
-    let mut world = World::beating(1..=5);
-    world.forget_writes();
-    world.monitor.handle_input(world.now, Input::Adapter(false));
-    world.carry();
-    assert!(world.writes().contains(&&HostMonitorWrite::TrunkHeard { heard: false }));
-    assert!(!world.monitor.hears_trunk());
-    for guest in world.guests.values_mut() {
-        guest.frozen = true;
-    }
-    world.run(300);
-    assert!(missing_edges(&world).is_empty());
-    world.monitor.handle_input(world.now, Input::Adapter(true));
-    world.run(30);
-    assert_eq!(
-        missing_edges(&world).iter().map(|(vm, _)| *vm).collect::<std::collections::BTreeSet<_>>().len(),
-        5
-    );
-}
-
-/// [L-5]
-#[test]
-fn a_restarted_monitor_keeps_open_silences_and_accuses_expected_guests_late() {
-    let mut world = World::new();
-    let path = |missed| Some(RosterPath { mac: mac(1).to_string(), missed });
-    let silent = registered(1, VmState::Started, path(Some(Duration::from_secs(100))));
-    let well = registered(2, VmState::Started, path(None));
-    world.roster(roster(vec![silent, well]));
-    world.run(28);
-    assert!(missing_edges(&world).is_empty());
-    world.run(2);
-    assert_eq!(missing_edges(&world), [(vm(2), 29_000)]);
-}
-
-/// [S-20]
-#[test]
-fn a_moved_vm_is_heard_here_as_well() {
-    let mut world = World::new();
-    world.roster(Roster { elsewhere: vec![vm(1)], ..Roster::default() });
-    world.guest(1, 1);
-    world.run(1);
-    world.roster(Roster { elsewhere: vec![vm(1)], ..Roster::default() });
-    world.run(30);
-    assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
-    assert!(world.writes().contains(&&HostMonitorWrite::PathDetected { vm: vm(1) }));
-    assert!(missing_edges(&world).is_empty());
-}
-
-#[test]
-fn a_guest_still_beating_for_an_earlier_life_of_the_monitor_is_told_to_be_still() {
-    let mut world = World::new();
-    world.roster(roster(vec![registered(1, VmState::Added, None)]));
-    world.guest(1, 1);
-    let now = world.now;
-    world.guest_mut(1).beat = Some((Duration::from_secs(1), now));
-    world.run(2);
-    assert_eq!(world.guest_mut(1).heard, ["STOP_HB"]);
-}
-
-/// [H-8]
-#[test]
-fn strangers_are_answered_with_a_hello_once_a_second() {
-    let mut world = World::new();
-    world.run(10);
-    world.hellos.clear();
-    let heartbeat = Packet::plain(Version::V2_1, 0, Flags::BEG | Flags::END | Flags::PRI, b"HB:");
-    let solicitation = Packet::plain(Version::V2_0, 0, Flags::HEL, b"");
-    for (source, packet) in [(7, heartbeat), (7, heartbeat), (8, solicitation), (8, solicitation)] {
-        let payload = packet.encode();
-        let input = Input::Frame { arrived: world.now, source: mac(source), vlan: None, payload: &payload };
-        world.monitor.handle_input(world.now, input);
-    }
-    world.carry();
-    assert_eq!(world.hellos.len(), 2);
-}
-
-#[test]
-fn an_orderly_stop_is_recorded_as_one() {
-    let mut world = World::new();
-    world.monitor.handle_input(world.now, Input::Shutdown);
-    world.carry();
-    let down =
-        HostMonitorWrite::NodeChanged { state: NodeState::Down, reason: 0x40, mode: MonitorMode::Down };
-    assert_eq!(world.writes().last(), Some(&&down));
-}
-
-/// [M-4]
-#[test]
-fn a_peer_of_version_2_0_is_told_the_one_interval_that_it_knows() {
-    let mut world = World::new();
-    let mut registered = registered(1, VmState::Starting, None);
-    registered.heartbeat_interval_ms = Some(500);
-    world.roster(roster(vec![registered]));
-    let mut guest = World::new_guest(1, &vm(1).to_string());
-    guest.end = Initiator::new(VmmIdentity { upper: Version::V2_0, ..guest.end.identity().clone() }, 1500, 3);
-    guest.end.connect(world.now, &mut guest.out);
-    world.guests.insert(mac(1), guest);
-    world.run(60);
-    assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
-    assert!(!world.missing(1));
-    world.guest_mut(1).frozen = true;
-    world.run(12);
-    assert!(!world.missing(1));
-    world.run(10);
-    assert!(world.missing(1));
 }

@@ -1,11 +1,13 @@
 //! Carrying requests out.
 
-use std::collections::HashMap;
+mod message;
+
+use std::collections::BTreeSet;
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
-use vmpulse_store::{HostKey, Store, StoreError, TransactionTag};
+use vmpulse_store::{HostKey, Store, StoreError};
 
-use super::request::{Code, Refusal, Request, Response, Scope, StartList};
+use super::request::{Code, QueryAnswer, QueryRequest, Refusal, Request, Response, Scope};
 
 /// Carries `request` out, entirely or not at all. `local` are the host monitors of this machine.
 ///
@@ -18,14 +20,26 @@ pub fn execute(
 ) -> Result<Response, Refusal> {
     match request {
         Request::AddHosts(hosts) => {
-            store.hosts_add(hosts)?;
+            store.hosts_add_grouped(hosts)?;
             Ok(Response::HostsAdded)
         }
         Request::AddVms { host, vms } => {
             store.vms_add(host, vms)?;
             Ok(Response::VmsAdded)
         }
-        Request::StartVms(lists) => Ok(Response::VmsStarted(start(store, lists)?)),
+        Request::StartVms(lists) => Ok(Response::VmsStarted(store.vms_start_listed(lists)?)),
+        Request::StopVms(lists) => Ok(Response::VmsStopped(store.vms_stop(lists)?)),
+        Request::RemoveVms(lists) => Ok(Response::VmsRemoved(store.vms_remove(lists)?)),
+        Request::AddMonitors(hosts) => {
+            store.host_monitors_add(hosts)?;
+            Ok(Response::MonitorsAdded)
+        }
+        Request::RemoveMonitors(ids) => Ok(Response::MonitorsRemoved(store.host_monitors_remove(ids)?)),
+        Request::RemoveHosts(hosts) => Ok(Response::HostsRemoved(store.hosts_remove(hosts)?)),
+        Request::RemoveHostGroup(name) => Ok(Response::HostGroupRemoved(store.host_group_remove(name)?)),
+        Request::Configure { scope, change } => {
+            Ok(Response::Configured(store.host_monitors_configure(scope, change)?))
+        }
         Request::QuickQuery => Ok(Response::QuickQuery(store.quick_query()?)),
         Request::NeedsAttention(Scope::Global) => Ok(Response::NeedsAttention(store.needs_attention()?)),
         Request::NeedsAttention(Scope::Local) => {
@@ -40,34 +54,23 @@ pub fn execute(
                 format!("hsTag {tag} was never given out by this store: take it from a needsAtt answer");
             Err(Refusal::new(Code::UnknownTag, text))
         }
+        Request::Query(asked) => Ok(Response::Query(query(store, asked)?)),
+        Request::Message(asked) => Ok(Response::Message(message::carry_out(store, asked)?)),
     }
 }
 
-fn start(store: &mut dyn Store, lists: &[StartList]) -> Result<Vec<TransactionTag>, Refusal> {
-    if lists.iter().any(|list| list.host.is_some()) {
-        let homes: HashMap<VmUuid, HostKey> =
-            store.vms()?.into_iter().map(|view| (view.uuid, view.host)).collect();
-        for list in lists {
-            check_host(list, &homes)?;
+fn query(store: &mut dyn Store, asked: &QueryRequest) -> Result<QueryAnswer, StoreError> {
+    match asked {
+        QueryRequest::NodeData { of, limit } => store.node_data(*of, *limit).map(QueryAnswer::NodeData),
+        QueryRequest::Vms(wanted) => store.vms_page(wanted).map(QueryAnswer::Vms),
+        QueryRequest::Homes(vms) => {
+            let homes = store.vm_homes(vms)?;
+            let known: BTreeSet<VmUuid> = homes.iter().map(|home| home.vm).collect();
+            let unknown = vms.iter().filter(|vm| !known.contains(vm)).copied().collect();
+            Ok(QueryAnswer::Homes { homes, unknown })
         }
+        QueryRequest::Conflicts { limit } => store.conflicts(*limit).map(QueryAnswer::Conflicts),
     }
-    let vms: Vec<VmUuid> = lists.iter().flat_map(|list| &list.vms).copied().collect();
-    Ok(store.vms_start(&vms)?)
-}
-
-/// Where a host is named, its VMs are registered there.
-fn check_host(list: &StartList, homes: &HashMap<VmUuid, HostKey>) -> Result<(), StoreError> {
-    let Some(host) = &list.host else {
-        return Ok(());
-    };
-    for vm in &list.vms {
-        match homes.get(vm) {
-            Some(home) if home == host => {}
-            Some(home) => return Err(StoreError::Elsewhere { vm: *vm, host: home.to_string() }),
-            None => return Err(StoreError::UnknownVm(*vm)),
-        }
-    }
-    Ok(())
 }
 
 /// The one host that this machine's host monitors are registered with.

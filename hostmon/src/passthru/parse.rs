@@ -1,12 +1,16 @@
 //! Reading a request. Strict: an element or attribute that is not known is refused, so that a typing error is not
 //! taken for a wish not expressed. Any namespace is accepted.
 
+mod configure;
 mod element;
+mod message;
+mod monitoring;
+mod query;
 
 use roxmltree::{Document, ParsingOptions};
-use vmpulse_store::{HostMonitorRegistration, HostRegistration, VmRegistration};
+use vmpulse_store::{GroupedHost, HostMonitorRegistration, HostRegistration, VmRegistration};
 
-use super::request::{Code, Refusal, Request, Scope, StartList};
+use super::request::{Code, Refusal, Request, Scope};
 use element::Element;
 
 /// Longest request: some 10,000 VMs.
@@ -14,27 +18,6 @@ pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 
 /// Most nodes of a request; a well-meant one of the greatest length has fewer.
 const MAX_NODES: u32 = 100_000;
-
-/// What can be asked, and is not there yet.
-const NOT_YET: &[&str] = &[
-    "VIO_HS_REMOVE_MS",
-    "VIO_HS_ADD_VIOS",
-    "VIO_HS_REMOVE_VIOS",
-    "VIO_HS_REMOVE_VM",
-    "VIO_HS_STOP_VM",
-    "VIO_HS_REMOVE_HOST_GROUP",
-    "VIO_HS_CONFIGURE_HM",
-    "VIO_HS_QUERY_NODE_DATA",
-    "VIO_HS_QUERY_VM",
-    "VIO_HS_QUERY_MS_FOR_VMS",
-    "VIO_HS_QUERY_CONFLICT",
-    "VIO_HS_PUT_MSG",
-    "VIO_HS_QUERY_MSG",
-    "VIO_HS_GET_MSG",
-    "VIO_HS_ACK_MSG",
-    "VIO_HS_SYNC_MSG",
-    "VIO_HS_REMOVE_ALL_MSG",
-];
 
 /// The request in `input`.
 ///
@@ -62,23 +45,45 @@ fn request(request: Element<'_, '_>) -> Result<Request, Refusal> {
         "VIO_HS_START_VM" => start_vms(request.only_child("startVM", &[])?),
         "VIO_HS_QUICK_QUERY" => request.empty().map(|()| Request::QuickQuery),
         "VIO_HS_NEEDS_ATTENTION" => needs_attention(request),
-        "VIO_HS_ACKNOWLEDGE" => acknowledge(request.only_child("acknowledge", &["hsTag"])?),
-        _ if NOT_YET.contains(&action) => {
-            Err(request.refuse(Code::NotYet, format!("{action} is not there yet")))
+        "VIO_HS_STOP_VM" => Ok(Request::StopVms(monitoring::vm_lists(request.only_child("stopVM", &[])?)?)),
+        "VIO_HS_REMOVE_VM" => {
+            Ok(Request::RemoveVms(monitoring::vm_lists(request.only_child("removeVM", &[])?)?))
         }
+        "VIO_HS_ADD_VIOS" => monitoring::add_monitors(request.only_child("addVIOS", &[])?),
+        "VIO_HS_REMOVE_VIOS" => monitoring::remove_monitors(request.only_child("removeVIOS", &[])?),
+        "VIO_HS_REMOVE_MS" => monitoring::remove_hosts(request.only_child("removeMS", &[])?),
+        "VIO_HS_REMOVE_HOST_GROUP" => {
+            monitoring::remove_host_group(request.only_child("removeHostGroup", &["name"])?)
+        }
+        "VIO_HS_CONFIGURE_HM" => {
+            configure::configure(request.only_child("configureHM", &configure::ATTRIBUTES)?)
+        }
+        "VIO_HS_ACKNOWLEDGE" => acknowledge(request.only_child("acknowledge", &["hsTag"])?),
+        "VIO_HS_QUERY_NODE_DATA" => query::node_data(request),
+        "VIO_HS_QUERY_VM" => query::vms(request),
+        "VIO_HS_QUERY_MS_FOR_VMS" => query::homes(request),
+        "VIO_HS_QUERY_CONFLICT" => query::conflicts(request),
+        "VIO_HS_PUT_MSG" => message::put(request),
+        "VIO_HS_QUERY_MSG" => message::list(request),
+        "VIO_HS_GET_MSG" => message::get(request),
+        "VIO_HS_ACK_MSG" => message::acknowledge(request),
+        "VIO_HS_SYNC_MSG" => message::sync(request),
+        "VIO_HS_REMOVE_ALL_MSG" => message::remove(request),
         _ => Err(request.refuse(Code::UnknownAction, format!("there is no action {action:?}"))),
     }
 }
 
 fn add_hosts(add: Element<'_, '_>) -> Result<Request, Refusal> {
-    let lists = add.children("viosList", &["machine_type", "model", "serial"])?;
+    let lists = add.children("viosList", &["machine_type", "model", "serial", "hostGroup"])?;
     let hosts = lists.into_iter().map(|list| {
         let monitors = list.some_children("vios", &["uuid", "isHM", "partNum", "macAddr"])?;
         let mut host_monitors = Vec::new();
         for monitor in monitors {
             host_monitors.extend(host_monitor(monitor)?);
         }
-        Ok(HostRegistration { key: list.host_key()?, host_monitors })
+        let host = HostRegistration { key: list.host_key()?, host_monitors };
+        let group = list.attribute("hostGroup").map(|name| list.printable("hostGroup", name)).transpose()?;
+        Ok(GroupedHost { host, group: group.map(str::to_owned) })
     });
     Ok(Request::AddHosts(hosts.collect::<Result<_, Refusal>>()?))
 }
@@ -121,17 +126,7 @@ fn add_vms(add: Element<'_, '_>) -> Result<Request, Refusal> {
 }
 
 fn start_vms(start: Element<'_, '_>) -> Result<Request, Refusal> {
-    let host_attributes = ["machine_type", "model", "serial"];
-    let lists = start.children("vmList", &host_attributes)?.into_iter().map(|list| {
-        let named = host_attributes.iter().any(|name| list.attribute(name).is_some());
-        let host = if named { Some(list.host_key()?) } else { None };
-        let vms = list.children("vm", &["uuid"])?.into_iter().map(|vm| {
-            vm.empty()?;
-            vm.id("uuid")
-        });
-        Ok(StartList { host, vms: vms.collect::<Result<_, Refusal>>()? })
-    });
-    Ok(Request::StartVms(lists.collect::<Result<_, Refusal>>()?))
+    Ok(Request::StartVms(monitoring::vm_lists(start)?))
 }
 
 fn needs_attention(request: Element<'_, '_>) -> Result<Request, Refusal> {

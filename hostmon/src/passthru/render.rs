@@ -1,5 +1,9 @@
 //! Writing an answer. What came from guests or from people is escaped, and what XML cannot hold is replaced.
 
+mod message;
+mod query;
+mod registered;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -31,14 +35,29 @@ fn body(xml: &mut Xml, response: &Response) {
     match response {
         Response::HostsAdded => xml.empty("addMS", vec![]),
         Response::VmsAdded => xml.empty("addVM", vec![]),
-        Response::VmsStarted(tags) => xml.within("startVM", vec![], |xml| {
-            for tag in tags {
-                xml.empty("transaction", vec![("tag", tag.to_string())]);
-            }
+        Response::VmsStarted(tags) => {
+            xml.within("startVM", vec![], |xml| registered::transactions(xml, tags))
+        }
+        Response::VmsStopped(tags) => xml.within("stopVM", vec![], |xml| registered::transactions(xml, tags)),
+        Response::VmsRemoved(removed) => registered::vms_removed(xml, removed),
+        Response::MonitorsAdded => xml.empty("addVIOS", vec![]),
+        Response::MonitorsRemoved(unknown) => xml.with_or_empty("removeVIOS", unknown.len(), |xml| {
+            registered::uuids(xml, "unknownVIOS", unknown);
         }),
+        Response::HostsRemoved(unknown) => xml.with_or_empty("removeMS", unknown.len(), |xml| {
+            registered::hosts(xml, "unknownMS", unknown);
+        }),
+        Response::HostGroupRemoved(removed) => xml.within("removeHostGroup", vec![], |xml| {
+            registered::hosts(xml, "removedMS", removed);
+        }),
+        Response::Configured(version) => {
+            xml.empty("configureHM", vec![("version", version.to_string())]);
+        }
         Response::QuickQuery(answer) => quick_query(xml, answer),
         Response::NeedsAttention(answer) => needs_attention(xml, answer),
         Response::Acknowledged => xml.empty("acknowledge", vec![]),
+        Response::Query(answer) => query::answer(xml, answer),
+        Response::Message(answer) => message::answer(xml, answer),
         Response::Error(Refusal { code, text }) => {
             xml.within("Error", vec![("code", code.as_str().to_owned())], |xml| xml.text(text));
         }
@@ -71,7 +90,7 @@ fn monitor_attributes(monitor: &HostMonitorStatus) -> Vec<Attribute> {
     attributes.extend(monitor.heartbeat_age.map(|age| ("hmResponseSec", age.as_secs().to_string())));
     attributes.push(("hasData", u8::from(monitor.has_data).to_string()));
     attributes.push(("reason", format!("{:#010x}", monitor.reason)));
-    attributes.push(("syncMsg", "0".to_owned()));
+    attributes.push(("syncMsg", u8::from(monitor.sync_message).to_string()));
     attributes
 }
 
@@ -92,6 +111,9 @@ fn host_attention(xml: &mut Xml, host: &HostAttention) {
         for vm in &host.vms {
             xml.within("vmStat", vec![("uuid", vm.uuid.clone())], |xml| {
                 xml.within("VM", vm_attributes(vm), |xml| {
+                    for monitor in &vm.missed_entries {
+                        xml.empty("missedHMEntry", vec![("uuid", monitor.to_string())]);
+                    }
                     if let Some(discovery) = vm.discovery {
                         xml.empty("discoveryInfo", vec![("type", discovery.to_string())]);
                     }
@@ -104,15 +126,15 @@ fn host_attention(xml: &mut Xml, host: &HostAttention) {
 
 fn vm_attributes(vm: &VmAttention) -> Vec<Attribute> {
     let mut attributes = vec![("state", vm.state.to_string())];
-    if let Some(missed) = &vm.missed {
-        attributes.extend(missed_attributes(missed));
-    }
+    attributes.extend(vm.missed.iter().flat_map(missed_attributes));
     if vm.doorbell != 0 {
         attributes.push(("shortMsg", format!("{:#x}", vm.doorbell)));
     }
     if vm.state_changed {
         attributes.push(("stateChg", "1".to_owned()));
     }
+    attributes.extend(vm.version_conflict.then(|| ("versionConflict", "1".to_owned())));
+    attributes.extend(vm.fenced.then(|| ("isFenced", "1".to_owned())));
     attributes
 }
 
@@ -161,12 +183,22 @@ impl Xml {
         self.event(Event::End(BytesEnd::new(name)));
     }
 
+    /// An empty element if there is nothing to be in it.
+    fn with_or_empty(&mut self, name: &'static str, inside: usize, body: impl FnOnce(&mut Self)) {
+        if inside == 0 { self.empty(name, vec![]) } else { self.within(name, vec![], body) }
+    }
+
     fn empty(&mut self, name: &'static str, attributes: Vec<Attribute>) {
         self.event(Event::Empty(Self::start(name, attributes)));
     }
 
     fn text(&mut self, text: &str) {
         self.event(Event::Text(BytesText::new(&representable(text))));
+    }
+
+    /// A text that XML can hold.
+    fn verbatim(&mut self, text: &str) {
+        self.event(Event::Text(BytesText::new(text)));
     }
 
     fn line_end(&mut self) {

@@ -1,18 +1,24 @@
 //! Requests and answers as values.
 
+mod message;
+mod query;
+
 use std::error::Error;
 
-use vmpulse_protocol::id::VmUuid;
+use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_store::{
-    AttentionTag, HostKey, HostRegistration, NeedsAttention, QuickQuery, StoreError, TransactionTag,
-    VmRegistration,
+    AttentionTag, GroupedHost, HostKey, HostRegistration, NeedsAttention, QuickQuery, SettingsChange,
+    SettingsScope, StoreError, TransactionTag, VmList, VmRegistration, VmsRemoved,
 };
+
+pub use message::{MessageAnswer, MessageRequest};
+pub use query::{QueryAnswer, QueryRequest};
 
 /// A request that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// VIO_HS_ADD_MS.
-    AddHosts(Vec<HostRegistration>),
+    AddHosts(Vec<GroupedHost>),
     /// VIO_HS_ADD_VM.
     AddVms {
         /// Where.
@@ -21,22 +27,36 @@ pub enum Request {
         vms: Vec<VmRegistration>,
     },
     /// VIO_HS_START_VM.
-    StartVms(Vec<StartList>),
+    StartVms(Vec<VmList>),
     /// VIO_HS_QUICK_QUERY.
     QuickQuery,
     /// VIO_HS_NEEDS_ATTENTION.
     NeedsAttention(Scope),
     /// VIO_HS_ACKNOWLEDGE.
     Acknowledge(AttentionTag),
-}
-
-/// VMs to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StartList {
-    /// The host they must be registered on, if it is named.
-    pub host: Option<HostKey>,
-    /// Which.
-    pub vms: Vec<VmUuid>,
+    /// VIO_HS_STOP_VM.
+    StopVms(Vec<VmList>),
+    /// VIO_HS_REMOVE_VM.
+    RemoveVms(Vec<VmList>),
+    /// VIO_HS_ADD_VIOS.
+    AddMonitors(Vec<HostRegistration>),
+    /// VIO_HS_REMOVE_VIOS.
+    RemoveMonitors(Vec<HostMonitorId>),
+    /// VIO_HS_REMOVE_MS.
+    RemoveHosts(Vec<HostKey>),
+    /// VIO_HS_REMOVE_HOST_GROUP, by its name.
+    RemoveHostGroup(String),
+    /// VIO_HS_CONFIGURE_HM.
+    Configure {
+        /// Whose settings.
+        scope: SettingsScope,
+        /// What becomes of them.
+        change: SettingsChange,
+    },
+    /// A question for what is recorded.
+    Query(QueryRequest),
+    /// A step of the application-report exchange.
+    Message(MessageRequest),
 }
 
 /// Of what a needs-attention query tells.
@@ -63,6 +83,24 @@ pub enum Response {
     NeedsAttention(NeedsAttention),
     /// It will not be reported again.
     Acknowledged,
+    /// Requests to host monitors, by their tags.
+    VmsStopped(Vec<TransactionTag>),
+    /// What was asked of host monitors, and what was not there.
+    VmsRemoved(VmsRemoved),
+    /// Host monitors are registered.
+    MonitorsAdded,
+    /// Host monitors are taken out, but for these, which are not known.
+    MonitorsRemoved(Vec<HostMonitorId>),
+    /// Hosts are removed, but for these, which are not registered.
+    HostsRemoved(Vec<HostKey>),
+    /// The hosts that were in the group.
+    HostGroupRemoved(Vec<HostKey>),
+    /// The version of the settings now.
+    Configured(i64),
+    /// What is recorded.
+    Query(QueryAnswer),
+    /// How the exchange goes on.
+    Message(MessageAnswer),
     /// Nothing was changed.
     Error(Refusal),
 }
@@ -94,16 +132,22 @@ pub enum Code {
     TooLarge,
     /// No such action.
     UnknownAction,
-    /// An action that is not there yet.
-    NotYet,
     /// The host is not registered.
     UnknownHost,
     /// A VM is not registered.
     UnknownVm,
     /// A VM is registered on another host.
     Elsewhere,
+    /// No host is in the host group.
+    UnknownHostGroup,
     /// The hsTag was never given out.
     UnknownTag,
+    /// No path of the VM can carry a message now.
+    NoPath,
+    /// There is no such exchange any more.
+    UnknownMessage,
+    /// The report of an exchange is not there yet.
+    NotArrived,
     /// The store cannot be used.
     Store,
 }
@@ -116,11 +160,14 @@ impl Code {
             Self::Malformed => "MALFORMED",
             Self::TooLarge => "TOO_LARGE",
             Self::UnknownAction => "UNKNOWN_ACTION",
-            Self::NotYet => "NOT_YET",
             Self::UnknownHost => "UNKNOWN_HOST",
             Self::UnknownVm => "UNKNOWN_VM",
             Self::Elsewhere => "ELSEWHERE",
+            Self::UnknownHostGroup => "UNKNOWN_HOST_GROUP",
             Self::UnknownTag => "UNKNOWN_TAG",
+            Self::NoPath => "NO_PATH",
+            Self::UnknownMessage => "UNKNOWN_MESSAGE",
+            Self::NotArrived => "NOT_ARRIVED",
             Self::Store => "STORE",
         }
     }
@@ -130,8 +177,10 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::UnknownHost(_) | StoreError::UnknownHostMonitor(_) => Code::UnknownHost,
+            StoreError::UnknownHostGroup(_) => Code::UnknownHostGroup,
             StoreError::UnknownVm(_) => Code::UnknownVm,
             StoreError::Elsewhere { .. } => Code::Elsewhere,
+            StoreError::UnknownTag(_) => Code::UnknownTag,
             StoreError::Url { .. }
             | StoreError::Open { .. }
             | StoreError::NotAStore { .. }

@@ -27,6 +27,16 @@ impl Sessions {
         self.known_addresses = addresses;
     }
 
+    /// Whether the last roster has the VM.
+    pub(crate) fn is_registered(&self, vm: VmUuid) -> bool {
+        self.registered.contains(&vm)
+    }
+
+    /// VMs with an open path that the last roster does not have; bounded as strangers are.
+    pub(crate) fn unregistered(&self) -> impl Iterator<Item = VmUuid> {
+        self.by_vm.keys().filter(|vm| !self.registered.contains(vm)).copied()
+    }
+
     /// Addresses of registered VMs: those of open paths first, then where the store says that one was heard. At most
     /// [`SESSIONS_MAXIMUM`].
     #[must_use]

@@ -13,6 +13,7 @@ fn the_shipped_sample_has_every_key_with_its_default() {
     let found: std::collections::BTreeSet<&str> = table.keys().map(String::as_str).collect();
     let expected = [
         "authentication",
+        "canary",
         "ethertype",
         "heartbeat_interval_ms",
         "key_dir",
@@ -25,6 +26,10 @@ fn the_shipped_sample_has_every_key_with_its_default() {
         "receive_buffer_bytes",
         "run_dir",
         "state_dir",
+        "status_cert",
+        "status_client_ca",
+        "status_key",
+        "status_listen",
         "store",
         "store_heartbeat_interval_ms",
         "trunk",
@@ -40,6 +45,9 @@ fn unknown_keys_and_bad_values_are_refused_with_their_name() {
         ("trunks = \"eth1\"", "trunks"),
         ("trunk = \"../etc\"", "trunk"),
         ("trunk = \"sixteen-letters-\"", "trunk"),
+        ("canary = \"\"", "canary"),
+        ("canary = \"sixteen-letters-\"", "canary"),
+        ("canary = \"-x\"", "canary"),
         ("uuid = \"61be20f0\"", "uuid"),
         ("store = \"health.db\"", "store"),
         ("ethertype = 0x86DD", "ethertype"),
@@ -56,6 +64,11 @@ fn unknown_keys_and_bad_values_are_refused_with_their_name() {
         ("policing_netns = \"vios\"", "policing_netns"),
         ("key_dir = \"keys\"", "key_dir"),
         ("authentication = \"Required\"", "receive-only"),
+        ("status_listen = \"9095\"", "status_listen"),
+        ("status_listen = \"0.0.0.0:9095\"", "mutual TLS"),
+        ("status_listen = \"[::]:1\"\nstatus_cert = \"/c\"\nstatus_key = \"/k\"", "status_client_ca"),
+        ("status_listen = \"[::]:1\"\nstatus_cert = \"c\"", "absolute"),
+        ("status_key = \"/k\"", "status_listen"),
     ] {
         let error = parse(text).unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -19,15 +19,17 @@ pub enum Doubt {
     Dropped(u64),
     /// Its trunk adapter was down or gone.
     AdapterDown,
+    /// The trunk's canary lost heartbeats for this long, and so may have guests.
+    CanaryGap(Duration),
 }
 
 impl Doubt {
     /// Whether it matters to a path of this interval. Between two heartbeats and MISSING there is room for
     /// 0.9 intervals; lateness of less than a quarter of one cannot fill it.
-    fn matters_to(self, interval: Duration) -> bool {
+    pub(crate) fn matters_to(self, interval: Duration) -> bool {
         match self {
             Self::Late(by) => by > interval / 4,
-            Self::Dropped(_) | Self::AdapterDown => true,
+            Self::Dropped(_) | Self::AdapterDown | Self::CanaryGap(_) => true,
         }
     }
 
@@ -46,6 +48,9 @@ impl fmt::Display for Doubt {
                 write!(out, "the kernel dropped {frames} frames: the receive buffer was full")
             }
             Self::AdapterDown => out.write_str("the trunk adapter was down"),
+            Self::CanaryGap(gap) => {
+                write!(out, "the trunk lost what its canary sent: nothing came for {} ms", gap.as_millis())
+            }
         }
     }
 }

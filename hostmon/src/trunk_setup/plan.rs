@@ -16,6 +16,8 @@ const ADAPTER_MAXIMUM: usize = 15;
 pub const PORTS_MAXIMUM: usize = 4096;
 /// A SYN has up to 512 bytes of text and is never split, so a frame must hold it; no frame is longer than 64 KiB.
 pub const MTU: std::ops::RangeInclusive<u32> = 576..=65_535;
+/// VLAN ids of IEEE 802.1Q.
+pub const VLAN: std::ops::RangeInclusive<u16> = 1..=4094;
 /// Rates and bursts beyond this are no limit any more.
 const RATE_MAXIMUM: u32 = 1_000_000;
 
@@ -126,6 +128,9 @@ pub struct TrunkPlan {
     pub mtu: u32,
     /// EtherType of the protocol's frames.
     pub ethertype: u16,
+    /// VLAN id that frames of the protocol are tagged with; none: whether they are is the guests' affair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// Address of the monitor's side; empty until the trunk is made for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_mac_text")]
     pub mac: Option<MacAddr>,
@@ -154,6 +159,7 @@ impl TrunkPlan {
             name,
             mtu: 1500,
             ethertype,
+            vlan: None,
             mac: None,
             netns: None,
             netns_made: false,
@@ -203,6 +209,9 @@ impl TrunkPlan {
         }
         if !MTU.contains(&self.mtu) {
             return Some(format!("an MTU of {} is not in {} to {}", self.mtu, MTU.start(), MTU.end()));
+        }
+        if let Some(vlan) = self.vlan.filter(|vlan| !VLAN.contains(vlan)) {
+            return Some(format!("{vlan} is no VLAN id: they are {} to {}", VLAN.start(), VLAN.end()));
         }
         if self.mac.is_some_and(|mac| mac.is_multicast() || mac.is_zero()) {
             return Some("the monitor's address is no address of one adapter".to_owned());
@@ -264,6 +273,7 @@ mod tests {
     fn a_plan_is_read_as_it_was_written() {
         let mut whole = plan("trunkA");
         whole.mac = Some(MacAddr(2, 0, 0, 0, 0, 9));
+        whole.vlan = Some(100);
         whole.netns = Some("vios".parse().unwrap());
         whole.netns_made = true;
         whole.ports = vec![Port { adapter: "macvtap0".parse().unwrap(), mac: MacAddr(2, 0, 0, 0, 0, 1) }];
@@ -281,6 +291,8 @@ mod tests {
         assert!(bad.fault().unwrap().contains("at most 12"));
         bad = TrunkPlan { mtu: 100, ..plan("t") };
         assert!(bad.fault().unwrap().contains("576"));
+        bad = TrunkPlan { vlan: Some(4095), ..plan("t") };
+        assert!(bad.fault().unwrap().contains("4094"));
         bad = TrunkPlan { mac: Some(MacAddr::broadcast()), ..plan("t") };
         assert!(bad.fault().is_some());
         bad = TrunkPlan { policing: Some(Limits { source_burst: 0, ..DEFAULT_LIMITS }), ..plan("t") };

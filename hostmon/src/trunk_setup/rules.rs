@@ -43,10 +43,13 @@ pub const COUNTERS: [&str; 6] = [
 /// The set of addresses that the host monitor knows.
 pub const KNOWN: &str = "known";
 
+/// What the name of every table of ours begins with.
+pub const TABLE_PREFIX: &str = "vmpulse-";
+
 /// The table that polices what the monitor on this adapter hears.
 #[must_use]
 pub fn table(monitor_adapter: &str) -> String {
-    format!("vmpulse-{monitor_adapter}")
+    format!("{TABLE_PREFIX}{monitor_adapter}")
 }
 
 /// The chain of a port.
@@ -73,8 +76,9 @@ pub fn mark(plan: &TrunkPlan, limits: &Limits, made: u64) -> String {
 pub fn mark_prefix(plan: &TrunkPlan, limits: &Limits) -> String {
     let Limits { source_per_second, source_burst, strangers_per_second, strangers_burst } = limits;
     format!(
-        "made-{VERSION}-{:04x}-{source_per_second}-{source_burst}-{strangers_per_second}-{strangers_burst}-{}-",
+        "made-{VERSION}-{:04x}-{source_per_second}-{source_burst}-{strangers_per_second}-{strangers_burst}-{}{}-",
         plan.ethertype,
+        plan.vlan.map(|vlan| format!("vlan{vlan}-")).unwrap_or_default(),
         hook(plan),
     )
 }
@@ -134,12 +138,21 @@ fn chains(plan: &TrunkPlan, limits: &Limits) -> String {
     let all = format!("limit rate over {strangers_per_second}/second burst {strangers_burst} packets");
     // An adapter of the host's own carries other traffic too, which is none of our business.
     let foreign = if plan.adapter.is_none() { "    counter name foreign_dropped drop\n" } else { "" };
+    let ours = match plan.vlan {
+        None => format!(
+            "    ether type {ethertype:#06x} goto lanes\n    ether type 8021q vlan type {ethertype:#06x} goto lanes\n"
+        ),
+        // What is ours and in another VLAN goes round the lanes, so it must not pass on an adapter of the host's own either.
+        Some(vlan) => format!(
+            "    ether type 8021q vlan id {vlan} vlan type {ethertype:#06x} goto lanes
+    ether type {ethertype:#06x} counter name foreign_dropped drop
+    ether type 8021q vlan type {ethertype:#06x} counter name foreign_dropped drop\n"
+        ),
+    };
     format!(
         "  chain police {{
     type filter hook {hook} device \"{device}\" priority 0; policy accept;
-    ether type {ethertype:#06x} goto lanes
-    ether type 8021q vlan type {ethertype:#06x} goto lanes
-{foreign}  }}
+{ours}{foreign}  }}
   chain lanes {{
     ether saddr @{KNOWN} goto known_lane
     update @stranger_rates {{ {source} }} counter name stranger_source_dropped drop
@@ -241,6 +254,19 @@ mod tests {
         let script = self::script(&other);
         assert!(script.contains("hook ingress device \"eth1\""), "{script}");
         assert!(!script.contains("foreign_dropped drop"));
+    }
+
+    #[test]
+    fn in_a_vlan_only_its_frames_reach_the_lanes() {
+        let untagged = script(&plan());
+        assert!(untagged.contains("\n    ether type 0x88b5 goto lanes\n"), "{untagged}");
+        let tagged = TrunkPlan { vlan: Some(100), ..plan() };
+        let script = script(&tagged);
+        assert!(script.contains("ether type 8021q vlan id 100 vlan type 0x88b5 goto lanes"), "{script}");
+        assert!(!script.contains("\n    ether type 0x88b5 goto lanes\n"));
+        for (one, other) in [(&tagged, &plan()), (&plan(), &tagged)] {
+            assert!(!mark(one, &DEFAULT_LIMITS, 7).starts_with(&mark_prefix(other, &DEFAULT_LIMITS)));
+        }
     }
 
     #[test]

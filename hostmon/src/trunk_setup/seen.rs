@@ -35,6 +35,8 @@ pub struct Link {
     /// Its alias: where we leave our mark.
     #[serde(rename = "ifalias")]
     pub alias: String,
+    /// The bridge that it is a port of.
+    pub master: Option<String>,
     /// `ether` for Ethernet.
     pub link_type: String,
     /// Whether the kernel gives it an IPv6 address: `none` if not; empty without IPv6.
@@ -50,6 +52,7 @@ pub struct Link {
 struct Info {
     info_kind: String,
     info_data: Value,
+    info_slave_data: Value,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -69,6 +72,12 @@ impl Link {
     #[must_use]
     pub fn mode(&self) -> &str {
         self.info.info_data.get("mode").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whether it is a port of a bridge with this switched on: `isolated`, `hairpin`.
+    #[must_use]
+    pub fn is_bridge_port(&self, with: &str) -> bool {
+        self.info.info_slave_data.get(with).and_then(Value::as_bool).unwrap_or_default()
     }
 
     /// Whether it has a flag.
@@ -112,6 +121,16 @@ impl Links {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Link> {
         self.0.iter().find(|link| link.name == name)
+    }
+
+    /// Ports of a bridge.
+    pub fn ports_of<'a>(&'a self, bridge: &'a str) -> impl Iterator<Item = &'a Link> {
+        self.0.iter().filter(move |link| link.master.as_deref() == Some(bridge))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Link> {
+        self.0.iter()
     }
 
     /// Adapters that stand on another one: guests' macvtaps and macvlans.
@@ -171,11 +190,35 @@ impl Table {
         Ok((!chains.is_empty()).then_some(Self { mark, chains }))
     }
 
+    /// Every table of ours, from the same answer.
+    ///
+    /// # Errors
+    /// [`NotUnderstood`].
+    pub fn names(chains: &str) -> Result<BTreeSet<String>, NotUnderstood> {
+        let ours = |chain: &Value| {
+            text(chain, "family") == "netdev" && text(chain, "table").starts_with(rules::TABLE_PREFIX)
+        };
+        let chains = objects(chains, "chain")?;
+        Ok(chains.iter().filter(|chain| ours(chain)).map(|chain| text(chain, "table").to_owned()).collect())
+    }
+
     /// Whether the hook is in place. A kernel may take a chain away with its adapter.
     #[must_use]
     pub fn polices(&self) -> bool {
         self.chains.contains("police")
     }
+}
+
+/// Frames that an adapter lost on their way in, since it is there, from `ip -j -s -s link show dev ADAPTER`. What the kernel calls
+/// dropped is not among them: those are frames that no protocol wanted, and of a trunk in a VLAN all that a monitor hears.
+///
+/// # Errors
+/// [`NotUnderstood`].
+pub fn lost_frames(link_show: &str) -> Result<u64, NotUnderstood> {
+    let all = list::<Value>(link_show)?;
+    let counts = all.first().and_then(|link| link.get("stats64")?.get("rx"));
+    let count = |name: &str| counts.and_then(|rx| rx.get(name)?.as_u64()).unwrap_or_default();
+    Ok(["over_errors", "missed_errors", "fifo_errors"].iter().map(|name| count(name)).sum())
 }
 
 /// Packets by counter, from `nft -j list counters table netdev TABLE`.
@@ -212,9 +255,24 @@ fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Frames that the kernel lost between adapters and protocols, on all processors, from /proc/net/softnet_stat: its second column.
+#[must_use]
+pub fn backlog_drops(softnet_stat: &str) -> u64 {
+    let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    softnet_stat.lines().filter_map(dropped).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lost_frames_are_those_that_were_lost() {
+        let link = r#"[{"ifname":"a","stats64":{"rx":{"packets":9,"dropped":4,"over_errors":1,"fifo_errors":2,"missed_errors":3}}}]"#;
+        assert_eq!(lost_frames(link).unwrap(), 6);
+        assert_eq!(lost_frames("[{}]").unwrap(), 0);
+        assert_eq!(backlog_drops("0000ffff 0000000a 0\n00000001 00000006 0\n"), 16);
+    }
 
     // As iproute2 6.1 and nft 1.0.6 print them.
     const LINKS: &str = r#"[{},{"ifindex":2,"link_index":2,"ifname":"tk","flags":["BROADCAST","MULTICAST","NOARP","UP","LOWER_UP"],

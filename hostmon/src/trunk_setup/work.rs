@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use vmpulse_protocol::MacAddr;
 
+use super::canary::is_canary;
 use super::error::TrunkError;
 use super::plan::{Adapter, TrunkPlan};
 use super::programs::{ProgramError, Programs};
@@ -106,7 +107,8 @@ impl Works {
         let plan = self.records.get(name)?;
         let observed = self.observe(&plan)?;
         if plan.adapter.is_none() && !force {
-            let standing = observed.near.standing_on(name.as_str()).map(|link| link.name.clone());
+            let standing = observed.near.standing_on(name.as_str()).filter(|link| !is_canary(link));
+            let standing = standing.map(|link| link.name.clone());
             let adapters = standing.collect::<Vec<_>>().join(", ");
             if !adapters.is_empty() {
                 return Err(TrunkError::Guests { name: name.to_string(), adapters });
@@ -135,6 +137,7 @@ impl Works {
         };
         let hm = plan.monitor_adapter();
         let standing = observed.near.standing_on(plan.guests_adapter().as_str());
+        let standing = standing.filter(|link| !is_canary(link));
         let guests = standing.map(|link| link.name.clone()).filter(|name| *name != hm).collect();
         let (known, counters) = match &observed.table {
             Some(_) => (self.known(plan)?.len(), self.counters(plan)?),
@@ -143,7 +146,11 @@ impl Works {
         Ok(View { wrong, remarks: remarks(plan, &observed), known, counters, guests })
     }
 
-    fn observe(&self, plan: &TrunkPlan) -> Result<Observed, TrunkError> {
+    /// What is there of a trunk now.
+    ///
+    /// # Errors
+    /// [`TrunkError`].
+    pub fn observe(&self, plan: &TrunkPlan) -> Result<Observed, TrunkError> {
         let far = match &plan.netns {
             Some(netns)
                 if seen::namespaces(&self.programs.ip(&["-j", "netns", "list"])?)?

@@ -47,6 +47,12 @@ pub enum StoreError {
     /// A host monitor that is not registered.
     #[error("host monitor {0} is not registered: register it with VIO_HS_ADD_MS")]
     UnknownHostMonitor(HostMonitorId),
+    /// A host group that no host is in.
+    #[error("no host is in host group {0:?}: give it to one with VIO_HS_ADD_MS")]
+    UnknownHostGroup(String),
+    /// An hsTag that this store never gave out.
+    #[error("hsTag {0} was never given out by this store: take it from an answer")]
+    UnknownTag(i64),
     /// A VM that belongs to another host.
     #[error("VM {vm} is registered on host {host}: remove it there first")]
     Elsewhere {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
-use crate::{Quiet, QuietView, StoreTime};
+use crate::{QuietView, StoreTime};
 
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -108,6 +108,18 @@ text_enum! {
 }
 
 text_enum! {
+    /// How far an application-report exchange is.
+    MessageState {
+        /// The agent was asked, or is about to be.
+        Asked = "ASKED",
+        /// The report waits to be taken.
+        Arrived = "ARRIVED",
+        /// It was taken; the agent was not told yet, or did not say yet that it knows.
+        Taken = "TAKEN",
+    }
+}
+
+text_enum! {
     /// Severity of an event.
     Severity {
         /// Service is lost or about to be.
@@ -149,6 +161,8 @@ text_enum! {
 
 /// Node shut down on purpose.
 pub const REASON_NODE_SHUTDOWN: u32 = 0x40;
+/// Bit of a node's reason: the host monitor is isolated. It is UP, and its paths are unknown.
+pub const REASON_ISOLATED: u32 = 0x100;
 
 /// A host by what its firmware says (Linux: DMI vendor, product, serial).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -232,7 +246,7 @@ pub struct HostMonitorStatus {
     pub mac: Option<String>,
     /// State of its node.
     pub state: NodeState,
-    /// Why the state is what it is; [`REASON_NODE_SHUTDOWN`].
+    /// Why the state is what it is; bits [`REASON_NODE_SHUTDOWN`] and [`REASON_ISOLATED`].
     pub reason: u32,
     /// Its mode.
     pub mode: MonitorMode,
@@ -242,8 +256,10 @@ pub struct HostMonitorStatus {
     pub trunk_heard: bool,
     /// Age of the last heartbeat; `None` before the first.
     pub heartbeat_age: Option<Duration>,
-    /// Whether node events wait to be retrieved.
+    /// Whether it has node events that nobody acknowledged.
     pub has_data: bool,
+    /// Whether something that it was asked for longer than 30 s ago is not answered: SYNC_MSG asks again.
+    pub sync_message: bool,
     /// Protocol versions it accepts, as text.
     pub versions: Option<String>,
 }
@@ -264,7 +280,7 @@ pub struct NeedsAttention {
 pub struct HostAttention {
     /// Which.
     pub key: HostKey,
-    /// Doorbells first, then missed heartbeats, then state changes, then discoveries; a VM appears once, at
+    /// Doorbells first, then missed heartbeats, then state changes, then other conditions of VMs, then discoveries; a VM appears once, at
     /// its first reason, with everything that is to be said of it.
     pub vms: Vec<VmAttention>,
 }
@@ -282,6 +298,12 @@ pub struct VmAttention {
     pub missed: Option<MissedHeartbeats>,
     /// `stateChg`: the state changed and nobody acknowledged it yet.
     pub state_changed: bool,
+    /// `missedHMEntry`: these host monitors of its host should have a path to it and do not. Nobody acknowledged it yet.
+    pub missed_entries: Vec<HostMonitorId>,
+    /// `versionConflict`: a guest under its UUID speaks another version. Nobody acknowledged it yet.
+    pub version_conflict: bool,
+    /// `isFenced`: it is kept from running.
+    pub fenced: bool,
     /// A guest that was discovered.
     pub discovery: Option<Discovery>,
 }
@@ -493,74 +515,4 @@ pub struct ControllerView {
     pub heartbeat: ControllerHeartbeat,
     /// How long ago.
     pub age: Duration,
-}
-
-/// What a host monitor is to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Roster {
-    /// The VMs of its host.
-    pub vms: Vec<RosterVm>,
-    /// VMs registered on other hosts.
-    pub elsewhere: Vec<VmUuid>,
-    /// Those of them whose path here counts: they were heard here and must be watched here, also by a monitor
-    /// that was restarted since. `path` is always there.
-    pub visiting: Vec<RosterVm>,
-    /// Announced silences in force of the VMs that it has, or may have, a path to.
-    pub quiet: Vec<Quiet>,
-    /// Requests to it, oldest first.
-    pub requests: Vec<HostMonitorRequest>,
-}
-
-/// A VM in a roster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RosterVm {
-    /// Which.
-    pub uuid: VmUuid,
-    /// Its monitoring state; heartbeats are wanted in STARTING, STARTED and SUSPENDED.
-    pub state: VmState,
-    /// Why it is suspended, if it is.
-    pub suspended: Option<SuspendReason>,
-    /// `None`: the host monitor's default.
-    pub heartbeat_interval_ms: Option<u32>,
-    /// This host monitor's path to it, if it counts ([`MissedHeartbeats`]): its open silence.
-    pub path: Option<RosterPath>,
-}
-
-/// This host monitor's path in a roster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RosterPath {
-    /// The guest's MAC address.
-    pub mac: String,
-    /// Age of its open silence; `None` if it was beating when last heard of.
-    pub missed: Option<Duration>,
-}
-
-/// A request to a host monitor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HostMonitorRequest {
-    /// Its tag, to be confirmed with [`HostMonitorWrite::RequestDone`](crate::HostMonitorWrite::RequestDone).
-    pub tag: i64,
-    /// What to do.
-    pub what: RequestKind,
-}
-
-/// What a host monitor is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum RequestKind {
-    /// The VM's row changed (state or interval): apply the roster.
-    Reconsider(VmUuid),
-    /// Send `PMSG_REQ:<tag>:apps` to the VM.
-    AskReport {
-        /// Which VM.
-        vm: VmUuid,
-        /// The exchange.
-        message: MessageTag,
-    },
-    /// Send `GMSG:<tag>` to the VM.
-    ReportTaken {
-        /// Which VM.
-        vm: VmUuid,
-        /// The exchange.
-        message: MessageTag,
-    },
 }

@@ -13,15 +13,28 @@ pub const NODE_EVENTS_LIMIT: u32 = 10_000;
 
 /// The kinds there are, in order. The store takes others, too.
 pub const NODE_EVENT_KINDS: &[&str] = &[
+    "ADAPTER_CHANGED",
     "ADAPTER_DOWN",
     "ADAPTER_UP",
+    "AGENT_BACK",
+    "AGENT_FAILURE",
     "AUTHENTICATION_REFUSED",
     "BLIND",
+    "CANARY_BACK",
+    "CANARY_OFF",
+    "CANARY_SILENT",
+    "CONFIGURED",
     "DEFERRED",
+    "FLAPPING",
     "FORGERY",
+    "ISOLATED",
+    "ISOLATION_OVER",
     "KEY_PROBLEM",
+    "MODE",
     "NODE",
+    "REMOVED",
     "SIGHTED",
+    "STARTED",
     "STORE_BACK",
     "UUID_CONFLICT",
     "VERSION_CONFLICT",
@@ -67,6 +80,8 @@ pub struct NodeEventRecord {
     pub kind: String,
     /// A sentence. It may hold what a guest said, which may be any text.
     pub text: String,
+    /// Whether somebody acknowledged it.
+    pub acknowledged: bool,
 }
 
 /// From when on something is to be shown, as people say it: an age (`90s`, `15min`, `2h`, `1h 30min`, `7d`) or a time,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vmpulse_protocol::id::VmUuid;
 
 use crate::StoreTime;
+use crate::text_form::uuid;
 
 /// Announced silence that a VM is granted in any [`QUIET_WINDOW`] (the protocol's figure).
 pub const QUIET_BUDGET: Duration = Duration::from_mins(10);
@@ -18,9 +19,10 @@ pub const QUIET_WINDOW: Duration = Duration::from_hours(1);
 pub const QUIET_LEAST_COST: Duration = Duration::from_secs(10);
 
 /// An announced silence in force, as host monitors need it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Quiet {
     /// Which VM.
+    #[serde(with = "uuid")]
     pub vm: VmUuid,
     /// Of the latest announcement; a later one has a higher number, whichever host monitor it came to.
     pub sequence: i64,

@@ -1,19 +1,32 @@
 //! The requests as sequences of statements, the same on every back end.
 
 mod attention;
+mod conditions;
 pub(crate) mod db;
 mod hosts;
+mod leaving;
+mod messages;
+mod modes;
 mod monitor;
+mod monitor_settings;
+mod node_data;
 mod node_events;
+mod progress;
 mod quiet;
 mod registration;
+mod removal;
 mod reports;
 mod requests;
+mod retention;
 mod roster;
 mod rows;
 mod silence;
+mod standings;
 mod sundry;
+mod tags;
+mod two_hosts;
 mod views;
+mod vm_page;
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
@@ -21,7 +34,9 @@ use crate::*;
 use db::Db;
 
 #[cfg(test)]
-pub(crate) use {attention::POLLED, hosts::QUICK};
+pub(crate) use {
+    attention::POLLED, hosts::QUICK, leaving::LEAVING, retention::prunes, standings::standings_sql,
+};
 
 /// One transaction: the connection inside it, and the store's time at its start.
 #[derive(Clone, Copy)]
@@ -38,7 +53,7 @@ pub(crate) enum Access {
     /// It writes what others may wait for. Of several that write one runs after the other, so that numbers of the
     /// sequence become visible in their order.
     Write,
-    /// It writes a sign of life: nobody needs to look.
+    /// It writes a sign of life, or tidies up: nobody needs to look.
     Heartbeat,
 }
 
@@ -70,19 +85,55 @@ pub(crate) trait BackEnd {
 
     fn apply(&mut self, from: HostMonitorId, writes: &[Numbered<'_>]) -> Result<Applied, StoreError> {
         let known = self.incarnation().clone();
-        let alive = writes.iter().all(|(_, write)| **write == HostMonitorWrite::Heartbeat);
-        let access = if alive { Access::Heartbeat } else { Access::Write };
-        let applied =
-            self.transact(access, |turn| turn.host_monitor_apply(from, known.as_deref(), writes))?;
-        if let Some(start) = writes.iter().rev().find_map(|(_, write)| write.start()) {
-            *self.incarnation() = Some(start.incarnation.clone());
-        }
+        let start = writes.iter().rev().find_map(|(_, write)| write.start());
+        let own = start.map(|start| start.incarnation.clone()).or_else(|| known.clone());
+        let all = [Numbering { incarnation: own.as_deref(), writes }];
+        let applied = self.apply_starts(from, known.as_deref(), &all)?;
+        *self.incarnation() = own;
         Ok(applied)
+    }
+
+    fn replay(&mut self, from: HostMonitorId, starts: &[StartWrites]) -> Result<Applied, StoreError> {
+        let known = self.incarnation().clone();
+        let numbered: Vec<Vec<Numbered<'_>>> = starts
+            .iter()
+            .map(|start| start.writes.iter().map(|(number, write)| (Some(*number), write)).collect())
+            .collect();
+        let all: Vec<_> = starts
+            .iter()
+            .zip(&numbered)
+            .map(|(start, writes)| Numbering { incarnation: Some(&start.incarnation), writes })
+            .collect();
+        let own = starts.last().filter(|start| !start.writes.is_empty());
+        let own = own.map(|start| start.incarnation.as_str());
+        let applied = self.apply_starts(from, known.as_deref(), &all)?;
+        *self.incarnation() = own.map(ToOwned::to_owned).or(known);
+        Ok(applied)
+    }
+
+    fn apply_starts(
+        &mut self,
+        from: HostMonitorId,
+        known: Option<&str>,
+        starts: &[Numbering<'_>],
+    ) -> Result<Applied, StoreError> {
+        let alive = |(_, write): &Numbered<'_>| **write == HostMonitorWrite::Heartbeat;
+        let alive = starts.iter().all(|start| start.writes.iter().all(alive));
+        let access = if alive { Access::Heartbeat } else { Access::Write };
+        self.transact(access, |turn| turn.host_monitor_apply(from, known, starts))
     }
 }
 
 /// A write with its number, if it has one.
 pub(crate) type Numbered<'a> = (Option<u64>, &'a HostMonitorWrite);
+
+/// What one start of a host monitor wrote.
+pub(crate) struct Numbering<'a> {
+    /// Which start, if it is known.
+    pub(crate) incarnation: Option<&'a str>,
+    /// With the numbers of that start.
+    pub(crate) writes: &'a [Numbered<'a>],
+}
 
 impl<B: BackEnd + Send> Store for B {
     fn now(&self) -> Result<StoreTime, StoreError> {
@@ -102,7 +153,55 @@ impl<B: BackEnd + Send> Store for B {
     }
 
     fn vms_start(&mut self, vms: &[VmUuid]) -> Result<Vec<TransactionTag>, StoreError> {
-        self.write(|turn| turn.vms_start(vms))
+        self.write(|turn| turn.vms_start(&[VmList { host: None, vms: vms.to_vec() }]))
+    }
+
+    fn vms_start_listed(&mut self, lists: &[VmList]) -> Result<Vec<TransactionTag>, StoreError> {
+        self.write(|turn| turn.vms_start(lists))
+    }
+
+    fn vms_stop(&mut self, lists: &[VmList]) -> Result<Vec<TransactionTag>, StoreError> {
+        self.write(|turn| turn.vms_stop(lists))
+    }
+
+    fn vms_remove(&mut self, lists: &[VmList]) -> Result<VmsRemoved, StoreError> {
+        self.write(|turn| turn.vms_remove(lists))
+    }
+
+    fn hosts_add_grouped(&mut self, hosts: &[GroupedHost]) -> Result<(), StoreError> {
+        self.write(|turn| turn.hosts_add_grouped(hosts))
+    }
+
+    fn hosts_remove(&mut self, hosts: &[HostKey]) -> Result<Vec<HostKey>, StoreError> {
+        self.write(|turn| turn.hosts_remove(hosts))
+    }
+
+    fn host_group_remove(&mut self, group: &str) -> Result<Vec<HostKey>, StoreError> {
+        self.write(|turn| turn.host_group_remove(group))
+    }
+
+    fn host_monitors_add(&mut self, hosts: &[HostRegistration]) -> Result<(), StoreError> {
+        self.write(|turn| turn.host_monitors_add(hosts))
+    }
+
+    fn host_monitors_remove(&mut self, monitors: &[HostMonitorId]) -> Result<Vec<HostMonitorId>, StoreError> {
+        self.write(|turn| turn.host_monitors_remove(monitors))
+    }
+
+    fn host_monitors_configure(
+        &mut self,
+        scope: &SettingsScope,
+        change: &SettingsChange,
+    ) -> Result<i64, StoreError> {
+        self.write(|turn| turn.host_monitors_configure(scope, change))
+    }
+
+    fn protocol_versions(&mut self) -> Result<ProtocolVersions, StoreError> {
+        self.read(|turn| turn.protocol_versions())
+    }
+
+    fn transactions(&mut self, wanted: &TransactionsWanted) -> Result<Vec<Transaction>, StoreError> {
+        self.read(|turn| turn.transactions(wanted))
     }
 
     fn quick_query(&mut self) -> Result<QuickQuery, StoreError> {
@@ -137,6 +236,26 @@ impl<B: BackEnd + Send> Store for B {
         self.read(|turn| turn.node_events(wanted))
     }
 
+    fn node_data(&mut self, of: Option<HostMonitorId>, limit: u32) -> Result<NodeData, StoreError> {
+        self.read(|turn| turn.node_data(of, limit))
+    }
+
+    fn conflicts(&mut self, limit: u32) -> Result<Conflicts, StoreError> {
+        self.read(|turn| turn.conflicts(limit))
+    }
+
+    fn vms_page(&mut self, wanted: &VmsWanted) -> Result<VmPage, StoreError> {
+        self.read(|turn| turn.vms_page(wanted))
+    }
+
+    fn vm_homes(&mut self, vms: &[VmUuid]) -> Result<Vec<VmHome>, StoreError> {
+        self.read(|turn| turn.vm_homes(vms))
+    }
+
+    fn vm_fence(&mut self, vm: VmUuid, fenced: bool) -> Result<(), StoreError> {
+        self.write(|turn| turn.vm_fence(vm, fenced))
+    }
+
     fn system_settings(&mut self) -> Result<SystemSettings, StoreError> {
         self.read(|turn| turn.system_settings())
     }
@@ -154,7 +273,31 @@ impl<B: BackEnd + Send> Store for B {
         vm: VmUuid,
         acknowledge: Option<AttentionTag>,
     ) -> Result<Option<MessageTag>, StoreError> {
-        self.write(|turn| turn.report_request(vm, acknowledge))
+        Ok(self.message_put(vm, acknowledge)?.map(|message| message.tag))
+    }
+
+    fn message_put(
+        &mut self,
+        vm: VmUuid,
+        acknowledge: Option<AttentionTag>,
+    ) -> Result<Option<MessageView>, StoreError> {
+        self.write(|turn| turn.message_put(vm, acknowledge))
+    }
+
+    fn messages(&mut self, wanted: &MessagesWanted) -> Result<MessagePage, StoreError> {
+        self.read(|turn| turn.messages(wanted))
+    }
+
+    fn message(&mut self, tag: MessageTag) -> Result<Option<Message>, StoreError> {
+        self.read(|turn| turn.message(tag))
+    }
+
+    fn messages_sync(&mut self, of: Option<HostMonitorId>) -> Result<Vec<TransactionTag>, StoreError> {
+        self.write(|turn| turn.messages_sync(of))
+    }
+
+    fn messages_remove(&mut self, of: Option<&[VmUuid]>) -> Result<u64, StoreError> {
+        self.write(|turn| turn.messages_remove(of))
     }
 
     fn reports_arrived(&mut self) -> Result<Vec<ArrivedReport>, StoreError> {
@@ -168,9 +311,9 @@ impl<B: BackEnd + Send> Store for B {
     fn report_apply(
         &mut self,
         report: &ArrivedReport,
-        applications: &[ApplicationReport],
-    ) -> Result<(), StoreError> {
-        self.write(|turn| turn.report_apply(report, applications))
+        content: Option<&ReportContent>,
+    ) -> Result<bool, StoreError> {
+        self.write(|turn| turn.report_apply(report, content))
     }
 
     fn event_append(&mut self, event: &NewEvent) -> Result<bool, StoreError> {
@@ -193,6 +336,14 @@ impl<B: BackEnd + Send> Store for B {
         self.write(|turn| turn.quiet_tell(news, event))
     }
 
+    fn mode_news(&mut self) -> Result<Vec<ModeNews>, StoreError> {
+        self.read(|turn| turn.mode_news())
+    }
+
+    fn mode_tell(&mut self, news: &ModeNews, event: &NewEvent) -> Result<bool, StoreError> {
+        self.write(|turn| turn.mode_tell(news, event))
+    }
+
     fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> Result<(), StoreError> {
         self.write(|turn| turn.vm_phase_replace(vm, phase))
     }
@@ -203,6 +354,10 @@ impl<B: BackEnd + Send> Store for B {
 
     fn controllers(&mut self) -> Result<Vec<ControllerView>, StoreError> {
         self.read(|turn| turn.controllers())
+    }
+
+    fn prune(&mut self, keep: &Retention, most: u32) -> Result<Pruned, StoreError> {
+        self.transact(Access::Heartbeat, |turn| turn.prune(keep, most))
     }
 
     fn host_monitor_apply(
@@ -223,7 +378,23 @@ impl<B: BackEnd + Send> Store for B {
         self.apply(host_monitor, &writes)
     }
 
+    fn host_monitor_replay(
+        &mut self,
+        host_monitor: HostMonitorId,
+        starts: &[StartWrites],
+    ) -> Result<Applied, StoreError> {
+        self.replay(host_monitor, starts)
+    }
+
     fn roster(&mut self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
         self.read(|turn| turn.roster(host_monitor))
+    }
+
+    fn standings(
+        &mut self,
+        host_monitor: HostMonitorId,
+        guests: &[VmUuid],
+    ) -> Result<Vec<(VmUuid, Standing)>, StoreError> {
+        self.read(|turn| turn.standings(host_monitor, guests))
     }
 }

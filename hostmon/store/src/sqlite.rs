@@ -79,6 +79,7 @@ impl BackEnd for SqliteStore {
 
 impl Db for Connection {
     fn query(&self, sql: &str, params: &[Value<'_>], each: Each<'_>) -> Result<(), StoreError> {
+        crate::statements::count();
         let mut statement = self.prepare_cached(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(params))?;
         while let Some(row) = rows.next()? {
@@ -90,6 +91,7 @@ impl Db for Connection {
     }
 
     fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<usize, StoreError> {
+        crate::statements::count();
         Ok(self.prepare_cached(sql)?.execute(rusqlite::params_from_iter(params))?)
     }
 

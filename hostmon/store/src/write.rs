@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vmpulse_protocol::id::VmUuid;
 
+use crate::text_form::uuid;
 use crate::{Discovery, MessageTag, MonitorMode, NodeState, QuietAnswer, SuspendReason};
 
 /// Largest payload of a [`HostMonitorWrite::Report`] that is kept, in bytes: what one message of the protocol
@@ -12,11 +14,23 @@ pub const MAX_REPORT: usize = 256 * 1024;
 
 /// One write of a host monitor. Ages were measured on its monotonic clock when the write was made; the writer
 /// adds the time that the write then waited.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Serialised it is what a host monitor's spool keeps: a later version must still read it, so what is added has a
+/// default, and nothing is renamed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostMonitorWrite {
     /// It started: its adapter, its incarnation, what it speaks. Makes the node UP and its mode GLOBAL, and is its
     /// first heartbeat.
     Started(HostMonitorStart),
+    /// It works by these settings of the roster now.
+    Configured {
+        /// Their version.
+        version: i64,
+        /// Versions it accepts, as `2.0-2.1`.
+        versions: String,
+        /// Interval of its own heartbeat to the store.
+        heartbeat_interval: Duration,
+    },
     /// It lives.
     Heartbeat,
     /// Its node or mode changed; recorded as a node event.
@@ -27,6 +41,15 @@ pub enum HostMonitorWrite {
         reason: u32,
         /// New mode.
         mode: MonitorMode,
+    },
+    /// Its way to work changed; recorded as a node event, and told by the controller. GLOBAL is a sign of life, too.
+    ModeChanged {
+        /// New mode.
+        mode: MonitorMode,
+        /// Since it changed.
+        age: Duration,
+        /// Why, as a sentence.
+        text: String,
     },
     /// Something an operator should see, as `trunk adapter down`; recorded as a node event.
     NodeEvent {
@@ -41,28 +64,48 @@ pub enum HostMonitorWrite {
         /// False: blind.
         heard: bool,
     },
+    /// Whether it is isolated: its own trunk adapter is down, or its trunk's canary is silent
+    /// ([`REASON_ISOLATED`](crate::REASON_ISOLATED)). Says why its trunk is not heard, no more: it is told beside
+    /// [`HostMonitorWrite::TrunkHeard`]. A start is not isolated.
+    Isolated {
+        /// Whether it is.
+        isolated: bool,
+    },
     /// A handshake completed. A suspension by SHDN ends with it; a VM of another host or an unregistered one is
     /// recorded as discovered. Proves no heartbeat: a new path does not count, and one that counts keeps its open
     /// silence. It counts from its first [`HostMonitorWrite::PathDetected`] or [`HostMonitorWrite::PathMissing`]
     /// since START_VM.
     PathOpened {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// The guest's MAC address.
         mac: String,
         /// Running version, as `2.1`.
         version: String,
+        /// Whether what the guest says there is authenticated.
+        authenticated: bool,
+    },
+    /// The guest's guardian beats on the path in place of its agent, or (false) does no more. A handshake says that, too.
+    PathGuardian {
+        /// Which VM.
+        #[serde(with = "uuid")]
+        vm: VmUuid,
+        /// Whether it does.
+        guardian: bool,
     },
     /// Heartbeats arrive: the path counts and beats. Ends an open silence. STARTING becomes STARTED when a path
     /// beats and every host monitor of the host that is UP and whose paths are known has one that does.
     /// Ignored unless the VM is monitored.
     PathDetected {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
     },
     /// The path counts and is silent. Ignored unless the VM is monitored.
     PathMissing {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// Since its last heartbeat.
         age: Duration,
@@ -73,16 +116,19 @@ pub enum HostMonitorWrite {
     /// still silent some time after its end.
     PathQuiet {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
     },
     /// The path is of no account any more (the VM is not monitored, or it moved).
     PathForgotten {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
     },
     /// SHDN or SUSPEND.
     Suspended {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// Which of them.
         reason: SuspendReason,
@@ -90,6 +136,7 @@ pub enum HostMonitorWrite {
     /// RESUME.
     Resumed {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
     },
     /// QUIET: the guest announces a silence. It is granted what is left of its budget ([`QuietAnswer`]), counted from
@@ -97,6 +144,7 @@ pub enum HostMonitorWrite {
     /// silent, whichever host monitor it was announced to. Ignored, and granted, unless the VM is monitored.
     QuietAsked {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// What it asks for, the host monitor's own bound applied.
         asked: Duration,
@@ -108,6 +156,7 @@ pub enum HostMonitorWrite {
     /// QUIET:0: the guest ends its announced silence, unless it announced another one since.
     QuietEnded {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// Since the message arrived.
         age: Duration,
@@ -115,6 +164,7 @@ pub enum HostMonitorWrite {
     /// An announced silence ran out, by the host monitor's clock. Ignored unless the one in force has this sequence.
     QuietOver {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// Which announcement.
         sequence: i64,
@@ -124,6 +174,7 @@ pub enum HostMonitorWrite {
     /// A doorbell: the bits are added to those pending, and the generation grows.
     Doorbell {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// The bits.
         bits: u32,
@@ -131,15 +182,18 @@ pub enum HostMonitorWrite {
     /// PMSG_RSP: the report of an exchange. Ignored unless the exchange waits for it, or above [`MAX_REPORT`].
     Report {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// The exchange.
         message: MessageTag,
-        /// The XML, as it came.
+        /// The XML, as it came. Not serialised: whoever keeps it keeps the bytes beside.
+        #[serde(skip)]
         payload: Vec<u8>,
     },
     /// CLEAR_DB: the rows of this exchange are removed. Only if they belong to this VM.
     ReportCleared {
         /// Which VM.
+        #[serde(with = "uuid")]
         vm: VmUuid,
         /// The exchange.
         message: MessageTag,
@@ -187,8 +241,17 @@ pub struct Applied {
     pub quiets: Vec<QuietAnswer>,
 }
 
+/// What one start of a host monitor wrote, by number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartWrites {
+    /// Of which start.
+    pub incarnation: String,
+    /// In the order in which they are applied, with their numbers, counted from that start on.
+    pub writes: Vec<(u64, HostMonitorWrite)>,
+}
+
 /// What conflicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConflictKind {
     /// No common protocol version.
     Version,
@@ -197,7 +260,7 @@ pub enum ConflictKind {
 }
 
 /// What a host monitor says of itself at its start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostMonitorStart {
     /// Name of its trunk adapter.
     pub trunk: String,

@@ -108,7 +108,7 @@ fn many_migrate_and_write_at_once() {
     assert_eq!(server.sql(&database, "SELECT count(*) FROM vmpulse.cluster").unwrap(), "1");
 
     server.sql(&database, "UPDATE vmpulse.schema_version SET version = 99").unwrap();
-    assert!(matches!(PostgresStore::open(&url), Err(StoreError::TooNew { found: 99, known: 3 })));
+    assert!(matches!(PostgresStore::open(&url), Err(StoreError::TooNew { found: 99, .. })));
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn tls_passwords_and_roles() {
     let outdated = "UPDATE vmpulse.schema_version SET version = 2";
     strict.server.sql(&strict.database, outdated).unwrap();
     let refused = strict.open("host1", "localhost", VERIFIED).unwrap_err();
-    assert!(matches!(refused, StoreError::Outdated { known: 3, .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Outdated { .. }), "{refused:?}");
 }
 
 /// And no server is believed that does not prove itself either.

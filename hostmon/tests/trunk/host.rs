@@ -14,7 +14,9 @@ use serde_json::Value;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{HostKey, HostMonitorRegistration, HostMonitorWrite, HostRegistration, VmRegistration};
+use vmpulse_store::{
+    HostKey, HostMonitorRegistration, HostMonitorWrite, HostRegistration, NodeEventsWanted, VmRegistration,
+};
 
 /// Set in the process that runs inside.
 const INSIDE: &str = "VMPULSE_TEST_INSIDE";
@@ -140,17 +142,27 @@ impl Host {
         store.hosts_add(&[HostRegistration { key: key.clone(), host_monitors }]).unwrap();
         store.vms_add(&key, &[VmRegistration { uuid, name: None }]).unwrap();
         store.vms_start(&[uuid]).unwrap();
-        let opened = HostMonitorWrite::PathOpened { vm: uuid, mac: mac.to_owned(), version: "2.1".into() };
+        let opened = HostMonitorWrite::PathOpened {
+            vm: uuid,
+            mac: mac.to_owned(),
+            version: "2.1".into(),
+            authenticated: false,
+        };
         store.host_monitor_apply(id, &[opened, HostMonitorWrite::PathDetected { vm: uuid }]).unwrap();
     }
 
     /// The host monitor of trunkA, in a namespace of its own; it ends with the value.
     pub(crate) fn start_daemon(&self, netns: &str) -> Daemon {
+        self.start_daemon_with(netns, "canary = \"off\"\n")
+    }
+
+    /// The same, with more settings.
+    pub(crate) fn start_daemon_with(&self, netns: &str, more: &str) -> Daemon {
         let folder = self.0.path().display();
         let settings = self.0.path().join("daemon.toml");
         let text = format!(
             "trunk = \"trunkA-hm\"\nuuid = \"{MONITOR}\"\nstore = \"sqlite://{folder}/h.db\"\nrun_dir = \"{folder}\"\n\
-             state_dir = \"{folder}\"\npolicing_netns = \"/proc/{}/ns/net\"\n",
+             state_dir = \"{folder}/state\"\npolicing_netns = \"/proc/{}/ns/net\"\n{more}",
             std::process::id()
         );
         std::fs::write(&settings, text).unwrap();
@@ -163,18 +175,30 @@ impl Host {
 
     /// Asks for the daemon's status until its part about policing is so.
     pub(crate) fn wait_for(&self, what: &str, so: impl Fn(&Value) -> bool) {
+        self.wait_for_status(what, |status| so(&status["policing"]));
+    }
+
+    /// Asks for the daemon's status until it is so.
+    pub(crate) fn wait_for_status(&self, what: &str, so: impl Fn(&Value) -> bool) {
         let clock = MonotonicClock::start();
         let mut last = Value::Null;
         while clock.now().since(Instant::ZERO) < PATIENCE {
             let mut command = Command::new(env!("CARGO_BIN_EXE_hmmgr"));
             command.args(["status", "-o", "json"]).env("VMPULSE_HOSTMON_SETTINGS", self.settings());
             let answer: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap_or_default();
-            last = answer["host_monitors"][0]["policing"].clone();
+            last = answer["host_monitors"][0].clone();
             if so(&last) {
                 return;
             }
         }
         panic!("not in time: {what}: {last:#}");
+    }
+
+    /// How many node events of a kind the store has.
+    pub(crate) fn node_events(&self, kind: &str) -> usize {
+        let mut store = vmpulse_store::open(&format!("sqlite://{}/h.db", self.0.path().display())).unwrap();
+        let wanted = NodeEventsWanted { kinds: vec![kind.to_owned()], limit: 1000, ..Default::default() };
+        store.node_events(&wanted).unwrap().len()
     }
 
     /// Everything a trunk could leave behind.

@@ -5,7 +5,7 @@
 //! * [`Link`]: what a daemon's driver needs of an adapter; a seam for fakes;
 //! * [`PacketSocket`]: the real one, an AF_PACKET socket with a kernel filter, read in one of three ways ([`ReceiveMethod`]);
 //! * [`CaptureSocket`] and [`PcapWriter`]: what passes on an adapter both ways, for a person to look at;
-//! * [`interfaces`]: the adapters of this machine;
+//! * [`interfaces`]: the adapters of this machine; [`LinkChanges`]: word that one of them has changed;
 //! * [`LinkError`]: what can go wrong, by what a daemon does about it;
 //! * [`in_own_session`]: for the scripts of applications, because it needs `unsafe` and all of that is here;
 //! * [`run_in_real_time`]: so that nothing of this machine's other work delays a frame;
@@ -15,6 +15,7 @@ mod adapter;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod capture;
+mod changes;
 mod config;
 mod control;
 mod error;
@@ -29,6 +30,7 @@ mod sys;
 mod transmitter;
 
 pub use capture::{CaptureConfig, CaptureSocket, Captured, Direction};
+pub use changes::LinkChanges;
 pub use config::{
     BLOCK_TIMEOUT_MS, DEFAULT_ETHERTYPE, DEFAULT_RECEIVE_BUFFER_BYTES, LinkConfig, RING_BYTES, ReceiveMethod,
     RingConfig,
@@ -40,6 +42,7 @@ pub use link::{Left, Link, ReceiveBuffer, Received};
 pub use pcap::PcapWriter;
 pub use socket::PacketSocket;
 pub use sys::child::{Identity, in_own_session};
+pub use sys::clock::{ClockState, clock_state};
 pub use sys::sched::run_in_real_time;
 pub use sys::shared::{SharedWords, lock_used_memory};
 pub use sys::watchdog::{set_watchdog_timeout, watchdog_timeout};

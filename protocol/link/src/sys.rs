@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod many;
+pub(crate) mod netlink;
 pub(crate) mod ring;
 pub(crate) mod sched;
 pub(crate) mod shared;

@@ -8,7 +8,9 @@ use std::task::{Context, Waker};
 use std::time::{Duration, UNIX_EPOCH};
 
 use pnet_datalink::{Channel, DataLinkReceiver, DataLinkSender};
-use vmpulse_link::{Link, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer, interfaces};
+use vmpulse_link::{
+    Link, LinkChanges, LinkConfig, LinkError, MacAddr, PacketSocket, ReceiveBuffer, interfaces,
+};
 
 #[path = "namespace/bench.rs"]
 mod bench;
@@ -43,6 +45,30 @@ namespace_test! {
         a.send(b.mac(), None, &largest).unwrap();
         assert_eq!(next(&b).await.payload, largest);
     }
+}
+
+namespace_test! {
+    async fn the_kernel_tells_of_adapters_that_change() {
+        let changes = LinkChanges::open().unwrap();
+        for change in [
+            "link add va type veth peer name vb",
+            "link set va up",
+            "link set va mtu 1400",
+            "link set va address 02:00:00:00:00:05",
+            "link set vb up",
+            "link del va",
+        ] {
+            ip(change);
+            tokio::time::timeout(PATIENCE, changes.changed()).await.expect(change).unwrap();
+            // What else was said of it is taken, so that the next word is of the next change.
+            while futures_ready(changes.changed()) {}
+        }
+    }
+}
+
+/// Whether it is ready at once.
+fn futures_ready<T>(future: impl Future<Output = T>) -> bool {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
 // [C-4]

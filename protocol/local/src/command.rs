@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use client::call;
-pub use listener::{CommandCall, CommandListener};
+pub use listener::{CommandCall, CommandListener, SocketFile, bind_socket};
 
 use crate::exit::Exit;
 

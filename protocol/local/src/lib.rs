@@ -5,6 +5,7 @@
 //! * [`lock`]: one daemon per name;
 //! * [`clock`]: the clocks the drivers read, once per turn;
 //! * [`command`]: the command socket between a daemon and its command.
+//! * [`monitor_answer`]: what a host monitor answers when it is asked about one VM;
 //! * [`settings`]: settings files, the same way for every program;
 //! * [`errors`]: errors for people;
 //! * [`keys`]: keys of VMs on disk;
@@ -17,5 +18,6 @@ pub mod exit;
 pub mod keys;
 pub mod lock;
 pub mod logging;
+pub mod monitor_answer;
 pub mod random;
 pub mod settings;

@@ -58,8 +58,7 @@ impl LevelHandle {
 /// # Errors
 /// [`LoggingError::Level`] if the level is not understood, [`LoggingError::Started`] on a second call.
 pub fn init(level: &str) -> Result<LevelHandle, LoggingError> {
-    let chosen = std::env::var(LEVEL_VARIABLE).ok().filter(|text| !text.is_empty());
-    let (filter, handle) = reload::Layer::new(filter(chosen.as_deref().unwrap_or(level))?);
+    let (filter, handle) = reload::Layer::new(filter(&chosen(level))?);
     // A closed stderr must not end a daemon, and reporting that on stderr would.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
@@ -72,6 +71,21 @@ pub fn init(level: &str) -> Result<LevelHandle, LoggingError> {
     };
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(LoggingError::Started)?;
     Ok(LevelHandle(handle))
+}
+
+/// The level in `VMPULSE_LOG`, else `level`.
+#[must_use]
+pub fn chosen(level: &str) -> String {
+    let variable = std::env::var(LEVEL_VARIABLE).ok().filter(|text| !text.is_empty());
+    variable.unwrap_or_else(|| level.to_owned())
+}
+
+/// Whether `level` is one.
+///
+/// # Errors
+/// [`LoggingError::Level`].
+pub fn check(level: &str) -> Result<(), LoggingError> {
+    filter(level).map(drop)
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LoggingError> {

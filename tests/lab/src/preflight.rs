@@ -5,6 +5,7 @@
 
 mod permissions;
 mod tools;
+mod unpacked;
 
 use crate::error::{Lab, LabError};
 use crate::process::{Place, run};
@@ -13,12 +14,16 @@ use crate::workspace::Workspace;
 
 pub(crate) use permissions::Privilege;
 pub(crate) use tools::{Purpose, emulator, is_ubuntu, postgresql_programs};
+pub(crate) use unpacked::promtool;
 
 /// Checks permissions and programs, installs what is missing, and says what it found.
 pub(crate) fn check(workspace: &Workspace, purpose: Purpose) -> Lab<Privilege> {
     let missing = tools::missing(purpose)?;
     if !missing.is_empty() {
         provide(workspace, &missing)?;
+    }
+    if purpose != Purpose::Worlds {
+        unpacked::provide(workspace)?;
     }
     let privilege = permissions::check()?;
     match privilege {

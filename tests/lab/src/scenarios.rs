@@ -15,19 +15,26 @@ mod flood;
 mod flood_unpoliced;
 mod guest_watchdog;
 mod heartbeats_without_ip;
+mod isolated_monitor;
 mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
+mod status_endpoint;
 mod steady_writes_nothing;
+mod store_dies;
+mod store_full;
 mod store_on_postgresql;
 mod suspension;
 mod systemd_unit;
+mod trunk_doctor;
 mod trunk_isolation;
 mod trunk_returns;
+mod two_hosts;
 mod typed_applications;
+mod vm_lifecycle;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -58,12 +65,17 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios but those below, the longest first so that two at a time end together.
-const TOGETHER: [Scenario; 25] = [
+const TOGETHER: &[Scenario] = &[
     guest_watchdog::SCENARIO,
+    two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
+    store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
+    vm_lifecycle::SCENARIO,
+    trunk_doctor::SCENARIO,
+    isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,
     authentication::SCENARIO,
     daemons_crash::SCENARIO,
@@ -72,12 +84,14 @@ const TOGETHER: [Scenario; 25] = [
     scripts_misbehave::SCENARIO,
     systemd_unit::SCENARIO,
     suspension::SCENARIO,
+    store_full::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,
     application_turns_red::SCENARIO,
     trunk_returns::SCENARIO,
     dissector::SCENARIO,
     key_rotation::SCENARIO,
+    status_endpoint::SCENARIO,
     steady_writes_nothing::SCENARIO,
     bad_input::SCENARIO,
     bad_frames::SCENARIO,
@@ -87,10 +101,10 @@ const TOGETHER: [Scenario; 25] = [
 ];
 
 /// Scenarios that take all there is of this machine: one at a time, when the others have ended.
-const ALONE: [Scenario; 2] = [flood::SCENARIO, flood_unpoliced::SCENARIO];
+const ALONE: &[Scenario] = &[flood::SCENARIO, flood_unpoliced::SCENARIO];
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    TOGETHER.iter().chain(&ALONE)
+    TOGETHER.iter().chain(ALONE)
 }
 
 /// The scenario of a name.
@@ -156,8 +170,8 @@ impl std::fmt::Display for Tally {
 
 /// Runs scenarios, each in a world of its own; tells each as it ends.
 pub(crate) fn run_all(workspace: &Workspace, kit: &Kit, names: &[String], jobs: usize) -> Lab<Tally> {
-    let mut tally = run_some(workspace, kit, names, &TOGETHER, jobs)?;
-    tally += run_some(workspace, kit, names, &ALONE, 1)?;
+    let mut tally = run_some(workspace, kit, names, TOGETHER, jobs)?;
+    tally += run_some(workspace, kit, names, ALONE, 1)?;
     Ok(tally)
 }
 

@@ -80,7 +80,12 @@ impl World {
 
     /// Starts a guest made of namespaces, with an adapter on every trunk.
     pub(crate) fn start_pseudo_guest(&self, number: u8) -> Lab<PseudoGuest> {
-        PseudoGuest::start(self, number)
+        PseudoGuest::start(&self.trunks, number)
+    }
+
+    /// The same, with an adapter on these trunks.
+    pub(crate) fn start_pseudo_guest_on(&self, number: u8, trunks: &[Trunk]) -> Lab<PseudoGuest> {
+        PseudoGuest::start(trunks, number)
     }
 
     /// Starts a real guest, with an adapter on every trunk; it boots by itself.

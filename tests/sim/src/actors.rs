@@ -2,6 +2,7 @@
 //! say when to be called again.
 
 pub(crate) mod controller;
+pub(crate) mod disk;
 pub(crate) mod guardian;
 pub(crate) mod guest;
 pub(crate) mod hypervisor;

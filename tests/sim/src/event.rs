@@ -50,6 +50,8 @@ pub enum Event {
         suspended: bool,
         /// What the store says.
         stored: bool,
+        /// If not that: whether the spool of a host monitor says it last.
+        kept: bool,
     },
 
     /// The monitor runs.
@@ -96,6 +98,8 @@ pub enum Event {
     Written(Hm, u64, String),
     /// It knows that its writes up to this number are committed.
     Committed(Hm, u64),
+    /// It knows that its writes up to this number are committed or in its spool's file.
+    Kept(Hm, u64),
     /// The store did not take its writes.
     StoreFailed(Hm, String),
 
@@ -131,6 +135,8 @@ pub enum Event {
         well: bool,
         /// Writes that wait.
         pending: usize,
+        /// Bytes in its spool.
+        spooled: usize,
     },
     /// At the end: node events of this kind in the store.
     FinalNodeEvents(Hm, String, u64),
@@ -180,7 +186,10 @@ impl Event {
     /// Whether it happens all the time, and says little to a reader.
     #[must_use]
     pub const fn is_detail(&self) -> bool {
-        matches!(self, Self::Tick | Self::Beat { .. } | Self::Written(..) | Self::Committed(..))
+        matches!(
+            self,
+            Self::Tick | Self::Beat { .. } | Self::Written(..) | Self::Committed(..) | Self::Kept(..)
+        )
     }
 }
 
@@ -204,7 +213,10 @@ impl fmt::Display for Event {
             }
             Self::Said(vm, said) => write!(out, "agent    {vm} says {}", format!("{said:?}").to_lowercase()),
             Self::QuietGranted(vm, left) => write!(out, "agent    {vm} is granted {} ms", left.as_millis()),
-            Self::SuspensionHeard { vm, suspended, stored } => {
+            Self::SuspensionHeard { vm, suspended, kept: true, .. } => {
+                write!(out, "agent    {vm} is heard: suspended {suspended}, and that is kept for the store")
+            }
+            Self::SuspensionHeard { vm, suspended, stored, .. } => {
                 write!(out, "agent    {vm} is heard: suspended {suspended}, and the store says {stored}")
             }
             Self::MonitorUp(hm) => write!(out, "monitor  {hm} started"),
@@ -232,6 +244,7 @@ impl fmt::Display for Event {
             Self::Monitor(hm, text) => write!(out, "monitor  {hm} {text}"),
             Self::Written(hm, number, text) => write!(out, "monitor  {hm} write {number}: {text}"),
             Self::Committed(hm, number) => write!(out, "monitor  {hm} committed up to {number}"),
+            Self::Kept(hm, number) => write!(out, "monitor  {hm} kept up to {number}"),
             Self::StoreFailed(hm, text) => write!(out, "monitor  {hm} store: {text}"),
             Self::ControllerUp => write!(out, "control  started"),
             Self::ControllerDown(why) => write!(out, "control  {why}"),
@@ -256,8 +269,9 @@ impl fmt::Display for Event {
                 vm.stored_apps.join(","),
                 vm.phase
             ),
-            Self::FinalMonitor { hm, runs, well, pending } => {
-                write!(out, "final    {hm} runs {runs} well {well} pending {pending}")
+            Self::FinalMonitor { hm, runs, well, pending, spooled } => {
+                let spooled = if *spooled > 0 { format!(" spooled {spooled}") } else { String::new() };
+                write!(out, "final    {hm} runs {runs} well {well} pending {pending}{spooled}")
             }
             Self::FinalNodeEvents(hm, kind, count) => {
                 write!(out, "final    {hm} node events {kind}: {count}")

@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_secs(5);
 const AGENT_RESTART: Duration = Duration::from_secs(2);
 /// From the start of an instance to its agent's.
 const BOOT: Duration = Duration::from_secs(20);
-/// A daemon that could not start is started again after this.
+/// A daemon that ended by itself is started again after this.
 const DAEMON_RESTART: Duration = Duration::from_secs(5);
 /// Violations kept: the first says what is wrong, the others often only follow.
 const VIOLATIONS_MAXIMUM: usize = 20;
@@ -312,7 +312,7 @@ impl<'a> World<'a> {
             return;
         }
         let life = self.monitors[index].life;
-        for (at, reply) in self.monitors[index].worker_turn(self.now) {
+        for (at, reply) in self.monitors[index].worker_turn(self.now, &self.store) {
             self.queue.push(at, Due::Reply(index, life, Box::new(reply)));
         }
         self.arm_monitor(index);
@@ -323,7 +323,7 @@ impl<'a> World<'a> {
             return;
         }
         let up = !self.network.is_down(self.monitors[index].hm);
-        self.monitors[index].start(self.now, &self.store, up);
+        self.monitors[index].start(self.now, up);
         self.after_monitor(index);
         self.count_faults();
     }
@@ -391,7 +391,7 @@ impl<'a> World<'a> {
         }
         self.arm_monitor(index);
         if self.monitors_wanted[index] && !self.monitors[index].is_up() {
-            // It ended by itself, or could not start: its init starts it.
+            // It ended by itself: its init starts it.
             if !std::mem::replace(&mut self.monitors_restarting[index], true) {
                 self.queue.push(self.now + DAEMON_RESTART, Due::StartMonitor(index));
             }
@@ -439,7 +439,11 @@ impl<'a> World<'a> {
                 let suspended = self.guests[vm].suspension.suspended;
                 // What cannot be read counts as contradicted: somebody has to look.
                 let stored = self.look.is_suspended(Vm(vm)).unwrap_or(!suspended);
-                self.event(&Event::SuspensionHeard { vm: Vm(vm), suspended, stored });
+                let kept = |monitor: &MonitorNode| {
+                    monitor.kept_suspension(self.now, Vm(vm).uuid()) == Some(suspended)
+                };
+                let kept = stored != suspended && self.monitors.iter().any(kept);
+                self.event(&Event::SuspensionHeard { vm: Vm(vm), suspended, stored, kept });
             }
             Wish::RestartAgent => {
                 self.guests[vm].kill_agent(now, "is killed for its restart");

@@ -2,7 +2,9 @@
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use vmpulse_store::{HostMonitorStatus, MonitorMode, NodeState, REASON_NODE_SHUTDOWN, Store};
+use vmpulse_store::{
+    HostMonitorStatus, MonitorMode, NodeState, REASON_ISOLATED, REASON_NODE_SHUTDOWN, Store,
+};
 
 use super::super::CliError;
 use super::super::block::{Block, View, seconds};
@@ -62,6 +64,16 @@ fn shown(monitor: HostMonitorStatus, host: Option<String>) -> Shown {
     }
 }
 
+impl Shown {
+    const fn trunk(&self) -> &'static str {
+        match (self.trunk_heard, self.reason & REASON_ISOLATED != 0) {
+            (true, _) => "Yes",
+            (false, true) => "No: ISOLATED, its paths are unknown",
+            (false, false) => "No: its paths are unknown",
+        }
+    }
+}
+
 impl View for Shown {
     fn block(&self, verbose: bool, _zone: &TimeZone) -> Block {
         let last = self.last_response_ms.map_or_else(|| "never".to_owned(), |age| seconds(age / 1000));
@@ -73,12 +85,16 @@ impl View for Shown {
             .line("HM_versions", self.hm_versions.as_deref().unwrap_or("unknown"))
             .line("HM_responsive", if self.hm_responsive { "Yes" } else { "No" })
             .line("HM_mode", self.hm_mode)
-            .line("Trunk_heard", if self.trunk_heard { "Yes" } else { "No: its paths are unknown" })
+            .line("Trunk_heard", self.trunk())
             .line("Last_response", last);
         if !verbose {
             return block;
         }
-        let purpose = if self.reason & REASON_NODE_SHUTDOWN == 0 { "" } else { " (shut down on purpose)" };
+        let purpose = match (self.reason & REASON_NODE_SHUTDOWN != 0, self.reason & REASON_ISOLATED != 0) {
+            (true, _) => " (shut down on purpose)",
+            (false, true) => " (isolated)",
+            (false, false) => "",
+        };
         block
             .line("Reason", format!("0x{:08x}{purpose}", self.reason))
             .line("Has_data", if self.has_data { "Yes" } else { "No" })

@@ -24,6 +24,8 @@ struct Shown<'a> {
     mac: Option<String>,
     mtu: u32,
     ethertype: String,
+    /// VLAN that it is carried in.
+    vlan: Option<u16>,
     /// Nothing is wrong.
     ok: bool,
     wrong: &'a [String],
@@ -55,6 +57,7 @@ impl<'a> Shown<'a> {
             mac: plan.mac.map(|mac| mac.to_string()),
             mtu: plan.mtu,
             ethertype: format!("{:#06x}", plan.ethertype),
+            vlan: plan.vlan,
             ok: view.wrong.is_empty(),
             wrong: &view.wrong,
             remarks: &view.remarks,
@@ -97,6 +100,9 @@ fn next(plan: &TrunkPlan) -> String {
         "\nThe host monitor listens on {0}. In its hostmon.toml:\ntrunk = \"{0}\"\n",
         plan.monitor_adapter()
     );
+    if let Some(vlan) = plan.vlan {
+        let _ = writeln!(text, "vlan = {vlan}      # in agent.toml of the guests, too");
+    }
     if let Some(netns) = &plan.netns {
         if plan.policing.is_some() {
             text.push_str("# The rules are in this namespace, not in the monitor's:\npolicing_netns = \"/proc/1/ns/net\"\n");
@@ -203,6 +209,7 @@ fn describe(plan: &TrunkPlan, view: &View) -> String {
     line("MAC", plan.mac.map(|mac| mac.to_string()).unwrap_or_default());
     line("MTU", plan.mtu.to_string());
     line("EtherType", format!("{:#06x}", plan.ethertype));
+    line("VLAN", plan.vlan.map_or("-".to_owned(), |vlan| vlan.to_string()));
     line("Guests_adapters", view.guests.len().to_string());
     match &plan.policing {
         Some(limits) => {

@@ -74,7 +74,8 @@ fn guests_that_came_before_the_first_roster_are_looked_at_then() {
     let mut world = World::new();
     world.guest(1, 1);
     world.guest(2, 2);
-    world.roster(Roster { elsewhere: vec![vm(1)], ..Roster::default() });
+    world.elsewhere(1, VmState::Started);
+    world.roster(Roster::default());
     world.run(1);
     assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
     let unmanaged = |write: &&HostMonitorWrite| matches!(write, HostMonitorWrite::Discovered { uuid, .. } if *uuid == vm(2).to_string());
@@ -86,7 +87,7 @@ fn a_moved_vm_is_expected_again_by_a_restarted_monitor() {
     let mut world = World::new();
     let path = Some(RosterPath { mac: mac(1).to_string(), missed: None });
     let visiting = vec![registered(1, VmState::Started, path)];
-    world.roster(Roster { elsewhere: vec![vm(1)], visiting, ..Roster::default() });
+    world.roster(Roster { visiting, ..Roster::default() });
     world.run(30);
     assert_eq!(missing_edges(&world), [(vm(1), 29_000)]);
 }

@@ -56,6 +56,19 @@ fn secured_by(mode: Mode, guest: Mode) -> World {
     world
 }
 
+#[test]
+fn the_store_is_told_whether_a_path_is_authenticated() {
+    let told = |world: &World| {
+        let opened = |write: &HostMonitorWrite| match write {
+            HostMonitorWrite::PathOpened { authenticated, .. } => Some(*authenticated),
+            _ => None,
+        };
+        world.writes().into_iter().filter_map(opened).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&secured(Mode::Optional)), [false, true]);
+    assert_eq!(told(&World::beating(1..=1)), [false]);
+}
+
 ///
 #[test]
 fn a_vm_once_authenticated_is_told_of_once_and_must_be_from_then_on() {

@@ -20,6 +20,15 @@ impl World {
         self.writes().into_iter().filter_map(kind).collect()
     }
 
+    /// What the store was told of who beats.
+    fn guardian_edges(&self) -> Vec<bool> {
+        let edge = |write: &HostMonitorWrite| match write {
+            HostMonitorWrite::PathGuardian { guardian, .. } => Some(*guardian),
+            _ => None,
+        };
+        self.writes().into_iter().filter_map(edge).collect()
+    }
+
     fn kept_by_guardian(&self) -> bool {
         self.monitor.paths(self.now).any(|path| path.session.guardian)
     }
@@ -41,6 +50,7 @@ fn a_hanging_agent_is_told_once_and_is_never_missing() {
     world.run(11);
     assert_eq!((world.missing(1), world.kept_by_guardian()), (false, false));
     assert_eq!(world.node_events(), ["AGENT_FAILURE", "AGENT_BACK"]);
+    assert_eq!(world.guardian_edges(), [true, false]);
     assert_eq!(missing_edges(&world), []);
 }
 
@@ -94,6 +104,29 @@ fn a_guest_that_goes_to_and_fro_does_not_fill_the_store() {
     world.run(60);
     world.guardian_beats(1);
     assert_eq!(world.node_events().len(), 3);
+}
+
+/// What was too much to be told at once is told when it may be.
+#[test]
+fn the_store_knows_in_the_end_who_beats() {
+    let mut world = World::beating(1..=1);
+    world.forget_writes();
+    world.guardian_beats(1);
+    let guest = world.guest_mut(1);
+    guest.end.send_heartbeat(&mut guest.out);
+    world.carry();
+    world.guest_mut(1).frozen = true;
+    for _ in 0..5 {
+        world.guardian_beats(1);
+        world.run(8);
+    }
+    assert_eq!(world.guardian_edges(), [true, false], "within the minute");
+    for _ in 0..10 {
+        world.guardian_beats(1);
+        world.run(8);
+    }
+    assert_eq!(world.guardian_edges(), [true, false, true]);
+    assert!(!world.missing(1));
 }
 
 #[test]

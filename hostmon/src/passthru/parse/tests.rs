@@ -1,5 +1,5 @@
 use super::*;
-use vmpulse_store::HostKey;
+use vmpulse_store::{HostKey, SettingsChange, SettingsScope, VmList};
 
 const NAMESPACE: &str = "http://ausgsa.austin.ibm.com/projects/v/vios/schema/vioHADR2.00";
 
@@ -27,11 +27,14 @@ fn hosts_with_their_host_monitors() {
         "<addMS><viosList {KEY}><vios uuid=\"{UUID}\" isHM=\"1\" partNum=\"2\" macAddr=\"0200AB000001\"/>\
          <vios uuid=\"5ac3e0dc-13fc-4221-9617-8ef61c4cdd83\" macAddr=\"02:00:ab:00:00:02\"/>\
          <vios uuid=\"315ce56b-9ba0-46a1-b4bc-da6108574e7e\" isHM=\"0\"/></viosList>\
-         <viosList machine_type=\"QEMU\" model=\"a &amp; b\" serial=\"1\"/></addMS>"
+         <viosList machine_type=\"QEMU\" model=\"a &amp; b\" serial=\"1\" hostGroup=\"blue\"/></addMS>"
     );
-    let Request::AddHosts(hosts) = parse(envelope("VIO_HS_ADD_MS", &body).as_bytes()).unwrap() else {
+    let Request::AddHosts(grouped) = parse(envelope("VIO_HS_ADD_MS", &body).as_bytes()).unwrap() else {
         panic!("another request");
     };
+    let groups: Vec<_> = grouped.iter().map(|one| one.group.as_deref()).collect();
+    assert_eq!(groups, [None, Some("blue")]);
+    let hosts: Vec<_> = grouped.into_iter().map(|one| one.host).collect();
     assert_eq!(hosts.iter().map(|host| host.host_monitors.len()).collect::<Vec<_>>(), [2, 0]);
     assert_eq!((&hosts[0].key, hosts[1].key.model.as_str()), (&key(), "a & b"));
     let [one, two] = hosts[0].host_monitors.as_slice() else { panic!("two are host monitors") };
@@ -50,9 +53,56 @@ fn vms_to_add_and_to_start() {
     let start = format!(
         "<startVM><vmList><vm uuid=\"{UUID}\"/></vmList><vmList {KEY}><vm uuid=\"{UUID}\"/></vmList></startVM>"
     );
-    let lists = [None, Some(key())].map(|host| StartList { host, vms: vec![vm.uuid] });
+    let lists = [None, Some(key())].map(|host| VmList { host, vms: vec![vm.uuid] });
     let expected = Request::StartVms(lists.to_vec());
     assert_eq!(parse(envelope("VIO_HS_START_VM", &start).as_bytes()).unwrap(), expected);
+    for (action, element, expected) in [
+        ("VIO_HS_STOP_VM", "stopVM", Request::StopVms(lists.to_vec())),
+        ("VIO_HS_REMOVE_VM", "removeVM", Request::RemoveVms(lists.to_vec())),
+    ] {
+        let body = start.replace("startVM", element);
+        assert_eq!(parse(envelope(action, &body).as_bytes()).unwrap(), expected);
+    }
+}
+
+#[test]
+fn what_is_taken_out() {
+    let parsed = |action: &str, body: String| parse(envelope(action, &body).as_bytes()).unwrap();
+    let body = format!("<removeVIOS><vios uuid=\"{UUID}\"/></removeVIOS>");
+    let expected = Request::RemoveMonitors(vec![UUID.parse().unwrap()]);
+    assert_eq!(parsed("VIO_HS_REMOVE_VIOS", body), expected);
+    let body = format!("<removeMS><viosList {KEY}/></removeMS>");
+    assert_eq!(parsed("VIO_HS_REMOVE_MS", body), Request::RemoveHosts(vec![key()]));
+    let body = "<removeHostGroup name=\"a &lt; b\"/>".to_owned();
+    assert_eq!(parsed("VIO_HS_REMOVE_HOST_GROUP", body), Request::RemoveHostGroup("a < b".into()));
+    let body = format!("<addVIOS><viosList {KEY}><vios uuid=\"{UUID}\" partNum=\"7\"/></viosList></addVIOS>");
+    let Request::AddMonitors(hosts) = parsed("VIO_HS_ADD_VIOS", body) else { panic!("another request") };
+    assert_eq!((&hosts[0].key, hosts[0].host_monitors[0].part_number), (&key(), 7));
+}
+
+#[test]
+fn settings_of_host_monitors() {
+    let configure = |attributes: &str| {
+        let body = format!("<configureHM {attributes}/>");
+        let parsed = parse(envelope("VIO_HS_CONFIGURE_HM", &body).as_bytes()).unwrap();
+        let Request::Configure { scope, change } = parsed else { panic!("another request: {parsed:?}") };
+        (scope, change)
+    };
+    let (scope, change) = configure("logLevel=\"vmpulse_hostmon=debug,info\" heartbeatIntervalMs=\"100\"");
+    assert_eq!(scope, SettingsScope::All);
+    let expected = SettingsChange {
+        log_level: Some(Some("vmpulse_hostmon=debug,info".into())),
+        heartbeat_interval_ms: Some(Some(100)),
+        ..SettingsChange::default()
+    };
+    assert_eq!(change, expected);
+    let (scope, change) = configure(&format!("{KEY} storeHeartbeatIntervalMs=\"default\" versions=\"2.1\""));
+    assert_eq!(scope, SettingsScope::Host(key()));
+    assert_eq!((change.store_heartbeat_interval_ms, change.log_level), (Some(None), None));
+    assert_eq!(change.versions.flatten().map(|versions| versions.to_string()).as_deref(), Some("2.1-2.1"));
+    let (scope, change) = configure(&format!("uuid=\"{UUID}\" logLevel=\"default\" versions=\"default\""));
+    assert_eq!(scope, SettingsScope::One(UUID.parse().unwrap()));
+    assert_eq!((change.log_level, change.versions), (Some(None), Some(None)));
 }
 
 #[test]
@@ -97,6 +147,26 @@ fn what_is_wrong_is_named_with_its_place() {
         ("VIO_HS_ADD_MS", vios(&format!("uuid=\"{UUID}\" macAddr=\"02:00\"")), "macAddr"),
         ("VIO_HS_ADD_MS", vios(&format!("uuid=\"{UUID}\" macAddr=\"0200:ab00:0001\"")), "macAddr"),
         ("VIO_HS_START_VM", "<startVM><vmList/></startVM>".into(), "vm is missing in vmList"),
+        ("VIO_HS_STOP_VM", "<stopVM><vmList model=\"x\"><vm/></vmList></stopVM>".into(), "machine_type"),
+        ("VIO_HS_REMOVE_VM", "<removeVM/>".into(), "vmList is missing in removeVM"),
+        ("VIO_HS_ADD_VIOS", format!("<addVIOS><viosList {KEY}/></addVIOS>"), "vios is missing in viosList"),
+        ("VIO_HS_REMOVE_VIOS", "<removeVIOS/>".into(), "vios is missing in removeVIOS"),
+        (
+            "VIO_HS_REMOVE_MS",
+            format!("<removeMS><viosList {KEY}><vios/></viosList></removeMS>"),
+            "nothing belongs",
+        ),
+        ("VIO_HS_REMOVE_HOST_GROUP", "<removeHostGroup name=\" \"/>".into(), "1 to 255 bytes"),
+        ("VIO_HS_CONFIGURE_HM", "<configureHM/>".into(), "needs one of logLevel"),
+        ("VIO_HS_CONFIGURE_HM", format!("<configureHM uuid=\"{UUID}\" {KEY} versions=\"2.0\"/>"), "not both"),
+        ("VIO_HS_CONFIGURE_HM", "<configureHM logLevel=\"loud\"/>".into(), "logLevel must be a log level"),
+        (
+            "VIO_HS_CONFIGURE_HM",
+            "<configureHM heartbeatIntervalMs=\"99\"/>".into(),
+            "100 to 60000 milliseconds",
+        ),
+        ("VIO_HS_CONFIGURE_HM", "<configureHM storeHeartbeatIntervalMs=\"1s\"/>".into(), "or default"),
+        ("VIO_HS_CONFIGURE_HM", "<configureHM versions=\"2.0-3.0\"/>".into(), "a range within 2.0-2.1"),
         ("VIO_HS_QUICK_QUERY", "<x/>".into(), "nothing belongs in Request"),
         ("VIO_HS_QUICK_QUERY", "text".into(), "only elements belong in Request"),
         ("VIO_HS_NEEDS_ATTENTION", "<needsAtt dataType=\"ALL\"/>".into(), "dataType"),
@@ -111,8 +181,7 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
-fn actions_that_are_not_there_yet_and_never() {
-    assert_eq!(refused(&envelope("VIO_HS_STOP_VM", "<stopVM/>")).code, Code::NotYet);
+fn actions_that_there_never_are() {
     assert_eq!(refused(&envelope("VIO_HS_MAKE_COFFEE", "")).code, Code::UnknownAction);
 }
 
@@ -145,3 +214,5 @@ proptest::proptest! {
         let _either = parse(envelope("VIO_HS_ADD_VM", &body).as_bytes());
     }
 }
+
+mod asking;

@@ -29,6 +29,7 @@ fn monitor(uuid: &str, state: NodeState, age_s: Option<u64>) -> HostMonitorStatu
         heartbeat_age: age_s.map(Duration::from_secs),
         trunk_heard: true,
         has_data: state != NodeState::Up,
+        sync_message: false,
         versions: None,
     }
 }
@@ -54,6 +55,9 @@ fn attention(uuid: &str) -> VmAttention {
         doorbell: 0,
         missed: None,
         state_changed: false,
+        missed_entries: vec![],
+        version_conflict: false,
+        fenced: false,
         discovery: None,
     }
 }
@@ -124,4 +128,38 @@ fn guests_texts_cannot_break_out() {
     let replaced = "\"/><x a='&\u{fffd}\u{fffd}[2J\u{fffd}\u{fffd}";
     assert_eq!(vm.attribute("uuid"), Some(replaced));
     assert_eq!(document.descendants().filter(|node| node.has_tag_name("x")).count(), 0);
+}
+
+#[test]
+fn what_was_stopped_and_taken_out() {
+    let uuid = "61be20f0-09a8-4753-b5e5-564f8a545ed5";
+    let removed = |transactions: Vec<i64>, unknown: &[&str]| {
+        let unknown = unknown.iter().map(|uuid| uuid.parse().unwrap()).collect();
+        Response::VmsRemoved(vmpulse_store::VmsRemoved { transactions, unknown })
+    };
+    let unknown = format!("<unknownVM uuid=\"{uuid}\"/>");
+    let odd = key("a", "b & c", "d");
+    let host = "machine_type=\"a\" model=\"b &amp; c\" serial=\"d\"";
+    for (response, expected) in [
+        (
+            Response::VmsStopped(vec![3, 4]),
+            "<stopVM><transaction tag=\"3\"/><transaction tag=\"4\"/></stopVM>".to_owned(),
+        ),
+        (removed(vec![], &[]), "<removeVM/>".to_owned()),
+        (removed(vec![7], &[uuid]), format!("<removeVM><transaction tag=\"7\"/>{unknown}</removeVM>")),
+        (Response::MonitorsAdded, "<addVIOS/>".to_owned()),
+        (Response::MonitorsRemoved(vec![]), "<removeVIOS/>".to_owned()),
+        (
+            Response::MonitorsRemoved(vec![uuid.parse().unwrap()]),
+            format!("<removeVIOS><unknownVIOS uuid=\"{uuid}\"/></removeVIOS>"),
+        ),
+        (Response::HostsRemoved(vec![odd.clone()]), format!("<removeMS><unknownMS {host}/></removeMS>")),
+        (
+            Response::HostGroupRemoved(vec![odd]),
+            format!("<removeHostGroup><removedMS {host}/></removeHostGroup>"),
+        ),
+        (Response::Configured(12), "<configureHM version=\"12\"/>".to_owned()),
+    ] {
+        assert_eq!(inside(&response), expected);
+    }
 }

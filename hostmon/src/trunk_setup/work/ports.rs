@@ -3,6 +3,7 @@
 use vmpulse_protocol::MacAddr;
 
 use super::{Done, Works, explained};
+use crate::trunk_setup::canary::is_canary;
 use crate::trunk_setup::error::TrunkError;
 use crate::trunk_setup::plan::{Adapter, PORTS_MAXIMUM, Port, TrunkPlan};
 use crate::trunk_setup::rules;
@@ -71,7 +72,9 @@ impl Works {
             }
             let hm = plan.monitor_adapter();
             let lower = plan.guests_adapter().clone();
-            for link in observed.near.standing_on(lower.as_str()).filter(|link| link.name != hm) {
+            let guests = observed.near.standing_on(lower.as_str());
+            // The canary's adapter has another address at each start of the monitor, which knows it by a key.
+            for link in guests.filter(|link| link.name != hm && !is_canary(link)) {
                 let (Ok(adapter), Some(mac)) = (link.name.parse::<Adapter>(), link.mac()) else { continue };
                 let port = Port { adapter, mac };
                 if plan.ports.contains(&port) && is_policed(observed, &port.adapter) {

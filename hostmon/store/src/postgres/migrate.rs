@@ -12,6 +12,12 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_health.sql"),
     include_str!("../../migrations/postgres/0002_quiet.sql"),
     include_str!("../../migrations/postgres/0003_writes_once.sql"),
+    include_str!("../../migrations/postgres/0004_requests.sql"),
+    include_str!("../../migrations/postgres/0005_retention.sql"),
+    include_str!("../../migrations/postgres/0006_modes.sql"),
+    include_str!("../../migrations/postgres/0007_queries.sql"),
+    include_str!("../../migrations/postgres/0008_isolated.sql"),
+    include_str!("../../migrations/postgres/0009_unknown.sql"),
 ];
 
 /// For all steps together, another process's included: a step may touch every row.

@@ -8,29 +8,12 @@ use vmpulse_test_postgres::Server;
 
 use super::session::PLANNER;
 use super::*;
-use crate::sql::{POLLED, QUICK};
+use crate::sql::db::{Db, Kind};
+use crate::sql::{LEAVING, POLLED, QUICK, standings_sql};
 
 /// 1,000 hosts with two host monitors each. In trouble: 100 silent VMs, 100 state changes, doorbells and strangers.
 /// `FLEET` VMs (20,000 of them if nothing is said), each with two beating paths.
-const FLEET: &str = "
-    SET search_path = vmpulse;
-    INSERT INTO host (id, machine_type, model, serial) SELECT n, 'QEMU', 'q35', to_char(n, 'FM000000')
-    FROM generate_series(1, 1000) n;
-    INSERT INTO host_monitor (id, uuid, host_id, trunk, heartbeat_at, state, mode)
-    SELECT n, format('ffffffff-0000-0000-0000-%s', to_char(n, 'FM000000000000')), 1 + n % 1000, 'trunkA', :now, 'UP',
-           'GLOBAL' FROM generate_series(1, 2000) n;
-    INSERT INTO vm (id, uuid, name, host_id, state, state_changed_at, silence_from, state_sequence)
-    SELECT n, format('00000000-0000-0000-0000-%s', to_char(n, 'FM000000000000')), 'vm' || n, 1 + n % 1000, 'STARTED', 1, 1,
-           CASE WHEN n % (:vms / 100) = 1 THEN n END FROM generate_series(1, :vms) n;
-    INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, missing_since, heard_at)
-    SELECT n, 1 + n % 1000 + which * 1000, '02:00:00:00:00:01', '2.1', 1, 1,
-           CASE WHEN n % (:vms / 100) = 0 THEN :now - 60000000 END, 1
-    FROM generate_series(1, :vms) n, generate_series(0, 1) which;
-    INSERT INTO doorbell (vm_id, bit, sequence) SELECT n, 1, n FROM generate_series(1, 100) n;
-    INSERT INTO discovered (host_monitor_id, uuid, mac, kind, sequence)
-    SELECT 1 + n % 2000, 'uuid' || n, 'mac', 'UNMANAGED', CASE WHEN n <= 100 THEN n END FROM generate_series(1, 20000) n;
-    UPDATE cluster SET change_sequence = 1000000;
-    ANALYZE";
+const FLEET: &str = include_str!("../../benches/fleet/postgres.sql");
 
 fn store() -> Option<(Server, String, PostgresStore, u32)> {
     let mut server = match Server::start() {
@@ -81,7 +64,7 @@ fn scans_the_fleet(plan: &str) -> Option<&str> {
 #[allow(clippy::disallowed_methods)]
 fn polls_follow_those_in_trouble() {
     let Some((server, database, mut store, vms)) = store() else { return };
-    for sql in POLLED.into_iter().chain(QUICK) {
+    for sql in POLLED.into_iter().chain(QUICK).chain([LEAVING]) {
         let plan = plan(&server, &database, sql);
         // These are empty here, and not worth their index.
         let empty = ["node_event", "quiet"];
@@ -136,6 +119,7 @@ fn a_thousand_silences_at_once() {
             vm,
             mac: "02:00:00:00:00:01".into(),
             version: "2.1".into(),
+            authenticated: false,
         }),
     ];
     for (what, write) in others {
@@ -147,4 +131,31 @@ fn a_thousand_silences_at_once() {
     let counted =
         store.vms().unwrap().iter().flat_map(|vm| &vm.paths).filter(|path| path.missed.is_some()).count();
     assert!(counted >= 3000, "{counted}");
+}
+
+/// What a host monitor reads does not follow the fleet: the VMs of its host, and the few strangers it asks about.
+// The figures are printed, not judged: the machine may be busy.
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_roster_and_the_standings_of_strangers() {
+    let Some((server, database, mut store, vms)) = store() else { return };
+    let rows = Session::open(&store.target).unwrap().json_rows(&[("vm", Kind::Text)], 1);
+    let asked = standings_sql(&rows).replace("?1", "'[]'");
+    let plan = plan(&server, &database, &asked.replace("?2", "?1").replace("?3", "?2"));
+    assert!(scans_the_fleet(&plan).is_none() && !plan.contains("Seq Scan on removed_vm"), "{plan}");
+    let hm = "ffffffff-0000-0000-0000-000000000002".parse().unwrap();
+    let uuid = |n: u32| format!("00000000-0000-0000-0000-{n:012}").parse().unwrap();
+    for strangers in [1, 100, 2048] {
+        // Half of them made up.
+        let guests: Vec<VmUuid> =
+            (0..strangers).map(|n| uuid(n * 7 + if n % 2 == 0 { vms } else { 0 })).collect();
+        let before = Instant::now();
+        let standings = store.standings(hm, &guests).unwrap();
+        println!("standings of {strangers} strangers, fleet of {vms}: {:?}", before.elapsed());
+        assert_eq!(standings.len(), guests.len());
+    }
+    let before = Instant::now();
+    let own = store.roster(hm).unwrap().vms.len();
+    println!("roster of {own} VMs, fleet of {vms}: {:?}", before.elapsed());
+    assert_eq!(own, usize::try_from(vms / 1000).unwrap());
 }

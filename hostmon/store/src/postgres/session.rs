@@ -216,6 +216,7 @@ impl Session {
 
 impl Db for Session {
     fn query(&self, sql: &str, params: &[Value<'_>], each: Each<'_>) -> Result<(), StoreError> {
+        crate::statements::count();
         let statement = self.statement(sql, params)?;
         let params: Vec<_> = params.iter().copied().map(Parameter).collect();
         let params: Vec<_> = params.iter().map(|param| param as &(dyn ToSql + Sync)).collect();
@@ -232,6 +233,7 @@ impl Db for Session {
     }
 
     fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<usize, StoreError> {
+        crate::statements::count();
         let statement = self.statement(sql, params)?;
         let params: Vec<_> = params.iter().copied().map(Parameter).collect();
         let params: Vec<_> = params.iter().map(|param| param as &(dyn ToSql + Sync)).collect();

@@ -1,9 +1,4 @@
-//! What needs attention, and acknowledging it.
-//!
-//! Everything that is reported until it is acknowledged (a doorbell bit, a state change, a discovery) carries a
-//! number of one growing sequence. An answer reports everything pending, so its tag need only name the highest
-//! number in it: acknowledging clears what is not above. Polling therefore writes nothing, no list of answers is
-//! kept, and no tag ever expires.
+//! What needs attention, and acknowledging it ([`super::tags`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -11,15 +6,12 @@ use std::time::Duration;
 use super::db::{Row, params};
 
 use super::Turn;
-use super::hosts::known;
-use super::rows::{NONE, age, all, first, host_key, only, run, typed};
+use super::hosts::health_columns;
+use super::rows::{NONE, age, all, host_key, run, typed};
 use super::silence::{PathHealth, excuse, missed};
+use super::tags::Reported;
 use super::views::reports_silence;
 use crate::*;
-
-/// Low bits of a tag: the sequence number. Above them: the host if the answer was about one, else 0.
-/// 2^44 numbers last 500 years at 1,000 a second; 2^18 hosts are 250 times more than ever meant.
-const SEQUENCE_BITS: u32 = 44;
 
 /// What is said of a VM besides its reasons: the columns of each of these that come first.
 macro_rules! vm_columns {
@@ -44,9 +36,9 @@ const PENDING_STATES: &str = concat!(
 const MISSING_PATHS: &str = concat!(
     "SELECT ",
     vm_columns!(),
-    "CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END, ",
-    known!(),
-    ", p.common, v.quiet_ended_at
+    "v.quiet_ended_at, ",
+    health_columns!(),
+    "
      FROM (SELECT DISTINCT vm_id FROM path INDEXED BY path_missing
            WHERE missing_since IS NOT NULL AND counted = 1) c
      CROSS JOIN vm v ON v.id = c.vm_id AND v.state IN ('STARTING', 'STARTED')
@@ -54,6 +46,33 @@ const MISSING_PATHS: &str = concat!(
      CROSS JOIN path p ON p.vm_id = c.vm_id AND p.counted = 1
      CROSS JOIN host_monitor m ON m.id = p.host_monitor_id"
 );
+
+/// Paths that should be there and are not.
+const NOT_COME: &str = concat!(
+    "SELECT ",
+    vm_columns!(),
+    "m.uuid, p.awaited_sequence FROM path p INDEXED BY path_not_come
+     CROSS JOIN vm v ON v.id = p.vm_id CROSS JOIN host_monitor m ON m.id = p.host_monitor_id
+     WHERE p.awaited_sequence IS NOT NULL ORDER BY m.uuid"
+);
+
+const VERSION_CONFLICTS: &str = concat!(
+    "SELECT ",
+    vm_columns!(),
+    "c.sequence FROM conflict c INDEXED BY conflict_pending
+     CROSS JOIN vm v ON v.uuid = c.uuid WHERE c.acknowledged_at IS NULL AND c.kind = 'VERSION'"
+);
+
+/// Of guests that are not registered.
+const STRANGE_VERSIONS: &str = "
+    SELECT m.host_id, c.uuid, max(c.sequence) FROM conflict c INDEXED BY conflict_pending
+    CROSS JOIN host_monitor m ON m.id = c.host_monitor_id
+    WHERE c.acknowledged_at IS NULL AND c.kind = 'VERSION' AND m.host_id IS NOT NULL
+          AND NOT EXISTS (SELECT 1 FROM vm v WHERE v.uuid = c.uuid)
+    GROUP BY m.host_id, c.uuid ORDER BY c.uuid";
+
+const FENCED: &str =
+    concat!("SELECT ", vm_columns!(), "v.fenced FROM vm v INDEXED BY vm_fenced WHERE v.fenced = 1");
 
 const PENDING_DISCOVERIES: &str = "
     SELECT m.host_id, d.uuid, d.kind, max(d.sequence)
@@ -69,17 +88,22 @@ const HOSTS: &str = "
 
 /// What a poll asks; the back ends test their plans.
 #[cfg(test)]
-pub(crate) const POLLED: [&str; 5] =
-    [PENDING_DOORBELLS, PENDING_STATES, MISSING_PATHS, PENDING_DISCOVERIES, HOSTS];
+pub(crate) const POLLED: [&str; 9] = [
+    PENDING_DOORBELLS,
+    PENDING_STATES,
+    MISSING_PATHS,
+    NOT_COME,
+    VERSION_CONFLICTS,
+    STRANGE_VERSIONS,
+    FENCED,
+    PENDING_DISCOVERIES,
+    HOSTS,
+];
 
 /// What is to be said of one registered VM.
 struct Reasons {
     host: i64,
-    uuid: String,
-    state: VmState,
-    doorbell: u32,
-    missed: Option<MissedHeartbeats>,
-    state_changed: bool,
+    vm: VmAttention,
     /// Highest number among what can be acknowledged; 0 if nothing can.
     sequence: i64,
 }
@@ -100,7 +124,11 @@ impl Turn<'_> {
             entries.retain(|host, _| *host == of);
         }
         let sequence = entries.values().flatten().map(|entry| entry.sequence).max().unwrap_or(0);
-        let tag = if sequence > 0 { Some(self.tag(of.unwrap_or(0), sequence)?) } else { None };
+        let tag = if sequence > 0 {
+            Some(self.tag(Reported::Attention { host: of.unwrap_or(0) }, sequence)?)
+        } else {
+            None
+        };
         let rows = all(self.db, HOSTS, NONE, |row| {
             Ok((row.get::<i64>(0)?, host_key(row, 1)?, row.get::<bool>(4)?))
         })?;
@@ -127,6 +155,11 @@ impl Turn<'_> {
         for (host, entry) in discoveries {
             entries.entry(host).or_default().push(entry);
         }
+        for (host, uuid, sequence) in
+            all(self.db, STRANGE_VERSIONS, NONE, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        {
+            version_conflict_entry(entries.entry(host).or_default(), uuid, sequence);
+        }
         Ok(entries)
     }
 
@@ -134,18 +167,39 @@ impl Turn<'_> {
         let mut reasons = BTreeMap::<i64, Reasons>::new();
         all(self.db, PENDING_DOORBELLS, NONE, |row| {
             let of_vm = of_vm(&mut reasons, row)?;
-            of_vm.doorbell |= 1u32.checked_shl(row.get(4)?).unwrap_or(0);
-            of_vm.sequence = of_vm.sequence.max(row.get(5)?);
+            of_vm.vm.doorbell |= 1u32.checked_shl(row.get(4)?).unwrap_or(0);
+            of_vm.reported(row.get(5)?);
             Ok(())
         })?;
         all(self.db, PENDING_STATES, NONE, |row| {
             let of_vm = of_vm(&mut reasons, row)?;
-            of_vm.state_changed = true;
-            of_vm.sequence = of_vm.sequence.max(row.get(4)?);
+            of_vm.vm.state_changed = true;
+            of_vm.reported(row.get(4)?);
             Ok(())
         })?;
         self.silences(&mut reasons)?;
+        self.conditions(&mut reasons)?;
         Ok(reasons)
+    }
+
+    fn conditions(self, reasons: &mut BTreeMap<i64, Reasons>) -> Result<(), StoreError> {
+        all(self.db, NOT_COME, NONE, |row| {
+            let of_vm = of_vm(reasons, row)?;
+            of_vm.vm.missed_entries.push(typed(row, 4)?);
+            of_vm.reported(row.get(5)?);
+            Ok(())
+        })?;
+        all(self.db, VERSION_CONFLICTS, NONE, |row| {
+            let of_vm = of_vm(reasons, row)?;
+            of_vm.vm.version_conflict = true;
+            of_vm.reported(row.get(4)?);
+            Ok(())
+        })?;
+        all(self.db, FENCED, NONE, |row| {
+            of_vm(reasons, row)?.vm.fenced = true;
+            Ok(())
+        })?;
+        Ok(())
     }
 
     fn silences(self, reasons: &mut BTreeMap<i64, Reasons>) -> Result<(), StoreError> {
@@ -153,102 +207,100 @@ impl Turn<'_> {
         let mut silent = BTreeMap::new();
         all(self.db, MISSING_PATHS, [self.now.0], |row| {
             of_vm(&mut silent, row)?;
-            let path = PathHealth { known: row.get(5)?, missed: age(row, 4, self.now)?, common: row.get(6)? };
-            let quiet_ended = age(row, 7, self.now)?;
+            let quiet_ended = age(row, 4, self.now)?;
+            let path = self.path_health(row, 5)?;
             paths.entry(row.get(0)?).or_insert((quiet_ended, Vec::new())).1.push(path);
             Ok(())
         })?;
         for (vm, found) in silent {
             let (quiet_ended, paths) = paths.remove(&vm).unwrap_or_default();
-            if let Some(missed) = missed(paths).filter(|_| reports_silence(found.state)) {
-                reasons.entry(vm).or_insert(found).missed = Some(excuse(missed, quiet_ended));
+            if let Some(missed) = missed(&paths).filter(|_| reports_silence(found.vm.state)) {
+                reasons.entry(vm).or_insert(found).vm.missed = Some(excuse(missed, quiet_ended));
             }
         }
         Ok(())
     }
 
-    pub(super) fn acknowledge(self, tag: AttentionTag) -> Result<bool, StoreError> {
-        let Some((host, sequence)) = self.reported_under(tag)? else {
-            return Ok(false);
-        };
+    /// Of one host, or of all (0): what was reported up to this number.
+    pub(super) fn attention_acknowledge(self, host: i64, sequence: i64) -> Result<(), StoreError> {
         let own = "IN (SELECT id FROM vm WHERE ?2 IN (0, host_id))";
         for sql in [
             format!("DELETE FROM doorbell WHERE sequence <= ?1 AND vm_id {own}"),
             format!("UPDATE vm SET state_sequence = NULL WHERE state_sequence <= ?1 AND id {own}"),
+            format!(
+                "UPDATE path SET awaited_since = NULL, awaited_sequence = NULL
+                 WHERE awaited_sequence <= ?1 AND vm_id {own}"
+            ),
             "UPDATE discovered SET sequence = NULL WHERE sequence <= ?1 AND host_monitor_id IN
              (SELECT id FROM host_monitor WHERE host_id IS NOT NULL AND ?2 IN (0, host_id))"
                 .to_owned(),
         ] {
             run(self.db, &sql, params![sequence, host])?;
         }
-        Ok(true)
-    }
-
-    /// The part of [`Self::acknowledge`] that a report's request includes.
-    pub(super) fn doorbell_acknowledge(self, vm: i64, tag: AttentionTag) -> Result<(), StoreError> {
-        if let Some((host, sequence)) = self.reported_under(tag)? {
-            let sql = "DELETE FROM doorbell WHERE vm_id = ?1 AND sequence <= ?2
-                       AND EXISTS (SELECT 1 FROM vm WHERE id = ?1 AND ?3 IN (0, host_id))";
-            run(self.db, sql, params![vm, sequence, host])?;
-        }
-        Ok(())
-    }
-
-    /// The next number, for something that has just become reportable.
-    pub(super) fn next_sequence(self) -> Result<i64, StoreError> {
-        let sql = "UPDATE cluster SET change_sequence = change_sequence + 1 RETURNING change_sequence";
-        only(self.db, sql, NONE, |row| row.get(0))
-    }
-
-    fn tag(self, host: i64, sequence: i64) -> Result<AttentionTag, StoreError> {
-        let (_, salt) = self.sequence_and_salt()?;
-        Ok(salt.wrapping_add((host << SEQUENCE_BITS) | sequence))
-    }
-
-    /// The host (0 for all) and the number that a tag names; `None` if it is none of ours.
-    fn reported_under(self, tag: AttentionTag) -> Result<Option<(i64, i64)>, StoreError> {
-        let (newest, salt) = self.sequence_and_salt()?;
-        let plain = tag.wrapping_sub(salt);
-        let (host, sequence) = (plain >> SEQUENCE_BITS, plain & ((1 << SEQUENCE_BITS) - 1));
-        let known =
-            host == 0 || first(self.db, "SELECT 1 FROM host WHERE id = ?1", [host], |_| Ok(()))?.is_some();
-        Ok((known && (1..=newest).contains(&sequence)).then_some((host, sequence)))
-    }
-
-    fn sequence_and_salt(self) -> Result<(i64, i64), StoreError> {
-        let sql = "SELECT change_sequence, tag_salt FROM cluster";
-        only(self.db, sql, NONE, |row| Ok((row.get(0)?, row.get(1)?)))
+        // Told at the home of the VM, or of who saw it if it has none.
+        let told_at = "coalesce((SELECT v.host_id FROM vm v WHERE v.uuid = conflict.uuid),
+                                (SELECT m.host_id FROM host_monitor m WHERE m.id = conflict.host_monitor_id))";
+        let sql = format!(
+            "UPDATE conflict SET acknowledged_at = ?3 WHERE acknowledged_at IS NULL AND kind = 'VERSION'
+             AND sequence <= ?1 AND {told_at} IS NOT NULL AND ?2 IN (0, {told_at})"
+        );
+        run(self.db, &sql, [sequence, host, self.now.0]).map(drop)
     }
 }
 
 /// The VM in the row, with what is known of it so far.
 fn of_vm<'a>(reasons: &'a mut BTreeMap<i64, Reasons>, row: &Row<'_>) -> Result<&'a mut Reasons, StoreError> {
-    let (host, uuid, state) = (row.get(1)?, row.get(2)?, typed(row, 3)?);
-    let new = Reasons { host, uuid, state, doorbell: 0, missed: None, state_changed: false, sequence: 0 };
+    let new = Reasons { host: row.get(1)?, vm: nothing_of(row.get(2)?, typed(row, 3)?), sequence: 0 };
     Ok(reasons.entry(row.get(0)?).or_insert(new))
 }
 
+const fn nothing_of(uuid: String, state: VmState) -> VmAttention {
+    VmAttention {
+        uuid,
+        state,
+        doorbell: 0,
+        missed: None,
+        state_changed: false,
+        missed_entries: Vec::new(),
+        version_conflict: false,
+        fenced: false,
+        discovery: None,
+    }
+}
+
 impl Reasons {
+    /// Something that has this number is told.
+    fn reported(&mut self, sequence: i64) {
+        self.sequence = self.sequence.max(sequence);
+    }
+
     fn entry(self) -> Entry {
-        let Self { host: _, uuid, state, doorbell, missed, state_changed, sequence } = self;
-        let rank = match (doorbell, missed) {
-            (1.., _) => 0,
-            (0, Some(_)) => 1,
-            (0, None) => 2,
+        let Self { host: _, vm, sequence } = self;
+        let rank = match (vm.doorbell, vm.missed, vm.state_changed) {
+            (1.., _, _) => 0,
+            (0, Some(_), _) => 1,
+            (0, None, true) => 2,
+            (0, None, false) => 3,
         };
-        let vm = VmAttention { uuid, state, doorbell, missed, state_changed, discovery: None };
         Entry { rank, vm, sequence }
     }
 }
 
 fn discovery_entry(uuid: String, kind: Discovery, sequence: i64) -> Entry {
-    let vm = VmAttention {
-        uuid,
-        state: VmState::Unknown,
-        doorbell: 0,
-        missed: None,
-        state_changed: false,
-        discovery: Some(kind),
-    };
-    Entry { rank: 3, vm, sequence }
+    let vm = VmAttention { discovery: Some(kind), ..nothing_of(uuid, VmState::Unknown) };
+    Entry { rank: 4, vm, sequence }
+}
+
+/// Of a guest that is not registered: one that was discovered, too, comes once.
+fn version_conflict_entry(entries: &mut Vec<Entry>, uuid: String, sequence: i64) {
+    match entries.iter_mut().find(|entry| entry.rank == 4 && entry.vm.uuid == uuid) {
+        Some(entry) => {
+            entry.vm.version_conflict = true;
+            entry.sequence = entry.sequence.max(sequence);
+        }
+        None => {
+            let vm = VmAttention { version_conflict: true, ..nothing_of(uuid, VmState::Unknown) };
+            entries.push(Entry { rank: 4, vm, sequence });
+        }
+    }
 }

@@ -22,14 +22,28 @@ macro_rules! known {
     };
 }
 
-pub(super) use {known, responsive};
+/// SQL: of a path `p` of the VM `v` to the host monitor `m` at `?1`: what [`Turn::path_health`] reads.
+macro_rules! health_columns {
+    () => {
+        concat!(
+            $crate::sql::hosts::known!(),
+            ", CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END, p.common, m.host_id, \
+             p.missing_since, p.heard_at, coalesce(p.missing_since, CASE WHEN m.unknown_from IS NOT NULL \
+             AND (m.mode <> 'GLOBAL' OR m.blind = 1) THEN m.unknown_from ELSE m.heartbeat_at END)"
+        )
+    };
+}
+
+pub(super) use {health_columns, known, responsive};
 
 macro_rules! status_columns {
     () => {
         concat!(
             "m.uuid, m.trunk, coalesce(m.mac, m.registered_mac), m.state, m.reason, m.mode, m.heartbeat_at, ",
             responsive!(),
-            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id), m.versions, m.blind = 0"
+            ", EXISTS (SELECT 1 FROM node_event e WHERE e.host_monitor_id = m.id AND e.acknowledged_at IS NULL), m.versions, \
+             m.blind = 0, EXISTS (SELECT 1 FROM message asked WHERE asked.host_monitor_id = m.id \
+             AND asked.state = 'ASKED' AND asked.asked_at <= ?1 - 30000000), m.isolated"
         )
     };
 }
@@ -72,18 +86,20 @@ impl Turn<'_> {
     }
 
     fn status(self, row: &Row<'_>) -> Result<HostMonitorStatus, StoreError> {
+        let isolated = if row.get(13)? { REASON_ISOLATED } else { 0 };
         Ok(HostMonitorStatus {
             id: typed(row, 1)?,
             trunk: row.get(2)?,
             mac: row.get(3)?,
             state: typed(row, 4)?,
-            reason: row.get(5)?,
+            reason: row.get::<u32>(5)? | isolated,
             mode: typed(row, 6)?,
             heartbeat_age: age(row, 7, self.now)?,
             responsive: row.get(8)?,
             has_data: row.get(9)?,
             versions: row.get(10)?,
             trunk_heard: row.get(11)?,
+            sync_message: row.get(12)?,
         })
     }
 }

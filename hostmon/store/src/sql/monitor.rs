@@ -13,7 +13,7 @@ use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use many::Run;
 
 use super::rows::{first, run, typed};
-use super::{Numbered, Turn};
+use super::{Numbered, Numbering, Turn};
 use crate::*;
 
 /// Node events kept per host monitor until acknowledged: a day of trouble every 90 s. Older ones are dropped.
@@ -37,6 +37,8 @@ struct Writer {
     incarnation: Option<String>,
     /// Number of its last write that was applied since that start.
     written_up_to: Option<u64>,
+    /// It was taken out.
+    removed: bool,
 }
 
 impl VmRow {
@@ -56,7 +58,7 @@ impl Turn<'_> {
         self,
         host_monitor: HostMonitorId,
         known: Option<&str>,
-        writes: &[Numbered<'_>],
+        starts: &[Numbering<'_>],
     ) -> Result<Applied, StoreError> {
         let writer = self.writer(host_monitor)?;
         if let (Some(known), Some(current)) = (known, &writer.incarnation)
@@ -66,22 +68,46 @@ impl Turn<'_> {
             // its DOWN at its end, must not be taken for this one's.
             return Err(StoreError::Superseded(host_monitor));
         }
-        let start = writes.iter().find_map(|(_, write)| write.start());
-        let own = start.map(|start| start.incarnation.as_str()).or(known);
-        let already = writer.written_up_to.filter(|_| own == writer.incarnation.as_deref());
-        let already = already.filter(|_| !is_on(Bug::AppliedTwice));
-        let (done, new) =
-            writes.split_at(writes.partition_point(|(number, _)| number.is_some() && *number <= already));
+        let heard_of = |start: &Numbering<'_>| {
+            writer.incarnation.is_some() && start.incarnation == writer.incarnation.as_deref()
+        };
+        let reached = starts.iter().position(heard_of);
         let mut applied = Applied::default();
+        for (index, start) in starts.iter().enumerate() {
+            let already = match reached {
+                _ if is_on(Bug::AppliedTwice) => None,
+                Some(reached) if index < reached => Some(u64::MAX),
+                Some(reached) if index == reached => writer.written_up_to,
+                Some(_) | None => None,
+            };
+            self.apply_start(&writer, start.writes, already, &mut applied)?;
+        }
+        Ok(applied)
+    }
+
+    /// What is numbered `already` or lower was applied before.
+    fn apply_start(
+        self,
+        writer: &Writer,
+        writes: &[Numbered<'_>],
+        already: Option<u64>,
+        applied: &mut Applied,
+    ) -> Result<(), StoreError> {
+        let is_done = |(number, _): &Numbered<'_>| number.is_some() && *number <= already;
+        let (done, new): (Vec<Numbered<'_>>, Vec<_>) = writes.iter().copied().partition(is_done);
         for (_, write) in done {
             applied.quiets.extend(self.quiet_answer_again(write)?);
         }
-        self.apply_all(writer.id, new, &mut applied)?;
-        if let Some(number) = new.iter().rev().find_map(|(number, _)| *number) {
+        if writer.removed {
+            new.iter().try_for_each(|(_, write)| self.apply_of_removed(writer.id, write))?;
+        } else {
+            self.apply_all(writer.id, &new, applied)?;
+        }
+        if let Some(number) = new.iter().filter_map(|(number, _)| *number).max() {
             let sql = "UPDATE host_monitor SET written_up_to = ?2 WHERE id = ?1";
             run(self.db, sql, [writer.id, i64::try_from(number).unwrap_or(i64::MAX)])?;
         }
-        Ok(applied)
+        Ok(())
     }
 
     fn apply_all(self, from: i64, writes: &[Numbered<'_>], applied: &mut Applied) -> Result<(), StoreError> {
@@ -111,13 +137,17 @@ impl Turn<'_> {
 
     /// Who writes; its row is made if there is none.
     fn writer(self, uuid: HostMonitorId) -> Result<Writer, StoreError> {
-        let sql = "SELECT id, incarnation, written_up_to FROM host_monitor WHERE uuid = ?1";
+        let sql = "SELECT id, incarnation, written_up_to, state FROM host_monitor WHERE uuid = ?1";
         let found = first(self.db, sql, [uuid.to_string()], |row| {
-            Ok(Writer { id: row.get(0)?, incarnation: row.get(1)?, written_up_to: row.get(2)? })
+            let removed = typed::<NodeState>(row, 3)? == NodeState::Removed;
+            Ok(Writer { id: row.get(0)?, incarnation: row.get(1)?, written_up_to: row.get(2)?, removed })
         })?;
         match found {
             Some(writer) => Ok(writer),
-            None => Ok(Writer { id: self.host_monitor_id(uuid)?, incarnation: None, written_up_to: None }),
+            None => {
+                let id = self.host_monitor_id(uuid)?;
+                Ok(Writer { id, incarnation: None, written_up_to: None, removed: false })
+            }
         }
     }
 
@@ -125,11 +155,19 @@ impl Turn<'_> {
         use HostMonitorWrite as Write;
         match write {
             Write::Started(start) => self.on_started(from, start),
+            Write::Configured { version, versions, heartbeat_interval } => {
+                self.on_configured(from, *version, versions, *heartbeat_interval)
+            }
             Write::Heartbeat => self.on_heartbeat(from),
             Write::NodeChanged { state, reason, mode } => self.on_node(from, *state, *reason, *mode),
+            Write::ModeChanged { mode, age, text } => self.on_mode(from, *mode, *age, text),
             Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
             Write::TrunkHeard { heard } => self.on_trunk_heard(from, *heard),
-            Write::PathOpened { vm, mac, version } => self.on_opened(from, *vm, mac, version),
+            Write::Isolated { isolated } => self.on_isolated(from, *isolated),
+            Write::PathOpened { vm, mac, version, authenticated } => {
+                self.on_opened(from, *vm, mac, version, *authenticated)
+            }
+            Write::PathGuardian { vm, guardian } => self.on_path_guardian(from, *vm, *guardian),
             Write::PathDetected { vm } => self.on_detected(from, *vm),
             Write::PathMissing { vm, age, common } => self.on_missing(from, *vm, *age, *common),
             Write::PathQuiet { vm } => self.on_path_quiet(from, *vm),
@@ -156,42 +194,69 @@ impl Turn<'_> {
 
     /// It runs, hears its trunk, and its writes reach the store: UP and GLOBAL.
     fn on_started(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
+        self.start_record(from, start)?;
+        let sql = "UPDATE host_monitor SET state = 'UP', reason = 0, mode = 'GLOBAL', blind = 0, isolated = 0 WHERE id = ?1";
+        run(self.db, sql, [from])?;
+        self.awaits_begin(from)?;
+        self.starting_vms_check(from)?;
+        self.leaving_vms_check()
+    }
+
+    /// What it says of itself.
+    pub(super) fn start_record(self, from: i64, start: &HostMonitorStart) -> Result<(), StoreError> {
         let sql = "UPDATE host_monitor SET trunk = ?2, mac = ?3, vlan = ?4, incarnation = ?5, versions = ?6,
-                   heartbeat_interval_us = ?7, heartbeat_at = ?8, state = 'UP', reason = 0, mode = 'GLOBAL',
-                   blind = 0, written_up_to = NULL WHERE id = ?1";
+                   heartbeat_interval_us = ?7, heartbeat_at = ?8, written_up_to = NULL WHERE id = ?1";
         let interval_us = i64::try_from(start.heartbeat_interval.as_micros()).unwrap_or(i64::MAX / 8).max(1);
         let HostMonitorStart { trunk, mac, vlan, incarnation, versions, heartbeat_interval: _ } = start;
-        run(self.db, sql, params![from, trunk, mac, vlan, incarnation, versions, interval_us, self.now.0])?;
-        self.starting_vms_check(from)
+        run(self.db, sql, params![from, trunk, mac, vlan, incarnation, versions, interval_us, self.now.0])
+            .map(drop)
     }
 
     fn on_heartbeat(self, from: i64) -> Result<(), StoreError> {
         run(self.db, "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1", [from, self.now.0])?;
-        self.starting_vms_check(from)
+        self.awaits_check(from)?;
+        self.two_hosts_check(from)?;
+        self.starting_vms_check(from)?;
+        self.leaving_vms_check()
     }
 
     fn on_node(self, from: i64, state: NodeState, reason: u32, mode: MonitorMode) -> Result<(), StoreError> {
-        let sql = "UPDATE host_monitor SET state = ?2, reason = ?3, mode = ?4
+        let sql = "UPDATE host_monitor SET state = ?2, reason = ?3, mode = ?4,
+                   unknown_from = CASE WHEN mode = 'GLOBAL' AND blind = 0 THEN ?5 ELSE unknown_from END
                    WHERE id = ?1 AND (state <> ?2 OR reason <> ?3 OR mode <> ?4)";
-        if run(self.db, sql, params![from, state.as_str(), reason, mode.as_str()])? > 0 {
+        if run(self.db, sql, params![from, state.as_str(), reason, mode.as_str(), self.now.0])? > 0 {
             self.node_event(from, "NODE", &format!("node {state}, reason {reason:#010x}, mode {mode}"))?;
             self.starting_vms_check(from)?;
+            self.leaving_vms_check()?;
         }
         Ok(())
     }
 
     fn on_trunk_heard(self, from: i64, heard: bool) -> Result<(), StoreError> {
-        let sql = "UPDATE host_monitor SET blind = ?2 WHERE id = ?1 AND blind <> ?2";
-        if run(self.db, sql, params![from, !heard])? > 0 { self.starting_vms_check(from) } else { Ok(()) }
+        let sql = "UPDATE host_monitor SET blind = ?2,
+                   unknown_from = CASE WHEN blind = 0 AND mode = 'GLOBAL' THEN ?3 ELSE unknown_from END
+                   WHERE id = ?1 AND blind <> ?2";
+        if run(self.db, sql, params![from, !heard, self.now.0])? > 0 {
+            self.starting_vms_check(from)
+        } else {
+            Ok(())
+        }
     }
 
-    fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO node_event (host_monitor_id, happened_at, kind, text) VALUES (?1, ?2, ?3, ?4)";
-        let values = params![from, self.now.0, clip(kind, MAX_WORD), clip(text, MAX_TEXT)];
+    fn on_isolated(self, from: i64, isolated: bool) -> Result<(), StoreError> {
+        let sql = "UPDATE host_monitor SET isolated = ?2 WHERE id = ?1 AND isolated <> ?2";
+        run(self.db, sql, params![from, isolated]).map(drop)
+    }
+
+    pub(super) fn node_event(self, from: i64, kind: &str, text: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO node_event (host_monitor_id, happened_at, kind, text, sequence)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sequence = self.next_sequence()?;
+        let values = params![from, self.now.0, clip(kind, MAX_WORD), clip(text, MAX_TEXT), sequence];
         run(self.db, sql, values).map(drop)
     }
 
-    fn node_events_bound(self, from: i64) -> Result<(), StoreError> {
+    pub(super) fn node_events_bound(self, from: i64) -> Result<(), StoreError> {
         let sql = "DELETE FROM node_event WHERE host_monitor_id = ?1 AND id <=
                    (SELECT id FROM node_event WHERE host_monitor_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
         run(self.db, sql, [from, MAX_NODE_EVENTS]).map(drop)
@@ -212,7 +277,13 @@ impl Turn<'_> {
 }
 
 const fn is_node_event(write: &HostMonitorWrite) -> bool {
-    matches!(write, HostMonitorWrite::NodeEvent { .. } | HostMonitorWrite::NodeChanged { .. })
+    matches!(
+        write,
+        HostMonitorWrite::NodeEvent { .. }
+            | HostMonitorWrite::NodeChanged { .. }
+            | HostMonitorWrite::Configured { .. }
+            | HostMonitorWrite::ModeChanged { .. }
+    )
 }
 
 const fn may_discover(write: &HostMonitorWrite) -> bool {

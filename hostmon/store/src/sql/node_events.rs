@@ -8,12 +8,14 @@ use crate::*;
 /// Both kinds of trouble in one list. A person asks for it now and then, and both tables are bounded for each host
 /// monitor, so it has no index of its own.
 const NODE_EVENTS: &str = "
-    SELECT e.happened_at, m.uuid, m.trunk, e.kind, e.text, h.machine_type, h.model, h.serial, h.id IS NOT NULL
-    FROM (SELECT host_monitor_id, happened_at, kind, text, 0 AS origin, id FROM node_event
+    SELECT e.happened_at, m.uuid, m.trunk, e.kind, e.text, h.machine_type, h.model, h.serial, h.id IS NOT NULL,
+           e.acknowledged
+    FROM (SELECT host_monitor_id, happened_at, kind, text, 0 AS origin, id, acknowledged_at IS NOT NULL AS acknowledged
+          FROM node_event
           UNION ALL
           SELECT host_monitor_id, first_seen_at, kind || '_CONFLICT',
                  CASE kind WHEN 'VERSION' THEN 'guest at ' || mac || ', UUID ' || uuid || ': ' || text ELSE text END,
-                 1, id FROM conflict) e
+                 1, id, acknowledged_at IS NOT NULL FROM conflict) e
     JOIN host_monitor m ON m.id = e.host_monitor_id
     LEFT JOIN host h ON h.id = m.host_id
     WHERE e.happened_at >= ?1";
@@ -49,6 +51,7 @@ impl Turn<'_> {
                 host: if row.get(8)? { Some(host_key(row, 5)?) } else { None },
                 kind: row.get(3)?,
                 text: row.get(4)?,
+                acknowledged: row.get(9)?,
             })
         })?;
         events.reverse();
@@ -57,6 +60,6 @@ impl Turn<'_> {
 }
 
 /// As SQL takes a list.
-fn list(texts: &[String]) -> String {
+pub(super) fn list(texts: &[String]) -> String {
     serde_json::Value::from_iter(texts.iter().map(|text| serde_json::json!({ "word": text }))).to_string()
 }

@@ -4,8 +4,8 @@ use crate::sql::db::params;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 
 use super::Turn;
-use super::requests::Opcode;
-use super::rows::{first, host_key, only, run, typed};
+use super::leaving::Listed;
+use super::rows::{first, host_key, only, run};
 use crate::*;
 
 impl Turn<'_> {
@@ -14,7 +14,8 @@ impl Turn<'_> {
             let HostKey { machine_type, model, serial } = &host.key;
             run(
                 self.db,
-                "INSERT INTO host (machine_type, model, serial) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                "INSERT INTO host (machine_type, model, serial, created_sequence)
+                 VALUES (?1, ?2, ?3, (SELECT change_sequence FROM cluster)) ON CONFLICT DO NOTHING",
                 [machine_type, model, serial],
             )?;
             let id = self.host_id(&host.key)?;
@@ -40,10 +41,13 @@ impl Turn<'_> {
              WHERE id = ?1",
             params![id, registration.part_number, registration.mac],
         )?;
-        if moved == 0 {
+        // One that was taken out is registered anew: DOWN, until it says that it runs.
+        let back = "UPDATE host_monitor SET state = 'DOWN' WHERE id = ?1 AND state = 'REMOVED'";
+        if run(self.db, back, [id])? + moved == 0 {
             return Ok(());
         }
         self.db.roster_changes();
+        self.paths_await_at(id, host)?;
         self.discoveries_judge_again(id, host)
     }
 
@@ -57,6 +61,11 @@ impl Turn<'_> {
 
     fn vm_add(self, host: i64, vm: &VmRegistration) -> Result<(), StoreError> {
         let uuid = vm.uuid.to_string();
+        let removing = "SELECT id FROM vm WHERE uuid = ?1 AND state = 'REMOVING'";
+        if let Some(removing) = first(self.db, removing, [&uuid], |row| row.get(0))? {
+            // It need not be waited for any more, and nothing of it is left.
+            self.vm_delete(removing)?;
+        }
         let name = vm.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let sql = "SELECT v.host_id, h.machine_type, h.model, h.serial
                    FROM vm v JOIN host h ON h.id = v.host_id WHERE v.uuid = ?1";
@@ -73,50 +82,46 @@ impl Turn<'_> {
                            VALUES (?1, coalesce(?2, ?1), ?3, 'ADDED', ?4, ?4) RETURNING id";
                 let id = only(self.db, sql, params![uuid, name, host, self.now.0], |row| row.get(0))?;
                 self.db.roster_changes();
+                self.incidents_close_of(&uuid)?;
                 run(self.db, "DELETE FROM removed_vm WHERE uuid = ?1", [&uuid])?;
                 self.discovery_registered(&uuid, host, id)
             }
         }
     }
 
-    pub(super) fn vms_start(self, vms: &[VmUuid]) -> Result<Vec<TransactionTag>, StoreError> {
+    pub(super) fn vms_start(self, lists: &[VmList]) -> Result<Vec<TransactionTag>, StoreError> {
         let mut tags = Vec::new();
-        for vm in vms {
-            let (id, startable) = self.vm_startable(*vm)?;
-            if startable {
-                self.vm_start(id)?;
-                tags.extend(self.request_every_monitor(id, Opcode::Reconsider)?);
+        for (vm, found) in self.listed(lists)? {
+            // One that is being removed is as good as gone.
+            let found = found.filter(|listed| listed.state != VmState::Removing);
+            let found = found.ok_or(StoreError::UnknownVm(vm))?;
+            if self.vm_startable(found)? {
+                self.vm_start(found.id)?;
+                tags.extend(self.ask(found.id, TransactionAction::Start)?);
             }
         }
         Ok(tags)
     }
 
-    fn vm_startable(self, vm: VmUuid) -> Result<(i64, bool), StoreError> {
-        let sql = "SELECT id, state, suspended_by_administrator FROM vm WHERE uuid = ?1";
-        let found = first(self.db, sql, [vm.to_string()], |row| {
-            let by_administrator: bool = row.get(2)?;
-            let startable = match typed::<VmState>(row, 1)? {
-                VmState::Added | VmState::Stopped => true,
-                VmState::Suspended => !by_administrator,
-                VmState::Starting
-                | VmState::Started
-                | VmState::Stopping
-                | VmState::Removing
-                | VmState::Unknown => false,
-            };
-            Ok((row.get(0)?, startable))
-        })?;
-        found.ok_or(StoreError::UnknownVm(vm))
+    fn vm_startable(self, vm: Listed) -> Result<bool, StoreError> {
+        match vm.state {
+            VmState::Added | VmState::Stopping | VmState::Stopped => Ok(true),
+            VmState::Suspended => {
+                let sql =
+                    "SELECT CASE WHEN suspended_by_administrator = 0 THEN 1 ELSE 0 END FROM vm WHERE id = ?1";
+                Ok(first(self.db, sql, [vm.id], |row| row.get::<bool>(0))? == Some(true))
+            }
+            VmState::Starting | VmState::Started | VmState::Removing | VmState::Unknown => Ok(false),
+        }
     }
 
-    /// Paths known from before count again when they are detected or missing again.
     fn vm_start(self, vm: i64) -> Result<(), StoreError> {
         let sql = "UPDATE vm SET silence_from = ?2, shutdown = NULL, suspended_at = NULL,
                    state_before_suspension = NULL WHERE id = ?1";
         run(self.db, sql, params![vm, self.now.0])?;
-        let sql =
-            "UPDATE path SET counted = 0, beating = 0, missing_since = NULL, common = 0 WHERE vm_id = ?1";
-        run(self.db, sql, [vm])?;
+        self.paths_discount(vm)?;
+        self.paths_await(vm)?;
+        self.discovery_monitored(vm)?;
         self.vm_state_change(vm, VmState::Starting)
     }
 
@@ -129,7 +134,12 @@ impl Turn<'_> {
             "UPDATE vm SET state = ?2, state_changed_at = ?3, state_sequence = ?4 WHERE id = ?1",
             params![vm, state.as_str(), self.now.0, sequence],
         )?;
-        Ok(())
+        match state {
+            VmState::Starting | VmState::Started | VmState::Suspended => Ok(()),
+            VmState::Added | VmState::Stopping | VmState::Stopped | VmState::Removing | VmState::Unknown => {
+                self.paths_await_not(vm)
+            }
+        }
     }
 
     pub(super) fn host_id(self, key: &HostKey) -> Result<i64, StoreError> {

@@ -6,8 +6,10 @@
 //!                   |  ^ asked anew: a new tag, the old one is forgotten
 //!                   +--+
 //! ```
-//! A VM has at most one row in each state, so nothing piles up however often an exchange is interrupted. A
-//! report asked for later is newer: only one request of a VM is open at a time.
+//! A VM has at most one row in each state, so nothing piles up however often an exchange is interrupted. Only one
+//! request of a VM is open at a time, so a report asked for later is newer. Besides, a report is the agent's incarnation
+//! and a number: of one incarnation the higher number is newer, of two the one that shook hands later. A report carries
+//! the number of the handshake of the path that it came by, for that.
 
 use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
@@ -19,19 +21,49 @@ use super::rows::{NONE, age, all, first, only, run, typed};
 use crate::*;
 
 /// The counted path without a silence that was heard last.
-const BEST_PATH: &str = concat!(
+pub(super) const BEST_PATH: &str = concat!(
     "SELECT p.host_monitor_id FROM path p JOIN host_monitor m ON m.id = p.host_monitor_id
      WHERE p.vm_id = ?2 AND p.counted = 1 AND p.missing_since IS NULL AND ",
     known!(),
     " ORDER BY p.beating DESC, p.heard_at DESC, m.uuid LIMIT 1"
 );
 
+/// The last report of a VM that was applied.
+struct AppliedReport {
+    tag: MessageTag,
+    incarnation: Option<String>,
+    sequence: i64,
+    handshake: i64,
+    last_handshake: i64,
+}
+
+impl AppliedReport {
+    /// Whether the report `content`, asked for as `tag`, is newer: then by which handshakes. It `came` by a path of this
+    /// handshake, when the last of any path of its VM was that one; `None` if that is not known any more.
+    fn newer(
+        &self,
+        tag: MessageTag,
+        content: &ReportContent,
+        came: Option<(i64, i64)>,
+    ) -> Option<(i64, i64)> {
+        let (handshake, last) = came.unwrap_or((self.handshake, self.last_handshake));
+        let in_order = if self.incarnation.as_deref() != Some(content.incarnation.as_str()) {
+            handshake >= self.handshake
+        } else {
+            // A guest that was restored from a snapshot shakes hands anew, and counts on from what it was then.
+            let restored = handshake > self.last_handshake && content.sequence < self.sequence;
+            content.sequence > self.sequence || restored
+        };
+        (self.tag < tag && in_order).then_some((handshake.max(self.handshake), last.max(self.last_handshake)))
+    }
+}
+
 impl Turn<'_> {
-    pub(super) fn report_request(
+    pub(super) fn message_put(
         self,
         vm: VmUuid,
         acknowledge: Option<AttentionTag>,
-    ) -> Result<Option<MessageTag>, StoreError> {
+    ) -> Result<Option<MessageView>, StoreError> {
         let id = self.vm_id(vm)?;
         let best = first(self.db, BEST_PATH, [self.now.0, id], |row| row.get::<i64>(0))?;
         let Some(host_monitor) = best else {
@@ -39,13 +71,18 @@ impl Turn<'_> {
         };
         run(self.db, "DELETE FROM message WHERE vm_id = ?1 AND state = 'ASKED'", [id])?;
         run(self.db, "DELETE FROM request WHERE vm_id = ?1 AND opcode = 'ASK_REPORT'", [id])?;
-        let sql = "INSERT INTO message (vm_id, host_monitor_id, state, asked_at) VALUES (?1, ?2, 'ASKED', ?3) RETURNING tag";
-        let tag = only(self.db, sql, params![id, host_monitor, self.now.0], |row| row.get(0))?;
+        let tag = self.next_sequence()?;
+        let sql =
+            "UPDATE vm SET message_sequence = message_sequence + 1 WHERE id = ?1 RETURNING message_sequence";
+        let sequence: i64 = only(self.db, sql, [id], |row| row.get(0))?;
+        let sql = "INSERT INTO message (tag, vm_id, host_monitor_id, state, asked_at, sequence)
+                   VALUES (?1, ?2, ?3, 'ASKED', ?4, ?5)";
+        run(self.db, sql, [tag, id, host_monitor, self.now.0, sequence])?;
         self.request(host_monitor, id, Opcode::AskReport(tag))?;
         if let Some(attention) = acknowledge {
             self.doorbell_acknowledge(id, attention)?;
         }
-        Ok(Some(tag))
+        Ok(self.message(tag)?.map(|message| message.view))
     }
 
     pub(super) fn reports_arrived(self) -> Result<Vec<ArrivedReport>, StoreError> {
@@ -81,7 +118,10 @@ impl Turn<'_> {
             return Ok(());
         }
         run(self.db, "DELETE FROM message WHERE vm_id = ?1 AND state = 'ARRIVED'", [vm])?;
-        let sql = "UPDATE message SET state = 'ARRIVED', host_monitor_id = ?2, arrived_at = ?3, payload = ?4
+        let sql = "UPDATE message SET state = 'ARRIVED', host_monitor_id = ?2, arrived_at = ?3, payload = ?4,
+                   handshake = coalesce((SELECT p.handshake FROM path p WHERE p.vm_id = message.vm_id
+                                         AND p.host_monitor_id = ?2), 0),
+                   last_handshake = coalesce((SELECT max(p.handshake) FROM path p WHERE p.vm_id = message.vm_id), 0)
                    WHERE tag = ?1";
         run(self.db, sql, params![tag, host_monitor, self.now.0, payload])?;
         run(self.db, "DELETE FROM request WHERE vm_id = ?1 AND opcode = 'ASK_REPORT'", [vm]).map(drop)
@@ -90,23 +130,53 @@ impl Turn<'_> {
     pub(super) fn report_apply(
         self,
         report: &ArrivedReport,
-        applications: &[ApplicationReport],
-    ) -> Result<(), StoreError> {
+        content: Option<&ReportContent>,
+    ) -> Result<bool, StoreError> {
         let vm = self.vm_id(report.vm)?;
-        let sql = "UPDATE vm SET report_tag = ?2, reported_at = ?3 WHERE id = ?1 AND report_tag < ?2";
-        if run(self.db, sql, [vm, report.tag, self.now.0])? > 0 {
-            run(self.db, "DELETE FROM application WHERE vm_id = ?1", [vm])?;
-            for application in applications {
-                self.application_insert(vm, application)?;
-            }
-        }
+        let applied = match content {
+            Some(content) => self.report_content_apply(vm, report.tag, content)?,
+            None => false,
+        };
         let taken = self.report_taken(vm, report.tag)?;
         let sql = "SELECT id FROM host_monitor WHERE uuid = ?1";
         let host_monitor = first(self.db, sql, [report.host_monitor.to_string()], |row| row.get::<i64>(0))?;
         if let (true, Some(host_monitor)) = (taken, host_monitor) {
             self.request(host_monitor, vm, Opcode::ReportTaken(report.tag))?;
         }
-        Ok(())
+        Ok(applied)
+    }
+
+    /// Unless what was applied before is as new.
+    fn report_content_apply(
+        self,
+        vm: i64,
+        tag: MessageTag,
+        content: &ReportContent,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT handshake, last_handshake FROM message WHERE tag = ?1 AND vm_id = ?2";
+        let came = first(self.db, sql, [tag, vm], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let sql =
+            "SELECT report_tag, report_incarnation, report_sequence, report_handshake, report_last_handshake
+                   FROM vm WHERE id = ?1";
+        let newer = only(self.db, sql, [vm], |row| {
+            let applied = AppliedReport {
+                tag: row.get(0)?,
+                incarnation: row.get(1)?,
+                sequence: row.get(2)?,
+                handshake: row.get(3)?,
+                last_handshake: row.get(4)?,
+            };
+            Ok(applied.newer(tag, content, came))
+        })?;
+        let Some((handshake, last_handshake)) = newer else { return Ok(false) };
+        let sql =
+            "UPDATE vm SET report_tag = ?2, reported_at = ?3, report_incarnation = ?4, report_sequence = ?5,
+                   report_handshake = ?6, report_last_handshake = ?7 WHERE id = ?1";
+        let ReportContent { incarnation, sequence, applications: _ } = content;
+        run(self.db, sql, params![vm, tag, self.now.0, incarnation, *sequence, handshake, last_handshake])?;
+        run(self.db, "DELETE FROM application WHERE vm_id = ?1", [vm])?;
+        content.applications.iter().try_for_each(|application| self.application_insert(vm, application))?;
+        Ok(true)
     }
 
     /// The row stays without its payload until the guest clears it. Returns whether there was one.

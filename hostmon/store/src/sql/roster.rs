@@ -7,12 +7,15 @@ use super::Turn;
 use super::rows::{age, all, first, typed, typed_option};
 use crate::*;
 
+/// As [`Turn::roster_vm`] reads them.
 macro_rules! vm_columns {
     () => {
         "v.uuid, v.state, CASE WHEN v.suspended_by_administrator = 1 THEN 'ADMINISTRATOR' ELSE v.shutdown END,
            v.heartbeat_interval_ms, p.mac, CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END"
     };
 }
+
+pub(super) use vm_columns;
 
 const VMS: &str = concat!(
     "SELECT ",
@@ -29,8 +32,6 @@ const VISITING: &str = concat!(
     WHERE p.host_monitor_id = ?1 AND p.counted = 1 AND v.host_id IS DISTINCT FROM ?2 ORDER BY v.uuid"
 );
 
-const ELSEWHERE: &str = "SELECT uuid FROM vm WHERE host_id IS DISTINCT FROM ?1 ORDER BY uuid";
-
 /// Of the VMs of its host, and of others that shook hands with it.
 const QUIET: &str = "
     SELECT v.uuid, q.sequence, q.announced_at, q.granted_us, q.reason
@@ -45,20 +46,34 @@ const REQUESTS: &str = "
 impl Turn<'_> {
     /// One that is not registered with a host has no VMs of its own: all are elsewhere.
     pub(super) fn roster(self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
-        let sql = "SELECT id, host_id FROM host_monitor WHERE uuid = ?1";
-        let found = first(self.db, sql, [host_monitor.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let (id, host): (i64, Option<i64>) = found.unwrap_or((0, None));
+        let sql = "SELECT id, host_id, state FROM host_monitor WHERE uuid = ?1";
+        let found = first(self.db, sql, [host_monitor.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?, typed::<NodeState>(row, 2)? == NodeState::Removed))
+        })?;
+        let (id, host, removed): (i64, Option<i64>, bool) = found.unwrap_or((0, None, false));
+        let settings = self.settings_of(id)?;
+        if removed {
+            return Ok(Roster { settings, removed, ..Roster::default() });
+        }
         let oldest = self.oldest_request();
         Ok(Roster {
             vms: all(self.db, VMS, params![id, host], |row| self.roster_vm(row))?,
-            elsewhere: all(self.db, ELSEWHERE, [host], |row| typed(row, 0))?,
             visiting: all(self.db, VISITING, params![id, host], |row| self.roster_vm(row))?,
             quiet: all(self.db, QUIET, params![id, host], |row| self.quiet(row))?,
             requests: all(self.db, REQUESTS, [id, oldest], request)?,
+            settings,
+            removed,
         })
     }
 
-    fn roster_vm(self, row: &Row<'_>) -> Result<RosterVm, StoreError> {
+    /// Its number and its host's.
+    pub(super) fn where_it_is(self, host_monitor: HostMonitorId) -> Result<(i64, Option<i64>), StoreError> {
+        let sql = "SELECT id, host_id FROM host_monitor WHERE uuid = ?1";
+        let found = first(self.db, sql, [host_monitor.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(found.unwrap_or((0, None)))
+    }
+
+    pub(super) fn roster_vm(self, row: &Row<'_>) -> Result<RosterVm, StoreError> {
         let state: VmState = typed(row, 1)?;
         let path = match row.get::<Option<String>>(4)? {
             Some(mac) => Some(RosterPath { mac, missed: age(row, 5, self.now)? }),

@@ -36,9 +36,12 @@ stored! {
     NodeState: "a node's state", NodeState::parse;
     MonitorMode: "a host monitor's mode", MonitorMode::parse;
     Discovery: "a kind of discovery", Discovery::parse;
+    MessageState: "an exchange's state", MessageState::parse;
     Severity: "a severity", Severity::parse;
     Colour: "a colour", Colour::parse;
     DetectionSpeed: "a detection speed", DetectionSpeed::parse;
+    TransactionAction: "a transaction's action", TransactionAction::parse;
+    TransactionState: "a transaction's state", TransactionState::parse;
 }
 
 fn parsed<T: Stored>(text: &str) -> Result<T, StoreError> {

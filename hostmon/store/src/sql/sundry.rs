@@ -107,7 +107,8 @@ impl Turn<'_> {
         run(self.db, sql, params![name, pid, version, interval, self.now.0])?;
         let sql = "DELETE FROM controller WHERE name IN
                    (SELECT name FROM controller ORDER BY heartbeat_at DESC LIMIT 9223372036854775807 OFFSET ?1)";
-        run(self.db, sql, [MAX_CONTROLLERS]).map(drop)
+        run(self.db, sql, [MAX_CONTROLLERS])?;
+        self.leaving_vms_check()
     }
 
     pub(super) fn controllers(self) -> Result<Vec<ControllerView>, StoreError> {
@@ -136,7 +137,7 @@ fn check(settings: &VmSettings) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn in_range(
+pub(super) fn in_range(
     what: &'static str,
     value: u32,
     least: u32,

@@ -5,36 +5,55 @@ use std::collections::HashMap;
 use crate::sql::db::Row;
 
 use super::Turn;
-use super::hosts::known;
 use super::rows::{NONE, age, all, host_key, typed, typed_option};
 use super::silence::{PathHealth, excuse, missed};
 use crate::*;
 
-const PATHS: &str = concat!(
-    "SELECT p.vm_id, m.uuid, m.trunk, p.mac, CASE WHEN p.missing_since < v.silence_from THEN v.silence_from ELSE p.missing_since END, ",
-    known!(),
-    ", p.version, p.common
-     FROM path p JOIN vm v ON v.id = p.vm_id JOIN host_monitor m ON m.id = p.host_monitor_id
-     WHERE p.counted = 1 ORDER BY p.vm_id, m.trunk, m.uuid"
-);
+/// SQL: of a path `p` of the VM `v` to the host monitor `m` at `?1`: what [`Turn::path_view`] reads.
+macro_rules! path_columns {
+    () => {
+        concat!("p.vm_id, m.uuid, m.trunk, p.mac, p.version, ", $crate::sql::hosts::health_columns!())
+    };
+}
 
-const VMS: &str = "
+/// SQL: VMs `v`: what [`Turn::vm_view`] reads, and whatever is to follow.
+macro_rules! vm_select {
+    ($more:literal) => {
+        concat!(
+            "
     SELECT v.id, v.uuid, v.name, h.machine_type, h.model, h.serial, v.state,
            CASE WHEN v.suspended_by_administrator = 1 THEN 'ADMINISTRATOR' ELSE v.shutdown END,
            v.state_changed_at, v.agent_seen_at,
            EXISTS (SELECT 1 FROM conflict c WHERE c.uuid = v.uuid AND c.kind = 'VERSION'),
            v.heartbeat_interval_ms, v.vm_failure_detection_speed, v.vm_failure_detection_time_ms, v.phase,
-           q.announced_at + q.granted_us, q.reason, v.quiet_ended_at
+           q.announced_at + q.granted_us, q.reason, v.quiet_ended_at",
+            $more,
+            "
     FROM vm v JOIN host h ON h.id = v.host_id
-    LEFT JOIN quiet q ON q.vm_id = v.id AND q.ended_at IS NULL ORDER BY v.name, v.uuid";
+    LEFT JOIN quiet q ON q.vm_id = v.id AND q.ended_at IS NULL"
+        )
+    };
+}
+
+pub(super) use {path_columns, vm_select};
+
+const PATHS: &str = concat!(
+    "SELECT ",
+    path_columns!(),
+    "
+     FROM path p JOIN vm v ON v.id = p.vm_id JOIN host_monitor m ON m.id = p.host_monitor_id
+     WHERE p.counted = 1 ORDER BY p.vm_id, m.trunk, m.uuid"
+);
+
+const VMS: &str = concat!(vm_select!(""), " ORDER BY v.name, v.uuid");
 
 const APPLICATIONS: &str = "
     SELECT v.uuid, v.name, v.reported_at, a.name, a.uuid, a.status, a.colour, a.critical, a.monitored,
            a.max_restart, a.restarted, a.version, a.last_result, a.last_change_age_s
     FROM application a JOIN vm v ON v.id = a.vm_id ORDER BY v.name, v.uuid, a.name";
 
-/// A path as shown, and whether its silence is common.
-type Shown = (PathView, bool);
+/// A path as shown, and what it says of its VM.
+pub(super) type Shown = (PathView, PathHealth);
 
 impl Turn<'_> {
     pub(super) fn vms(self) -> Result<Vec<VmView>, StoreError> {
@@ -45,31 +64,28 @@ impl Turn<'_> {
         all(self.db, VMS, NONE, |row| self.vm_view(row, paths.remove(&row.get(0)?).unwrap_or_default()))
     }
 
-    fn path_view(self, row: &Row<'_>) -> Result<Shown, StoreError> {
+    pub(super) fn path_view(self, row: &Row<'_>) -> Result<Shown, StoreError> {
+        let health = self.path_health(row, 5)?;
         let view = PathView {
             host_monitor: typed(row, 1)?,
             trunk: row.get(2)?,
             mac: row.get(3)?,
-            missed: age(row, 4, self.now)?,
-            known: row.get(5)?,
-            version: row.get(6)?,
+            version: row.get(4)?,
+            missed: health.missed,
+            known: health.known,
         };
-        Ok((view, row.get(7)?))
+        Ok((view, health))
     }
 
-    fn vm_view(self, row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
+    pub(super) fn vm_view(self, row: &Row<'_>, paths: Vec<Shown>) -> Result<VmView, StoreError> {
         let state: VmState = typed(row, 6)?;
         let quiet = row
             .get::<Option<i64>>(15)?
             .map(|until| Ok::<_, StoreError>(QuietView { until: StoreTime(until), reason: row.get(16)? }))
             .transpose()?;
-        let health = paths.iter().map(|(path, common)| PathHealth {
-            known: path.known,
-            missed: path.missed,
-            common: *common,
-        });
+        let health: Vec<PathHealth> = paths.iter().map(|(_, health)| *health).collect();
         let quiet_ended = age(row, 17, self.now)?;
-        let missed = missed(health).filter(|_| reports_silence(state) && quiet.is_none());
+        let missed = missed(&health).filter(|_| reports_silence(state) && quiet.is_none());
         Ok(VmView {
             uuid: typed(row, 1)?,
             name: row.get(2)?,

@@ -22,6 +22,12 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_health.sql"),
     include_str!("../../migrations/sqlite/0002_quiet.sql"),
     include_str!("../../migrations/sqlite/0003_writes_once.sql"),
+    include_str!("../../migrations/sqlite/0004_requests.sql"),
+    include_str!("../../migrations/sqlite/0005_retention.sql"),
+    include_str!("../../migrations/sqlite/0006_modes.sql"),
+    include_str!("../../migrations/sqlite/0007_queries.sql"),
+    include_str!("../../migrations/sqlite/0008_isolated.sql"),
+    include_str!("../../migrations/sqlite/0009_unknown.sql"),
 ];
 
 /// Tries to switch to WAL, [`WAL_PAUSE`] apart: together [`BUSY_TIMEOUT`].
@@ -147,7 +153,8 @@ mod tests {
 
         let newer = folder.path().join("newer.db");
         connect(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(connect(&newer), Err(StoreError::TooNew { found: 99, known: 3 })));
+        let newest = u32::try_from(MIGRATIONS.len()).unwrap();
+        assert!(matches!(connect(&newer), Err(StoreError::TooNew { found: 99, known }) if known == newest));
     }
 
     #[test]

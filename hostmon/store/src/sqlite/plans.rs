@@ -1,7 +1,11 @@
 use rusqlite::Connection;
 
-use crate::sql::{POLLED, QUICK};
-use crate::{HostMonitorWrite, SqliteStore, Store, SystemClock};
+use crate::sql::db::{Db, Kind};
+use crate::sql::{LEAVING, POLLED, QUICK, prunes, standings_sql};
+use crate::{
+    HostKey, HostMonitorRegistration, HostMonitorWrite, HostRegistration, MonitorMode, NodeState,
+    SqliteStore, Store, SystemClock, VmRegistration, VmState,
+};
 
 fn plan(db: &Connection, sql: &str) -> Vec<String> {
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -13,12 +17,23 @@ fn plan(db: &Connection, sql: &str) -> Vec<String> {
         .collect()
 }
 
-/// Going through the hosts, and through indexes that hold only those in trouble, is what is meant.
+/// Going through the hosts, and through indexes that hold only those in trouble or are sorted by age, is what is meant.
 fn scans_the_fleet(step: &str) -> bool {
-    let of_trouble = ["path_missing", "vm_state_change", "discovered_pending"];
+    let few = [
+        "path_missing",
+        "path_not_come",
+        "vm_state_change",
+        "vm_fenced",
+        "vm_leaving",
+        "conflict_pending",
+        "discovered_pending",
+        "_by_age",
+        "quiet_by_end",
+    ];
     step.strip_prefix("SCAN ").is_some_and(|rest| {
         let table = rest.split(' ').next().unwrap();
-        !["rung", "h", "c", "host"].contains(&table) && !of_trouble.iter().any(|index| rest.contains(index))
+        !["rung", "h", "c", "host", "json_each"].contains(&table)
+            && !few.iter().any(|index| rest.contains(index))
     })
 }
 
@@ -26,7 +41,10 @@ fn scans_the_fleet(step: &str) -> bool {
 fn the_cost_follows_those_in_trouble() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&folder.path().join("health.db"), Box::new(SystemClock)).unwrap();
-    for sql in POLLED.into_iter().chain(QUICK) {
+    let standings = standings_sql(&store.connection.json_rows(&[("vm", Kind::Text)], 1));
+    let prunes = prunes();
+    let mine = [LEAVING, standings.as_str()];
+    for sql in POLLED.into_iter().chain(QUICK).chain(mine).chain(prunes.iter().map(String::as_str)) {
         let steps = plan(&store.connection, sql);
         assert!(!steps.iter().any(|step| scans_the_fleet(step)), "{sql}\n{steps:#?}");
     }
@@ -35,20 +53,7 @@ fn the_cost_follows_those_in_trouble() {
 }
 
 /// The fleet of the PostgreSQL back end's measurement: `FLEET` VMs, 100 of each kind in trouble.
-const FLEET: &str = "
-    WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 1000)
-    INSERT INTO host (id, machine_type, model, serial) SELECT n, 'QEMU', 'q35', printf('%06d', n) FROM s;
-    WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 2000)
-    INSERT INTO host_monitor (id, uuid, host_id, trunk, heartbeat_at, state, mode)
-    SELECT n, printf('ffffffff-0000-0000-0000-%012d', n), 1 + n % 1000, 'trunkA', :now, 'UP', 'GLOBAL' FROM s;
-    WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < :vms)
-    INSERT INTO vm (id, uuid, name, host_id, state, state_changed_at, silence_from, state_sequence)
-    SELECT n, printf('00000000-0000-0000-0000-%012d', n), 'vm' || n, 1 + n % 1000, 'STARTED', 1, 1,
-           CASE WHEN n % (:vms / 100) = 1 THEN n END FROM s;
-    INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, missing_since, heard_at)
-    SELECT v.id, m.id, '02:00:00:00:00:01', '2.1', 1, 1, CASE WHEN v.id % (:vms / 100) = 0 THEN :now - 60000000 END, 1
-    FROM vm v JOIN host_monitor m ON m.host_id = v.host_id;
-    INSERT INTO doorbell (vm_id, bit, sequence) SELECT id, 1, id FROM vm WHERE id <= 100";
+const FLEET: &str = include_str!("../../benches/fleet/sqlite.sql");
 
 // The figures are printed, not judged: the machine may be busy.
 #[test]
@@ -81,4 +86,48 @@ fn what_polls_of_a_large_fleet_cost() {
     let before = std::time::Instant::now();
     store.host_monitor_apply("ffffffff-0000-0000-0000-000000000002".parse().unwrap(), &edges).unwrap();
     println!("1000 silences committed after {:?}", before.elapsed());
+    // Half of them made up.
+    let guests: Vec<_> = (0..2048).map(|n| uuid(n * 7 + if n % 2 == 0 { vms } else { 0 })).collect();
+    for strangers in [1, 100, 2048] {
+        let before = std::time::Instant::now();
+        let hm = "ffffffff-0000-0000-0000-000000000002".parse().unwrap();
+        assert_eq!(store.standings(hm, &guests[..strangers]).unwrap().len(), strangers);
+        println!("standings of {strangers} strangers: {:?}", before.elapsed());
+        let before = std::time::Instant::now();
+        let own = store.roster(hm).unwrap().vms.len();
+        println!("roster of {own} VMs: {:?}", before.elapsed());
+    }
+}
+
+/// As on the other back end, where the server counts.
+#[test]
+fn a_steady_monitor_costs_the_same_however_many_vms() {
+    let [of_few, of_many] = [10, 1000].map(steady);
+    assert_eq!(of_few, of_many);
+    println!("heartbeat, roster and poll: {of_few} statements");
+}
+
+fn steady(vms: u32) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(&folder.path().join("health.db"), Box::new(SystemClock)).unwrap();
+    let hm = "ffffffff-0000-0000-0000-000000000001".parse().unwrap();
+    let key = HostKey { machine_type: "a".into(), model: "b".into(), serial: "c".into() };
+    let host_monitors = vec![HostMonitorRegistration { id: hm, part_number: 0, mac: None }];
+    store.hosts_add(&[HostRegistration { key: key.clone(), host_monitors }]).unwrap();
+    let uuid = |n: u32| format!("00000000-0000-0000-0000-{n:012}").parse().unwrap();
+    let registered: Vec<_> = (1..=vms).map(|n| VmRegistration { uuid: uuid(n), name: None }).collect();
+    store.vms_add(&key, &registered).unwrap();
+    store.vms_start(&registered.iter().map(|vm| vm.uuid).collect::<Vec<_>>()).unwrap();
+    let beat: Vec<_> = registered.iter().map(|vm| HostMonitorWrite::PathDetected { vm: vm.uuid }).collect();
+    store.host_monitor_apply(hm, &beat).unwrap();
+    let up = HostMonitorWrite::NodeChanged { state: NodeState::Up, reason: 0, mode: MonitorMode::Global };
+    store.host_monitor_apply(hm, &[up, HostMonitorWrite::Heartbeat]).unwrap();
+    assert!(store.vms().unwrap().iter().all(|vm| vm.state == VmState::Started));
+    let tag = store.needs_attention().unwrap().tag.unwrap();
+    store.acknowledge(tag).unwrap();
+    let before = crate::statements::of_this_thread();
+    store.host_monitor_apply(hm, &[HostMonitorWrite::Heartbeat]).unwrap();
+    store.roster(hm).unwrap();
+    store.needs_attention().unwrap();
+    crate::statements::of_this_thread() - before
 }

@@ -42,6 +42,7 @@ pub(crate) fn opened(number: u32) -> HostMonitorWrite {
         vm: vm(number),
         mac: format!("02:00:00:00:00:{number:02x}"),
         version: "2.1".into(),
+        authenticated: false,
     }
 }
 
@@ -197,6 +198,11 @@ impl Bench {
 
     pub(crate) fn requests(&mut self, host_monitor: u32) -> Vec<HostMonitorRequest> {
         self.store.roster(hm(host_monitor)).unwrap().requests
+    }
+
+    pub(crate) fn is_elsewhere(&mut self, host_monitor: u32, number: u32) -> bool {
+        let standings = self.store.standings(hm(host_monitor), &[vm(number)]).unwrap();
+        matches!(standings.as_slice(), [(_, Standing::Elsewhere(_))])
     }
 
     pub(crate) fn status(&mut self, host_monitor: u32) -> HostMonitorStatus {

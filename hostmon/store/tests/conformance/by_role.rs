@@ -31,12 +31,25 @@ delegate! {
     host_monitor {
         fn host_monitor_apply(id: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
         fn host_monitor_apply_once(id: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
+        fn host_monitor_replay(id: HostMonitorId, starts: &[StartWrites]) -> Applied;
         fn roster(id: HostMonitorId) -> Roster;
+        fn standings(id: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
     }
     controller {
         fn hosts_add(hosts: &[HostRegistration]) -> ();
         fn vms_add(host: &HostKey, vms: &[VmRegistration]) -> ();
         fn vms_start(vms: &[VmUuid]) -> Vec<TransactionTag>;
+        fn vms_start_listed(lists: &[VmList]) -> Vec<TransactionTag>;
+        fn vms_stop(lists: &[VmList]) -> Vec<TransactionTag>;
+        fn vms_remove(lists: &[VmList]) -> VmsRemoved;
+        fn hosts_add_grouped(hosts: &[GroupedHost]) -> ();
+        fn hosts_remove(hosts: &[HostKey]) -> Vec<HostKey>;
+        fn host_group_remove(group: &str) -> Vec<HostKey>;
+        fn host_monitors_add(hosts: &[HostRegistration]) -> ();
+        fn host_monitors_remove(monitors: &[HostMonitorId]) -> Vec<HostMonitorId>;
+        fn host_monitors_configure(scope: &SettingsScope, change: &SettingsChange) -> i64;
+        fn protocol_versions() -> ProtocolVersions;
+        fn transactions(wanted: &TransactionsWanted) -> Vec<Transaction>;
         fn quick_query() -> QuickQuery;
         fn host_monitors_unassigned() -> Vec<HostMonitorStatus>;
         fn needs_attention() -> NeedsAttention;
@@ -51,14 +64,27 @@ delegate! {
         fn report_request(vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageTag>;
         fn reports_arrived() -> Vec<ArrivedReport>;
         fn reports_pending() -> Vec<PendingReport>;
-        fn report_apply(report: &ArrivedReport, applications: &[ApplicationReport]) -> ();
+        fn report_apply(report: &ArrivedReport, content: Option<&ReportContent>) -> bool;
+        fn message_put(vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageView>;
+        fn messages(wanted: &MessagesWanted) -> MessagePage;
+        fn message(tag: MessageTag) -> Option<Message>;
+        fn messages_sync(of: Option<HostMonitorId>) -> Vec<TransactionTag>;
+        fn messages_remove(of: Option<&[VmUuid]>) -> u64;
+        fn node_data(of: Option<HostMonitorId>, limit: u32) -> NodeData;
+        fn conflicts(limit: u32) -> Conflicts;
+        fn vms_page(wanted: &VmsWanted) -> VmPage;
+        fn vm_homes(vms: &[VmUuid]) -> Vec<VmHome>;
+        fn vm_fence(vm: VmUuid, fenced: bool) -> ();
         fn event_append(event: &NewEvent) -> bool;
         fn incident_close(incident: &str) -> ();
         fn events(limit: u32) -> Vec<EventRecord>;
         fn quiet_news() -> Vec<QuietNews>;
+        fn mode_news() -> Vec<ModeNews>;
+        fn mode_tell(news: &ModeNews, event: &NewEvent) -> bool;
         fn quiet_tell(news: &QuietNews, event: &NewEvent) -> bool;
         fn vm_phase_replace(vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(controller: &ControllerHeartbeat) -> ();
+        fn prune(keep: &Retention, most: u32) -> Pruned;
         fn controllers() -> Vec<ControllerView>;
     }
 }

@@ -65,9 +65,11 @@ pub(crate) fn registering_ends_being_a_stranger(bench: &mut Bench) {
     bench.write(21, &[opened(1)]);
     bench.add_vm(1, 1);
     let shown = bench.store.needs_attention().unwrap().hosts;
+    let shown: Vec<_> = shown.iter().map(|host| (&host.key, host.vms[0].discovery)).collect();
+    let expected = [(&host(1), Some(Discovery::Managed)), (&host(2), Some(Discovery::Moved))];
     assert_eq!(
-        (shown.len(), &shown[0].key, shown[0].vms[0].discovery),
-        (1, &host(2), Some(Discovery::Moved))
+        shown, expected,
+        "at home it can be monitored now, elsewhere it is a stranger of another kind"
     );
     bench.store.vms_start(&[vm(1)]).unwrap();
     bench.write(11, &[detected(1)]);
@@ -116,4 +118,30 @@ pub(crate) fn texts_of_guests_are_kept_as_well_as_they_can_be(bench: &mut Bench)
     bench.write(11, &[writes.clone(), writes].concat());
     let kept: Vec<_> = bench.attention().into_iter().map(|entry| entry.uuid).collect();
     assert_eq!(kept, ["B", "a", "a\u{fffd}b", "ä", "\u{1f980}?1 INDEXED BY '"], "once each, by their bytes");
+}
+
+pub(crate) fn two_guests_with_one_uuid_are_noticed_in_their_own_interval(bench: &mut Bench) {
+    bench.started();
+    bench.add_host(2);
+    let conflicts = |bench: &mut Bench| {
+        let wanted = NodeEventsWanted { limit: 100, ..NodeEventsWanted::default() };
+        let events = bench.store.node_events(&wanted).unwrap();
+        events.into_iter().filter(|event| event.text.contains("two guests have one UUID")).count()
+    };
+    let settings = VmSettings { heartbeat_interval_ms: Some(1000), ..VmSettings::default() };
+    bench.store.vm_settings_replace(vm(1), &settings).unwrap();
+    bench.write(21, &[opened(1), detected(1)]);
+    bench.pass_alive(12, &[11, 12, 21]);
+    assert_eq!(conflicts(bench), 0, "its home may not have missed it yet");
+    bench.write(11, &[missing(1, 2)]);
+    bench.write(12, &[missing(1, 2)]);
+    bench.pass_alive(60, &[11, 12, 21]);
+    assert_eq!(conflicts(bench), 0, "it moved");
+    bench.write(12, &[detected(1)]);
+    bench.pass_alive(12, &[11, 12, 21]);
+    assert_eq!(conflicts(bench), 0, "it may be moving back");
+    bench.pass_alive(1, &[11, 12, 21]);
+    bench.pass_alive(1, &[11, 12, 21]);
+    assert_eq!(conflicts(bench), 1, "two beat; told once");
+    assert_eq!(bench.missed(1), None);
 }

@@ -48,10 +48,10 @@ pub(crate) fn unregistered_host_monitors_are_kept_and_adopted(bench: &mut Bench)
     assert_eq!(bench.store.quick_query().unwrap().hosts.len(), 1);
     let unassigned = bench.store.host_monitors_unassigned().unwrap();
     assert_eq!((unassigned.len(), unassigned[0].id, unassigned[0].responsive), (1, hm(21), true));
-    let roster = bench.store.roster(hm(21)).unwrap();
-    assert_eq!((roster.vms.as_slice(), roster.elsewhere.as_slice()), ([].as_slice(), [vm(1)].as_slice()));
+    assert_eq!(bench.store.roster(hm(21)).unwrap().vms, []);
+    assert!(bench.is_elsewhere(21, 1));
     assert_eq!(bench.attention(), [], "nobody knows yet where it is");
-    assert_eq!(bench.store.roster(hm(77)).unwrap().elsewhere, [vm(1)], "never heard of");
+    assert!(bench.is_elsewhere(77, 1), "never heard of");
 
     let adopted = HostMonitorRegistration { id: hm(21), part_number: 1, mac: None };
     bench.store.hosts_add(&[HostRegistration { key: host(2), host_monitors: vec![adopted] }]).unwrap();
@@ -151,6 +151,34 @@ pub(crate) fn a_host_monitor_that_cannot_hear_its_trunk_is_shown_as_such(bench: 
     assert!(!bench.status(11).trunk_heard && bench.status(12).trunk_heard);
     bench.write(11, &[heard(true)]);
     assert!(bench.status(11).trunk_heard);
+}
+
+pub(crate) fn an_isolated_host_monitor_says_why_and_accuses_nobody(bench: &mut Bench) {
+    let isolated = |isolated| [HostMonitorWrite::Isolated { isolated }, heard(!isolated)];
+    bench.started();
+    bench.write(11, &[missing(1, 30)]);
+    bench.write(11, &isolated(true));
+    let status = bench.status(11);
+    assert_eq!((status.state, status.reason, status.trunk_heard), (NodeState::Up, REASON_ISOLATED, false));
+    assert_eq!((bench.status(12).reason, bench.missed(1)), (0, None));
+    bench.write(12, &[missing(1, 20)]);
+    assert_eq!(bench.missed_s(1), Some((20, 20)), "what the other one knows counts, and it alone");
+    bench.write(12, &isolated(true));
+    assert_eq!(bench.missed(1), None, "nobody knows anything: unknown is never silence");
+    bench.write(12, &isolated(false));
+    bench.write(11, &isolated(false));
+    assert_eq!((bench.status(11).reason, bench.missed_s(1)), (0, Some((20, 30))));
+    bench.write(11, &isolated(true));
+    let shutdown = HostMonitorWrite::NodeChanged {
+        state: NodeState::Down,
+        reason: REASON_NODE_SHUTDOWN,
+        mode: MonitorMode::Down,
+    };
+    bench.write(11, &[shutdown]);
+    assert_eq!(bench.status(11).reason, REASON_NODE_SHUTDOWN | REASON_ISOLATED);
+    bench.start_monitor(11);
+    let status = bench.status(11);
+    assert_eq!((status.reason, status.trunk_heard), (0, true), "a start begins anew");
 }
 
 /// A batch whose commit was not answered is given again.

@@ -26,6 +26,12 @@ fn application(name: &str, colour: Colour) -> ApplicationReport {
     }
 }
 
+/// A report of the agent's start `incarnation`.
+fn content(incarnation: u64, sequence: i64, applications: &[ApplicationReport]) -> Option<ReportContent> {
+    let incarnation = format!("{incarnation:016x}");
+    Some(ReportContent { incarnation, sequence, applications: applications.to_vec() })
+}
+
 fn names(bench: &mut Bench) -> Vec<String> {
     bench.store.applications().unwrap().into_iter().map(|view| view.report.name).collect()
 }
@@ -55,7 +61,7 @@ pub(crate) fn an_exchange_from_doorbell_to_clear(bench: &mut Bench) {
     assert_eq!(arrived.payload, format!("<report tag='{tag}'/>").into_bytes());
 
     let applications = [application("db", Colour::Red), application("app", Colour::Green)];
-    bench.store.report_apply(&arrived, &applications).unwrap();
+    assert!(bench.store.report_apply(&arrived, content(1, 1, &applications).as_ref()).unwrap());
     assert_eq!(bench.store.reports_arrived().unwrap(), []);
     let views = bench.store.applications().unwrap();
     assert_eq!(
@@ -124,9 +130,11 @@ pub(crate) fn an_older_report_changes_nothing(bench: &mut Bench) {
     bench.write(12, &[report(1, tag)]);
     let newer = bench.store.reports_arrived().unwrap();
     assert_eq!((newer.len(), newer[0].tag), (1, tag), "the newer replaces it");
-    bench.store.report_apply(&newer[0], &[application("new", Colour::Green)]).unwrap();
-    bench.store.report_apply(&older, &[application("old", Colour::Red)]).unwrap();
-    bench.store.report_apply(&newer[0], &[]).unwrap();
+    let new = content(1, 7, &[application("new", Colour::Green)]);
+    assert!(bench.store.report_apply(&newer[0], new.as_ref()).unwrap());
+    let old = content(1, 8, &[application("old", Colour::Red)]);
+    assert!(!bench.store.report_apply(&older, old.as_ref()).unwrap());
+    assert!(!bench.store.report_apply(&newer[0], content(1, 9, &[]).as_ref()).unwrap());
     assert_eq!(names(bench), ["new"], "applied once, and never back");
 }
 
@@ -151,7 +159,8 @@ pub(crate) fn nothing_piles_up(bench: &mut Bench) {
         }
         if round % 3 == 0 {
             for arrived in bench.store.reports_arrived().unwrap() {
-                bench.store.report_apply(&arrived, &[application("app", Colour::Green)]).unwrap();
+                let taken = content(1, round, &[application("app", Colour::Green)]);
+                bench.store.report_apply(&arrived, taken.as_ref()).unwrap();
             }
         }
     }
@@ -169,4 +178,51 @@ pub(crate) fn old_requests_are_dropped(bench: &mut Bench) {
     assert_eq!(bench.requests(11).len(), 1);
     bench.pass(1);
     assert_eq!(bench.requests(11), []);
+}
+
+/// The report that is there now, taken with this content. Returns whether it was applied.
+fn take(bench: &mut Bench, from: u32, incarnation: u64, sequence: i64, name: &str) -> bool {
+    let tag = ask(bench);
+    bench.write(from, &[report(1, tag)]);
+    let arrived = bench.store.reports_arrived().unwrap().remove(0);
+    let content = content(incarnation, sequence, &[application(name, Colour::Green)]);
+    bench.store.report_apply(&arrived, content.as_ref()).unwrap()
+}
+
+pub(crate) fn a_report_is_applied_once_and_the_newest_stays(bench: &mut Bench) {
+    bench.started();
+    assert!(take(bench, 11, 0xa, 5, "five"));
+    assert!(!take(bench, 12, 0xa, 5, "again"), "by the other path");
+    assert!(!take(bench, 12, 0xa, 4, "four"), "an older one");
+    assert!(take(bench, 12, 0xa, 6, "six"));
+    assert_eq!(names(bench), ["six"]);
+}
+
+pub(crate) fn starts_of_an_agent_are_ordered_by_their_handshakes(bench: &mut Bench) {
+    bench.started();
+    assert!(take(bench, 12, 0xa, 900, "before"));
+    bench.write(11, &[opened(1)]);
+    assert!(take(bench, 11, 0xb, 1, "after"), "the agent was started anew, and counts from 1");
+    // The other path was not opened again: what comes there is of the start before.
+    assert!(!take(bench, 12, 0xa, 901, "late"), "of the start before, however many it had sent");
+    assert_eq!(names(bench), ["after"]);
+    bench.write(12, &[opened(1)]);
+    assert!(take(bench, 12, 0xb, 2, "on both"));
+    // One that was restored from a snapshot shakes hands anew, and has a number that was there before.
+    bench.write(11, &[opened(1), opened(1)]);
+    assert!(take(bench, 11, 0xb, 1, "restored"));
+    assert!(!take(bench, 11, 0xb, 1, "once"));
+    assert_eq!(names(bench), ["restored"]);
+}
+
+pub(crate) fn a_report_that_cannot_be_read_is_taken_and_changes_nothing(bench: &mut Bench) {
+    bench.started();
+    assert!(take(bench, 11, 0xa, 1, "app"));
+    let tag = ask(bench);
+    bench.write(11, &[report(1, tag)]);
+    let arrived = bench.store.reports_arrived().unwrap().remove(0);
+    assert!(!bench.store.report_apply(&arrived, None).unwrap());
+    assert_eq!((names(bench), bench.store.reports_arrived().unwrap().len()), (vec!["app".to_owned()], 0));
+    let told = bench.requests(11).pop().map(|request| request.what);
+    assert_eq!(told, Some(RequestKind::ReportTaken { vm: vm(1), message: tag }));
 }

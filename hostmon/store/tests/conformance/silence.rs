@@ -42,16 +42,53 @@ pub(crate) fn unknown_is_never_silence(bench: &mut Bench) {
     assert_eq!(bench.missed_s(1), Some((19, 30)));
     let mode = |mode| HostMonitorWrite::NodeChanged { state: NodeState::Up, reason: 0, mode };
     bench.write(11, &[mode(MonitorMode::Local)]);
-    assert_eq!(bench.missed_s(1), Some((30, 30)), "a LOCAL monitor's path is unknown");
+    assert_eq!(
+        bench.missed_s(1),
+        Some((19, 30)),
+        "a LOCAL monitor's path is unknown, and it was heard by it 19 s ago"
+    );
     assert!(bench.vm(1).paths.iter().any(|path| !path.known));
     bench.write(12, &[mode(MonitorMode::Down)]);
     assert_eq!(bench.missed(1), None, "no known path, no silence");
     bench.write(12, &[mode(MonitorMode::Global)]);
-    assert_eq!(bench.missed_s(1), Some((30, 30)));
+    assert_eq!(bench.missed_s(1), Some((19, 30)));
     bench.pass(75);
     assert_eq!(bench.missed(1), None, "unresponsive monitors know nothing");
     bench.write(11, &[HostMonitorWrite::Heartbeat, mode(MonitorMode::Global)]);
     assert_eq!(bench.missed_s(1), Some((94, 94)));
+}
+
+pub(crate) fn a_monitor_that_goes_makes_no_old_silence_count(bench: &mut Bench) {
+    bench.started();
+    bench.write(11, &[missing(1, 19)]);
+    bench.pass_alive(3600, &[11, 12]);
+    assert_eq!(bench.missed(1), None);
+    bench.pass_alive(76, &[11]);
+    assert_eq!(bench.missed_s(1), Some((76, 3695)), "it was known to live as long as the other monitor did");
+    bench.write(12, &[HostMonitorWrite::Heartbeat, HostMonitorWrite::TrunkHeard { heard: false }]);
+    bench.pass_alive(10, &[11, 12]);
+    assert_eq!(bench.missed_s(1), Some((10, 3705)), "or as long as that heard its trunk");
+    bench.pass_alive(10, &[11, 12]);
+    assert_eq!(bench.missed_s(1), Some((20, 3715)), "and that goes on");
+}
+
+pub(crate) fn where_a_vm_was_before_it_moved_does_not_count(bench: &mut Bench) {
+    bench.started();
+    bench.add_host(2);
+    bench.write(21, &[opened(1), detected(1)]);
+    bench.pass_alive(19, &[11, 12, 21]);
+    for host_monitor in [11, 12] {
+        bench.write(host_monitor, &[missing(1, 18)]);
+    }
+    bench.pass_alive(300, &[11, 12]);
+    assert!(bench.missed(1).is_some(), "it was heard here after it came there");
+    bench.write(21, &[HostMonitorWrite::Heartbeat, opened(1), detected(1)]);
+    bench.pass_alive(300, &[11, 12]);
+    assert_eq!(bench.missed(1), None, "of the only host that heard it since nothing is known");
+    bench.write(11, &[detected(1)]);
+    bench.pass_alive(19, &[11, 12]);
+    bench.write(11, &[missing(1, 18)]);
+    assert_eq!(bench.missed_s(1).map(|(youngest, _)| youngest), Some(18), "it came back, and fell silent");
 }
 
 fn known(bench: &mut Bench) -> Vec<bool> {
@@ -63,13 +100,13 @@ pub(crate) fn a_blind_monitor_neither_vetoes_nor_is_silent(bench: &mut Bench) {
     bench.write(12, &[missing(1, 30)]);
     assert_eq!(bench.missed(1), None, "host monitor 11 hears it");
     bench.write(11, &[heard(false)]);
-    assert_eq!(bench.missed_s(1), Some((30, 30)), "what 11 heard last is no proof of life any more");
+    assert_eq!(bench.missed_s(1), Some((0, 30)), "what 11 heard last is no proof of life any more");
     assert_eq!(known(bench), [false, true]);
     bench.pass_alive(5, &[11, 12]);
     bench.write(11, &[heard(false)]);
     assert_eq!(
         (known(bench), bench.missed_s(1)),
-        (vec![false, true], Some((35, 35))),
+        (vec![false, true], Some((5, 35))),
         "heartbeats are no ears"
     );
     assert!(bench.connect().vms().unwrap()[0].missed.is_some(), "everybody sees it");
@@ -158,7 +195,7 @@ pub(crate) fn a_moved_vm_counts_wherever_it_is_heard(bench: &mut Bench) {
     let entries = bench.attention();
     assert_eq!((entries.len(), entries[0].discovery), (1, Some(Discovery::Moved)));
     bench.write(21, &[missing(1, 5)]);
-    assert_eq!(bench.missed_s(1), Some((5, 19)));
+    assert_eq!(bench.missed_s(1), Some((5, 5)), "where it was says nothing any more");
 }
 
 pub(crate) fn a_reopened_path_keeps_its_silence(bench: &mut Bench) {
@@ -217,8 +254,12 @@ pub(crate) fn the_roster_expects_visitors(bench: &mut Bench) {
     bench.store.vm_settings_replace(vm(1), &settings).unwrap();
     let visiting = |bench: &mut Bench, number| {
         let roster = bench.store.roster(hm(number)).unwrap();
-        assert!(roster.vms.iter().all(|own| !roster.elsewhere.contains(&own.uuid)));
-        assert!(roster.visiting.iter().all(|visitor| roster.elsewhere.contains(&visitor.uuid)));
+        let asked: Vec<_> = roster.vms.iter().chain(&roster.visiting).map(|vm| vm.uuid).collect();
+        let standings = bench.store.standings(hm(number), &asked).unwrap();
+        for (vm, standing) in standings {
+            let visitor = roster.visiting.iter().find(|visitor| visitor.uuid == vm).cloned();
+            assert_eq!(standing, visitor.map_or(Standing::Here, Standing::Elsewhere));
+        }
         roster.visiting
     };
     bench.write(21, &[opened(1)]);

@@ -27,7 +27,7 @@ use super::{ANSWER_LIMIT_BYTES, Answer, CommandError, Peer, REQUEST_LIMIT_BYTES}
 
 mod socket_file;
 
-use socket_file::SocketFile;
+pub use socket_file::{SocketFile, bind_socket};
 
 /// Connections served at once; more wait in the kernel's queue. Commands are typed by people and run by timers,
 /// a few at a time; 64 bounds the memory of the request lines to 64 MiB.

@@ -28,6 +28,8 @@ pub(super) struct Claims {
     pub(super) beats: BTreeMap<VmUuid, Instant>,
     /// A monitor that was started anew does not know exactly since when a VM is silent.
     restarted: bool,
+    /// When the adapter came back last: silence of whoever was not MISSING counts from there.
+    pub(super) heard_again: Option<Instant>,
     number: u64,
     remarks: Vec<Instant>,
 }
@@ -72,8 +74,9 @@ impl Claims {
         let Some(beat) = self.beats.get(&vm).filter(|_| protected(vm).is_some()) else { return };
         let silence = now.since(*beat);
         assert!(silence >= INTERVAL * 19 / 10, "{vm} is called MISSING and beat {silence:?} ago");
-        let right = age == silence || (self.restarted && age < silence);
-        assert!(right, "{vm} is silent for {silence:?}, not for {age:?}");
+        let since_return = self.heard_again.map_or(silence, |again| now.since(again));
+        let right = age == silence || age == since_return.min(silence) || (self.restarted && age < silence);
+        assert!(right, "{vm} is silent for {silence:?}, or {since_return:?}, not for {age:?}");
     }
 
     fn on_remark(&mut self, now: Instant, write: &HostMonitorWrite) {
@@ -96,6 +99,7 @@ fn subject(write: &HostMonitorWrite) -> Option<VmUuid> {
         | HostMonitorWrite::Doorbell { vm, .. }
         | HostMonitorWrite::Report { vm, .. }
         | HostMonitorWrite::PathQuiet { vm }
+        | HostMonitorWrite::PathGuardian { vm, .. }
         | HostMonitorWrite::QuietAsked { vm, .. }
         | HostMonitorWrite::QuietEnded { vm, .. }
         | HostMonitorWrite::QuietOver { vm, .. }

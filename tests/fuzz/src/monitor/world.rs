@@ -14,7 +14,7 @@ use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::{Flags, Packet, Version};
 use vmpulse_store::{
-    HostMonitorRequest, HostMonitorWrite, RequestKind, Roster, RosterPath, RosterVm, VmState,
+    HostMonitorRequest, HostMonitorWrite, RequestKind, Roster, RosterPath, RosterVm, Standing, VmState,
 };
 
 use super::claims::{Claims, INTERVAL, check_said, protected, said_by};
@@ -56,6 +56,8 @@ pub(super) struct World {
     keys: HashMap<VmUuid, Authentication>,
     current_key: BTreeMap<u8, u8>,
     plain: [u8; 3],
+    /// A VM of another host.
+    moved: Option<RosterVm>,
     requests: Vec<HostMonitorRequest>,
     next_tag: i64,
     adapter_up: bool,
@@ -89,6 +91,7 @@ impl World {
             keys: PROTECTED.map(|number| (vm(number), keys(Mode::Required, &[1]))).collect(),
             current_key: PROTECTED.map(|number| (number, 1)).collect(),
             plain: [0xff, 1, 0],
+            moved: None,
             requests: Vec::new(),
             next_tag: 1,
             adapter_up: true,
@@ -209,6 +212,9 @@ impl World {
             self.tell(Input::Readdressed { mac: self.mac, mtu });
         }
         if which % 3 != 0 {
+            if !self.adapter_up {
+                self.claims.heard_again = Some(self.now);
+            }
             self.adapter_up = true;
             self.tell(Input::Adapter(true));
         }
@@ -260,10 +266,10 @@ impl World {
             let interval = (present >> at & 8 == 8).then_some(100 + 300 * u32::from(elsewhere));
             vms.push(self.roster_vm(number, state, interval, first));
         }
-        let elsewhere = if elsewhere & 1 == 1 { vec![vm(7)] } else { vec![] };
-        self.claims.rostered.extend(vms.iter().map(|vm| vm.uuid).chain(elsewhere.iter().copied()));
+        self.moved = (elsewhere & 1 == 1).then(|| self.roster_vm(7, VmState::Started, None, false));
+        self.claims.rostered.extend(vms.iter().chain(&self.moved).map(|vm| vm.uuid));
         let (requests, quiet) = (self.requests.clone(), self.store.quiets(self.now));
-        self.tell(Input::Roster(Roster { vms, elsewhere, visiting: vec![], quiet, requests }));
+        self.tell(Input::Roster(Roster { vms, quiet, requests, ..Roster::default() }));
     }
 
     fn roster_vm(&self, number: u8, state: VmState, interval: Option<u32>, first: bool) -> RosterVm {
@@ -275,9 +281,13 @@ impl World {
     }
 
     fn tell(&mut self, input: Input<'_>) {
+        self.tell_only(input);
+        self.carry();
+    }
+
+    fn tell_only(&mut self, input: Input<'_>) {
         self.monitor.handle_input(self.now, input);
         self.take_outputs(OUTPUTS_PER_TURN);
-        self.carry();
     }
 
     // Time and frames.
@@ -362,8 +372,9 @@ impl World {
     /// Carries frames to and fro until nobody has one.
     fn carry(&mut self) {
         for _ in 0..STORM {
+            let asked = self.answer_question();
             let frames = self.frames();
-            if frames.is_empty() {
+            if frames.is_empty() && !asked {
                 return;
             }
             for (source, frame) in frames {
@@ -371,6 +382,20 @@ impl World {
             }
         }
         panic!("the monitor and a guest never stop answering each other");
+    }
+
+    /// The store says what strangers are. Returns whether it was asked.
+    fn answer_question(&mut self) -> bool {
+        let Some(guests) = self.monitor.take_question(self.now) else { return false };
+        assert!(guests.len() <= STRANGERS_MAXIMUM + VMS, "{} strangers are asked about", guests.len());
+        let moved = self.moved.clone();
+        let standing = |vm| match &moved {
+            Some(moved) if moved.uuid == vm => Standing::Elsewhere(moved.clone()),
+            _ => Standing::Unknown,
+        };
+        let standings = guests.into_iter().map(|vm| (vm, standing(vm))).collect();
+        self.tell_only(Input::Standings(standings));
+        true
     }
 
     /// A frame of somebody who is no guest.
@@ -434,8 +459,10 @@ impl World {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
                 Output::Store { number, write } => self.on_write(number, &write),
+                Output::AskCanary => panic!("there is no canary"),
                 Output::Authenticated { vm } => assert!(self.keys.contains_key(&vm)),
                 Output::Note(note) => assert!(!note.to_string().is_empty()),
+                Output::LogLevel(level) => unreachable!("no roster says so: {level:?}"),
             }
         }
         self.committed();
@@ -459,7 +486,7 @@ impl World {
         while let Some(output) = self.monitor.poll_output() {
             match output {
                 Output::Transmit(transmit) => self.transmit(&transmit),
-                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_)) => {
+                other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::AskCanary | Output::Note(_) | Output::LogLevel(_)) => {
                     panic!("a commit has brought {other:?}")
                 }
             }
@@ -552,7 +579,7 @@ fn shown(output: &Output) -> String {
         Output::Transmit(Transmit { destination, payload, .. }) => {
             format!("-> {destination}: {:?}", Packet::decode(payload))
         }
-        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::Note(_)) => {
+        other @ (Output::Store { .. } | Output::Authenticated { .. } | Output::AskCanary | Output::Note(_) | Output::LogLevel(_)) => {
             format!("{other:?}")
         }
     }
@@ -573,5 +600,6 @@ fn config(mode: Mode, mac: MacAddr, seed: u64, counter: u8) -> MonitorConfig {
         seed,
         nonce_seed,
         authentication: mode,
+        canary: None,
     }
 }

@@ -21,7 +21,8 @@ fn vm() -> VmUuid {
 
 pub(super) fn check(input: &[u8]) {
     match parse(input, vm()) {
-        Ok(applications) => {
+        Ok(content) => {
+            let applications = content.applications;
             assert!(input.len() <= REPORT_LIMIT_BYTES && applications.len() <= APPLICATIONS_LIMIT);
             let names: BTreeSet<_> = applications.iter().map(|one| &one.name).collect();
             let uuids: BTreeSet<_> = applications.iter().map(|one| &one.uuid).collect();
@@ -48,7 +49,7 @@ pub(super) fn check_configured(configuration: Configuration) {
     let ame = Ame::new(configuration, &Past::default(), Instant::ZERO);
     let report =
         Reporter::new(VM.to_owned(), 1).build(Instant::from_millis(5000), ame.applications(), |_| "");
-    let reported = parse(&report, vm()).expect("the controller reads what the agent writes");
+    let reported = parse(&report, vm()).expect("the controller reads what the agent writes").applications;
     let found: Vec<_> = reported
         .into_iter()
         .map(|one| (one.name, one.uuid, one.version, one.critical, one.monitored))

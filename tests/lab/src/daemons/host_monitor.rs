@@ -63,6 +63,16 @@ pub(crate) struct QuietStatus {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct MonitorStatus {
     uuid: String,
+    /// `GLOBAL` or `LOCAL`.
+    pub(crate) mode: String,
+    /// Writes that the store does not have, in the spool's file.
+    pub(crate) spool: u64,
+    /// Times its loop was late.
+    pub(crate) late: u64,
+    /// Whether it says that it is isolated.
+    pub(crate) isolated: bool,
+    /// Its trunk's canary.
+    pub(crate) canary: CanaryStatus,
     /// Its process.
     pub(crate) pid: i32,
     /// Its guests.
@@ -77,6 +87,34 @@ pub(crate) struct MonitorStatus {
     pub(crate) quiet: Vec<QuietStatus>,
     /// What it counts, by name.
     pub(crate) counters: BTreeMap<String, u64>,
+    /// What it works by.
+    pub(crate) settings: SettingsStatus,
+    /// Whether it was taken out of the store.
+    pub(crate) removed: bool,
+}
+
+/// The settings in force that `CONFIGURE_HM` changes.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct SettingsStatus {
+    /// Of the store's settings; 0 for its own file's.
+    pub(crate) version: i64,
+    /// Log level.
+    pub(crate) log_level: String,
+    /// Of guests without one of their own.
+    pub(crate) heartbeat_interval_ms: u64,
+    /// Of its own heartbeat to the store.
+    pub(crate) store_heartbeat_interval_ms: u64,
+}
+
+/// A trunk's canary.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct CanaryStatus {
+    /// `beating`, `silent`, ...
+    pub(crate) state: String,
+    /// Why it is off or broken.
+    pub(crate) reason: Option<String>,
+    /// What it beats at.
+    pub(crate) interval_ms: Option<u32>,
 }
 
 /// How a trunk is policed.
@@ -113,6 +151,8 @@ pub(crate) struct MonitorSettings {
     pub(crate) receive_buffer_bytes: u32,
     /// VLAN id of its frames; 0 for none.
     pub(crate) vlan: u16,
+    /// Whether a trunk that the lab made has a canary; one that `hmmgr trunk create` made has.
+    pub(crate) canary: bool,
 }
 
 /// The settings as shipped.
@@ -121,6 +161,7 @@ pub(crate) const AS_SHIPPED: MonitorSettings = MonitorSettings {
     store_heartbeat_interval_ms: 30_000,
     receive_buffer_bytes: 8 << 20,
     vlan: 0,
+    canary: false,
 };
 
 /// A host monitor; it ends with this value.
@@ -136,18 +177,34 @@ pub(crate) struct HostMonitor {
 impl HostMonitor {
     /// Writes its settings and starts it.
     pub(crate) fn start(kit: &Kit, trunk: &Trunk, settings: MonitorSettings) -> Lab<HostMonitor> {
-        let uuid = world::uuid(2, u8::try_from(u32::from(trunk.letter())).unwrap_or(0));
+        HostMonitor::start_with_store(kit, trunk, settings, &store_url())
+    }
+
+    /// The UUID of the monitor on a trunk.
+    pub(crate) fn uuid_on(trunk: &Trunk) -> String {
+        world::uuid(2, u8::try_from(u32::from(trunk.letter())).unwrap_or(0))
+    }
+
+    /// The same with a URL of its own for the store.
+    pub(crate) fn start_with_store(
+        kit: &Kit,
+        trunk: &Trunk,
+        settings: MonitorSettings,
+        store: &str,
+    ) -> Lab<HostMonitor> {
+        let uuid = HostMonitor::uuid_on(trunk);
         let text = format!(
             "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
              heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nreceive_buffer_bytes = {}\n\
-             vlan = {}\nlog = \"debug\"\n",
+             vlan = {}\nlog = \"debug\"\n{}",
             trunk.device(),
-            store_url(),
+            store,
             world::dir("state").display(),
             settings.heartbeat_interval_ms,
             settings.store_heartbeat_interval_ms,
             settings.receive_buffer_bytes,
             settings.vlan,
+            trunk.canary(settings.canary),
         );
         write_common_settings()?;
         let settings = write_settings(&format!("hostmon-{}.toml", trunk.letter()), &text)?;
@@ -175,6 +232,14 @@ impl HostMonitor {
         self.restart()
     }
 
+    /// Stops it in order and starts it with more settings.
+    pub(crate) fn restart_with(&mut self, settings: &str) -> Lab<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.terminate(STOP_LIMIT).map(drop))?;
+        let text = read(&self.settings)?;
+        write(&self.settings, format!("{text}{settings}"))?;
+        self.restart()
+    }
+
     /// Its UUID.
     pub(crate) fn uuid(&self) -> &str {
         &self.uuid
@@ -198,6 +263,11 @@ impl HostMonitor {
     /// Fails if it has ended.
     pub(crate) fn still_runs(&mut self) -> Lab<()> {
         self.daemon.as_mut().map_or(Ok(()), Daemon::still_runs)
+    }
+
+    /// SIGTERM, and its end.
+    pub(crate) fn stop(&mut self) -> Lab<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.terminate(STOP_LIMIT).map(drop))
     }
 
     /// SIGKILL.

@@ -25,6 +25,27 @@ pub(crate) fn start_vms(uuids: &[String]) -> String {
     envelope("VIO_HS_START_VM", &format!("  <startVM><vmList {HOST}>\n{list}  </vmList></startVM>\n"))
 }
 
+/// A request about VMs, as `VIO_HS_STOP_VM` with its element `stopVM`; the host is not named.
+pub(crate) fn vms(action: &str, element: &str, uuids: &[String]) -> String {
+    let list: String = uuids.iter().map(|uuid| format!("    <vm uuid=\"{uuid}\"/>\n")).collect();
+    envelope(action, &format!("  <{element}><vmList>\n{list}  </vmList></{element}>\n"))
+}
+
+/// Changes settings of host monitors, given as attributes.
+pub(crate) fn configure(attributes: &str) -> String {
+    envelope("VIO_HS_CONFIGURE_HM", &format!("  <configureHM {attributes}/>\n"))
+}
+
+/// Takes a host monitor out.
+pub(crate) fn remove_monitor(uuid: &str) -> String {
+    envelope("VIO_HS_REMOVE_VIOS", &format!("  <removeVIOS><vios uuid=\"{uuid}\"/></removeVIOS>\n"))
+}
+
+/// Registers host monitors with the host, given by UUID and address.
+pub(crate) fn add_monitors(monitors: &[(String, String)]) -> String {
+    add_host(monitors).replace("VIO_HS_ADD_MS", "VIO_HS_ADD_VIOS").replace("addMS", "addVIOS")
+}
+
 /// Asks for what needs attention.
 pub(crate) fn needs_attention() -> String {
     envelope("VIO_HS_NEEDS_ATTENTION", "")

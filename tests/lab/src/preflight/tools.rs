@@ -63,6 +63,18 @@ const DATABASE: Tool =
 
 const ANALYSER: Tool = Tool { name: "tshark", package: "tshark", why: "reads captures with our dissector" };
 
+/// What looks at what others are given: a status endpoint, snippets.
+const ASKERS: [Tool; 4] = [
+    Tool {
+        name: "virt-xml-validate",
+        package: "libvirt-clients",
+        why: "libvirt's schema, against which snippets are held",
+    },
+    Tool { name: "xmllint", package: "libxml2-utils", why: "libvirt's schema" },
+    Tool { name: "curl", package: "curl", why: "asks the status endpoint" },
+    Tool { name: "openssl", package: "openssl", why: "certificates of the status endpoint" },
+];
+
 /// Applications that scenarios supervise in a guest, by a file of theirs. None of them brings a service but PostgreSQL,
 /// for which the distribution makes a cluster of its own; scenarios touch neither that nor its port.
 const SUPERVISED: [Tool; 4] = [
@@ -110,6 +122,7 @@ pub(crate) fn missing(purpose: Purpose) -> Lab<Vec<Tool>> {
         tools.push(ZSTD);
     }
     if purpose != Purpose::Worlds {
+        tools.extend(ASKERS.into_iter().filter(|tool| !on_path(tool.name)));
         tools.extend([ANALYSER].into_iter().filter(|tool| !on_path(tool.name)));
         tools.extend([DATABASE].into_iter().filter(|_| !vmpulse_test_postgres::is_installed()));
     }

@@ -52,7 +52,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
 /// The monitor has said so many times that its adapter is gone.
 fn adapter_noticed(chain: &Chain, times: usize) -> Lab<()> {
     wait::until(RETURN_LIMIT, "monitor A to notice that its trunk is down", || {
-        let noticed = chain.monitor(0)?.logged().matches("the trunk adapter is down or gone").count();
+        let noticed = chain.monitor(0)?.logged().matches("so the trunk is not trusted").count();
         Ok((noticed >= times).then_some(()))
     })
 }

@@ -15,7 +15,7 @@ use crate::error::{Lab, LabError};
 use crate::process::{self, Daemon, Place};
 use crate::wait;
 use crate::workspace::{make_dir, write};
-use crate::world::{self, World, private};
+use crate::world::{self, Trunk, private};
 
 /// How long making the namespaces may take on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -38,10 +38,10 @@ pub(crate) struct PseudoGuest {
 }
 
 impl PseudoGuest {
-    pub(super) fn start(world: &World, number: u8) -> Lab<PseudoGuest> {
+    pub(super) fn start(trunks: &[Trunk], number: u8) -> Lab<PseudoGuest> {
         let name = format!("guest{number}");
         world::add_namespace(&name)?;
-        for trunk in world.trunks() {
+        for trunk in trunks {
             trunk.attach_namespace(&name, number)?;
         }
         let me = std::env::current_exe()

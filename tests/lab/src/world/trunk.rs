@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::daemons::write_common_settings;
 use crate::error::{Lab, LabError};
 use crate::kit::Kit;
-use crate::process::{Place, run, sh};
+use crate::process::{Place, run, run_with_input, sh};
 use crate::qemu::Adapter;
 use crate::world;
 
@@ -117,6 +117,57 @@ impl Trunk {
     /// The address of the trunk's device at the monitor.
     pub(crate) fn monitor_mac(&self) -> String {
         format!("52:54:00:7e:{:02x}:ff", self.index())
+    }
+
+    /// What a host monitor's settings say of its canary.
+    pub(crate) fn canary(&self, wanted: bool) -> String {
+        match (self.maker, wanted) {
+            (Maker::Hmmgr, _) => String::new(),
+            (Maker::Lab, false) => "canary = \"off\"\n".to_string(),
+            (Maker::Lab, true) => {
+                format!("canary = \"{}\"\npolicing_netns = \"/run/netns/host\"\n", self.guests_device())
+            }
+        }
+    }
+
+    /// Drops every frame of the protocol between guests and monitor, both ways; all adapters stay up.
+    pub(crate) fn lose_all(&self) -> Lab<()> {
+        let (table, device) = (self.losing(), self.guests_device());
+        let chain = |hook: &str| {
+            format!(
+                "chain {hook} {{\n type filter hook {hook} device {device} priority -500; policy drop;\n}}\n"
+            )
+        };
+        let script = format!("table netdev {table} {{\n{}{}}}\n", chain("ingress"), chain("egress"));
+        let mut command = Place::net("host").command("nft");
+        command.args(["-f", "-"]);
+        run_with_input(command, script.as_bytes())?.ok().map(drop)
+    }
+
+    /// Lets frames pass again.
+    pub(crate) fn lose_nothing(&self) -> Lab<()> {
+        host(&format!("nft delete table netdev {}", self.losing())).map(drop)
+    }
+
+    /// Takes the trunk down at the guests' end.
+    pub(crate) fn cut_guests_side(&self) -> Lab<()> {
+        host(&format!("ip link set {} down", self.guests_device())).map(drop)
+    }
+
+    /// Brings it up again.
+    pub(crate) fn mend_guests_side(&self) -> Lab<()> {
+        host(&format!("ip link set {} up", self.guests_device())).map(drop)
+    }
+
+    /// Adapters of canaries on this trunk, by name.
+    pub(crate) fn canaries(&self) -> Lab<Vec<String>> {
+        let links = host("ip -o link show")?;
+        let stem = format!("{}-cy", self.guests_device());
+        Ok(links.lines().filter(|line| line.contains(&stem)).map(str::to_string).collect())
+    }
+
+    fn losing(&self) -> String {
+        format!("lab-{}", self.guests_device())
     }
 
     /// For people.

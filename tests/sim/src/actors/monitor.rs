@@ -1,9 +1,10 @@
-//! A host monitor: its core and its store thread, in the shape of its driver.
+//! A host monitor: its core and the threads that write, in the shape of its driver.
 
 use std::time::Duration;
 
 use vmpulse_hostmon::monitor::{Input, Monitor, MonitorConfig, Note, Output};
 use vmpulse_hostmon::pending::Waiting;
+use vmpulse_hostmon::spool::record::HEADER_BYTES;
 use vmpulse_hostmon::tracker::Edge;
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::auth::Mode;
@@ -11,13 +12,14 @@ use vmpulse_protocol::id::{Incarnation, VmUuid};
 use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
-use vmpulse_store::HostMonitorWrite;
+use vmpulse_store::{HostMonitorWrite, SuspendReason};
 
-use super::store_worker::{Reply, StoreWorker};
+use super::disk::Disk;
+use super::store_worker::{Clock, Reply, StoreWorker, contents};
 use crate::event::Event;
 use crate::names::{Hm, Vm};
 use crate::random::entropy;
-use crate::store::{Backing, Caller};
+use crate::store::Backing;
 
 /// As in the daemon's settings.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
@@ -29,8 +31,6 @@ const ADAPTER_PERIOD: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// Frames that wait in the socket of a monitor that does not read: 1 MiB, and what the kernel counts for a small frame.
 const SOCKET_FRAMES: usize = 1024;
-/// Its clock at its start: no two processes have the same.
-const CLOCK_AT_START: Instant = Instant::from_millis(1_000_000);
 
 /// A frame on its way into the core.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct Frame {
 }
 
 struct Process {
-    started: Instant,
+    clock: Clock,
     monitor: Monitor,
     worker: StoreWorker,
     frames: Vec<Frame>,
@@ -53,13 +53,14 @@ struct Process {
     stopping: Option<Instant>,
     written: u64,
     committed: u64,
-    failing: bool,
+    failing: Option<String>,
 }
 
 /// See the module.
 pub(crate) struct MonitorNode {
     pub(crate) hm: Hm,
     process: Option<Process>,
+    disk: Disk,
     /// Counts its starts.
     pub(crate) life: u64,
     vms: usize,
@@ -69,8 +70,9 @@ pub(crate) struct MonitorNode {
 }
 
 impl MonitorNode {
-    pub(crate) const fn new(hm: Hm, vms: usize, random: fastrand::Rng) -> Self {
-        Self { hm, process: None, life: 0, vms, random, events: Vec::new(), frames: Vec::new() }
+    pub(crate) fn new(hm: Hm, vms: usize, random: fastrand::Rng) -> Self {
+        let disk = Disk::default();
+        Self { hm, process: None, disk, life: 0, vms, random, events: Vec::new(), frames: Vec::new() }
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -85,19 +87,21 @@ impl MonitorNode {
         self.process.as_ref().map_or(0, |process| process.worker.waiting())
     }
 
-    /// Starts it, unless it cannot reach the store: the daemon does not start then either.
-    pub(crate) fn start(&mut self, now: Instant, store: &Backing, adapter_up: bool) {
-        store.shared.begin(now);
-        let Ok(connection) = store.connect(Caller::Monitor(self.hm)) else { return };
+    /// Starts it, with a store or without.
+    pub(crate) fn start(&mut self, now: Instant, adapter_up: bool) {
         self.life += 1;
-        let mut monitor = Monitor::new(self.config(now), CLOCK_AT_START);
+        let clock = Clock { started: now };
+        let (config, own) = (self.config(now), clock.own(now));
+        let incarnation = config.incarnation.to_string();
+        let mut monitor = Monitor::new(config, own);
         if !adapter_up {
-            monitor.handle_input(CLOCK_AT_START, Input::Adapter(false));
+            monitor.handle_input(own, Input::Adapter(false));
         }
+        let random = fastrand::Rng::with_seed(self.random.u64(..));
         self.process = Some(Process {
-            started: now,
+            clock,
             monitor,
-            worker: StoreWorker::new(connection, store.shared.clone(), self.hm.id(), now),
+            worker: StoreWorker::new(self.hm, &incarnation, clock, &mut self.disk, random),
             frames: Vec::new(),
             dropped: 0,
             replies: Vec::new(),
@@ -105,7 +109,7 @@ impl MonitorNode {
             stopping: None,
             written: 0,
             committed: 0,
-            failing: false,
+            failing: None,
         });
         self.events.push(Event::MonitorUp(self.hm));
         self.turn(now);
@@ -132,13 +136,38 @@ impl MonitorNode {
             seed: self.random.u64(..),
             nonce_seed: entropy(&mut self.random),
             authentication: Mode::Off,
+            canary: None,
         }
     }
 
     pub(crate) fn kill(&mut self) {
-        if self.process.take().is_some() {
-            self.events.push(Event::MonitorDown(self.hm, "was killed"));
+        self.end("was killed");
+    }
+
+    fn end(&mut self, how: &'static str) {
+        if let Some(process) = self.process.take() {
+            process.worker.crash(&mut self.disk);
+            self.events.push(Event::MonitorDown(self.hm, how));
         }
+    }
+
+    /// The last word about the suspension of a VM by its administrator that is in the spool's file.
+    pub(crate) fn kept_suspension(&self, now: Instant, vm: VmUuid) -> Option<bool> {
+        let kept = contents(&self.disk, Clock { started: Instant::ZERO }, now);
+        let said = |write: &HostMonitorWrite| match write {
+            HostMonitorWrite::Suspended { vm: of, reason: SuspendReason::Administrator } if *of == vm => {
+                Some(true)
+            }
+            HostMonitorWrite::Resumed { vm: of } if *of == vm => Some(false),
+            _ => None,
+        };
+        let writes = kept.starts.iter().flat_map(|start| &start.writes);
+        writes.filter_map(|(_, write)| said(write)).last()
+    }
+
+    /// Bytes of the spool's file but for its beginning.
+    pub(crate) fn spooled(&self) -> usize {
+        self.disk.spool().len().saturating_sub(HEADER_BYTES)
     }
 
     pub(crate) fn stop(&mut self, now: Instant) {
@@ -221,6 +250,9 @@ impl MonitorNode {
             process.monitor.handle_input(own, Input::Dropped(frames));
         }
         process.monitor.handle_timeout(own);
+        if let Some(guests) = process.monitor.take_question(own) {
+            process.worker.ask_about(now, guests);
+        }
         self.carry(own);
         self.end_if_done(now);
     }
@@ -235,7 +267,7 @@ impl MonitorNode {
                     process.written = number;
                     process.worker.push(Waiting { number, at: own, write });
                 }
-                Output::Authenticated { .. } => {}
+                Output::Authenticated { .. } | Output::AskCanary | Output::LogLevel(_) => {}
                 Output::Note(note) => {
                     let event = self.event_of(note);
                     self.events.push(event);
@@ -250,8 +282,7 @@ impl MonitorNode {
             process.stopping.is_some_and(|since| said || now.since(since) >= STOP_PATIENCE)
         };
         if self.process.as_ref().is_some_and(done) {
-            self.process = None;
-            self.events.push(Event::MonitorDown(self.hm, "ended"));
+            self.end("ended");
         }
     }
 
@@ -275,7 +306,10 @@ impl MonitorNode {
             | Note::LeftOut { .. }
             | Note::StoreLost
             | Note::StoreBack
-            | Note::Adapter { .. } => return self.says(&note),
+            | Note::Moved { .. }
+            | Note::Configured { .. }
+            | Note::Removed { .. }
+            | Note::Remark { .. } => return self.says(&note),
         };
         match *edge {
             Edge::Detected { vm: uuid } => vm(uuid).map(|vm| Event::Detected(vm, self.hm)),
@@ -314,12 +348,15 @@ impl MonitorNode {
         self.process.as_ref().filter(|process| process.stalled_since.is_none())?.worker.poll_timeout()
     }
 
-    pub(crate) fn worker_turn(&mut self, now: Instant) -> Vec<(Instant, Reply)> {
+    pub(crate) fn worker_turn(&mut self, now: Instant, store: &Backing) -> Vec<(Instant, Reply)> {
         let running = self.process.as_mut().filter(|process| process.stalled_since.is_none());
-        running.map_or_else(Vec::new, |process| {
-            let own = process.own(now);
-            process.worker.turn(now, own)
-        })
+        running.map_or_else(Vec::new, |process| process.worker.turn(now, &mut self.disk, store))
+    }
+
+    pub(crate) fn doubt_clock(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.worker.doubt_clock();
+        }
     }
 
     pub(crate) fn stir_worker(&mut self, now: Instant) {
@@ -331,36 +368,42 @@ impl MonitorNode {
 
 impl Process {
     fn own(&self, now: Instant) -> Instant {
-        CLOCK_AT_START + now.since(self.started)
+        self.clock.own(now)
     }
 
     fn world(&self, own: Instant) -> Instant {
-        self.started + own.since(CLOCK_AT_START)
+        self.clock.world(own)
     }
 
     fn take_reply(&mut self, own: Instant, reply: Reply, hm: Hm, events: &mut Vec<Event>) {
         match reply {
-            Reply::Stored { up_to, quiets } => {
-                self.failing = false;
-                events.push(Event::Committed(hm, up_to));
-                self.committed = up_to;
-                self.monitor.handle_input(own, Input::StoreReachable(true));
+            Reply::Safe { up_to, stored } => {
+                self.committed = self.committed.max(up_to);
+                events.push(if stored { Event::Committed(hm, up_to) } else { Event::Kept(hm, up_to) });
                 self.monitor.handle_input(own, Input::Stored { up_to });
+            }
+            Reply::NotTaken { number, report } => {
+                self.monitor.handle_input(own, Input::NotTaken { number, report });
+            }
+            Reply::Quiets(quiets) => {
                 for answer in quiets {
                     self.monitor.handle_input(own, Input::Quiet(answer));
                 }
             }
-            Reply::Roster(roster) => {
-                self.failing = false;
-                self.monitor.handle_input(own, Input::StoreReachable(true));
-                self.monitor.handle_input(own, Input::Roster(roster));
-            }
-            Reply::Unreachable { error } => {
+            Reply::Roster(roster) => self.monitor.handle_input(own, Input::Roster(roster)),
+            Reply::Standings(standings) => self.monitor.handle_input(own, Input::Standings(standings)),
+            Reply::ClockStepped => self.monitor.handle_input(own, Input::StoreClockStepped),
+            Reply::Local { error } => {
                 // Said once, as its driver does.
-                if !std::mem::replace(&mut self.failing, true) {
-                    events.push(Event::StoreFailed(hm, error));
+                if self.failing.as_ref() != Some(&error) {
+                    events.push(Event::StoreFailed(hm, error.clone()));
                 }
+                self.failing = Some(error);
                 self.monitor.handle_input(own, Input::StoreReachable(false));
+            }
+            Reply::Global => {
+                self.failing = None;
+                self.monitor.handle_input(own, Input::StoreReachable(true));
             }
         }
     }
@@ -373,6 +416,10 @@ fn kind_of(write: &HostMonitorWrite) -> String {
         HostMonitorWrite::Started(_) => "STARTED".to_owned(),
         HostMonitorWrite::Heartbeat => "HEARTBEAT".to_owned(),
         HostMonitorWrite::NodeChanged { state, mode, .. } => format!("NODE {state} {mode}"),
+        HostMonitorWrite::Configured { version, .. } => format!("CONFIGURED {version}"),
+        HostMonitorWrite::ModeChanged { mode, .. } => format!("MODE {mode}"),
+        HostMonitorWrite::Isolated { isolated } => format!("ISOLATED {isolated}"),
+        HostMonitorWrite::PathGuardian { vm, guardian } => format!("{} {guardian}", about("GUARDIAN", vm)),
         HostMonitorWrite::NodeEvent { kind, .. } => format!("NODE_EVENT {kind}"),
         HostMonitorWrite::TrunkHeard { heard } => format!("TRUNK_HEARD {heard}"),
         HostMonitorWrite::PathOpened { vm, .. } => about("OPENED", vm),

@@ -1,4 +1,5 @@
 //! No path is called missing before 1.9 intervals without a heartbeat have passed, and never with more silence than there was.
+//! A silence that was said goes on, also over a restart of the monitor, and may be said again at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,7 +21,10 @@ const TOLERANCE: Duration = Duration::from_millis(20);
 pub(super) struct Accused {
     limits: Limits,
     doubled: BTreeSet<Vm>,
+    /// Since the monitor's start, and ever.
     beats: BTreeMap<(Vm, Hm), Instant>,
+    ever: BTreeMap<(Vm, Hm), Instant>,
+    said: BTreeSet<(Vm, Hm)>,
     up: BTreeMap<Hm, Instant>,
     open: OpenPaths,
 }
@@ -31,6 +35,8 @@ impl Accused {
             limits: Limits::new(plan),
             doubled: doubled(plan),
             beats: BTreeMap::new(),
+            ever: BTreeMap::new(),
+            said: BTreeSet::new(),
             up: BTreeMap::new(),
             open: OpenPaths::default(),
         }
@@ -38,7 +44,17 @@ impl Accused {
 
     fn on_missing(&self, at: Instant, vm: Vm, hm: Hm, age: Duration) -> Result<(), String> {
         let allowed = self.limits.interval(vm) * MISSING_TENTHS / 10;
-        if let Some(beat) = self.beats.get(&(vm, hm)) {
+        let again = self.said.contains(&(vm, hm));
+        if let Some(beat) = self.ever.get(&(vm, hm)).filter(|_| again) {
+            let silence = at.since(*beat);
+            if age > silence + TOLERANCE {
+                return Err(format!(
+                    "{hm} says again that {vm} misses, for {} ms, but its last heartbeat arrived {} ms ago",
+                    age.as_millis(),
+                    silence.as_millis()
+                ));
+            }
+        } else if let Some(beat) = self.beats.get(&(vm, hm)) {
             let silence = at.since(*beat);
             if silence + TOLERANCE < allowed || age > silence + TOLERANCE {
                 return Err(format!(
@@ -68,13 +84,19 @@ impl Checker for Accused {
         match event {
             Event::Beat { vm, hm, arrived, .. } if self.open.has(*vm, *hm) => {
                 self.beats.insert((*vm, *hm), *arrived);
+                self.ever.insert((*vm, *hm), *arrived);
+            }
+            Event::Detected(vm, hm) => {
+                self.said.remove(&(*vm, *hm));
             }
             Event::MonitorUp(hm) => {
                 self.up.insert(*hm, at);
                 self.beats.retain(|(_, of), _| of != hm);
             }
             Event::Missing { vm, hm, age, .. } if !self.doubled.contains(vm) => {
-                return self.on_missing(at, *vm, *hm, *age);
+                let judged = self.on_missing(at, *vm, *hm, *age);
+                self.said.insert((*vm, *hm));
+                return judged;
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! What was acknowledged to an agent is in the store: at the moment it is told of a suspension, the store says so too.
+//! What was acknowledged to an agent is kept: at the moment it is told of a suspension, the store says so too, or
+//! the spool of a host monitor does, whose last word on it it is.
 
 use vmpulse_protocol::time::Instant;
 
@@ -16,9 +17,11 @@ impl Checker for Acknowledged {
 
     fn on_event(&mut self, _at: Instant, event: &Event) -> Result<(), String> {
         match event {
-            Event::SuspensionHeard { vm, suspended, stored } if suspended != stored => Err(format!(
-                "{vm} was told that its suspension ({suspended}) is known, and the store says {stored}"
-            )),
+            Event::SuspensionHeard { vm, suspended, stored, kept: false } if suspended != stored => {
+                Err(format!(
+                    "{vm} was told that its suspension ({suspended}) is known, and the store says {stored}, and no spool anything else"
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -75,8 +75,12 @@ impl Checker for Convergence {
             Event::AgentDown(vm, _) | Event::Frozen(vm) => {
                 self.unsettled.insert(*vm, None);
             }
-            Event::FinalMonitor { hm, runs: true, well, pending } if !well || *pending > 0 => {
-                return Err(format!("{hm} runs; the store calls it well: {well}; {pending} writes wait"));
+            Event::FinalMonitor { hm, runs: true, well, pending, spooled }
+                if !well || *pending > 0 || *spooled > 0 =>
+            {
+                return Err(format!(
+                    "{hm} runs; the store calls it well: {well}; {pending} writes wait, {spooled} bytes are in its spool"
+                ));
             }
             Event::FinalVm(end) => return self.judge(at, end),
             Event::FinalRows(table, rows) if *rows > 0 && self.all_run && self.doubled.is_empty() => {

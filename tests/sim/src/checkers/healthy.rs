@@ -2,6 +2,9 @@
 //!
 //! Heard is what arrived at a monitor that runs, and that the monitor could report: as long as it commits, and until its last
 //! heartbeat in the store if it does not any more. What it could not report is unknown to everybody, and no proof of life. [K1]
+//!
+//! Judged when it is decided, which the VM's phase says first: when the store fails then, it is told later, perhaps when the VM
+//! is heard again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -41,6 +44,8 @@ pub(super) struct Healthy {
     up: BTreeSet<Hm>,
     open: OpenPaths,
     misled: Misled,
+    /// Of whom it is decided.
+    decided: BTreeSet<Vm>,
 }
 
 impl Healthy {
@@ -55,6 +60,7 @@ impl Healthy {
             up: BTreeSet::new(),
             open: OpenPaths::default(),
             misled: Misled::default(),
+            decided: BTreeSet::new(),
         }
     }
 
@@ -85,6 +91,18 @@ impl Healthy {
             Some((*hm, silence))
         });
         silences.min_by_key(|(_, silence)| *silence)
+    }
+
+    fn judge(&self, at: Instant, vm: Vm) -> Result<(), String> {
+        let (limit, tolerance) = (self.limits.shortest(vm), TOLERANCE + self.misled.by());
+        match self.silence(at, vm).filter(|(_, silence)| *silence + tolerance < limit) {
+            Some((hm, silence)) => Err(format!(
+                "{vm} was declared failed, and {hm} heard it {} ms ago; its limit is {} ms",
+                silence.as_millis(),
+                limit.as_millis()
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -123,17 +141,17 @@ impl Checker for Healthy {
                 self.up.insert(*hm);
                 self.blind.remove(hm);
             }
-            Event::Told { name, vm: Some(vm), .. } if name == "VM_FAILURE_DETECTED" => {
-                let (limit, tolerance) = (self.limits.shortest(*vm), TOLERANCE + self.misled.by());
-                if let Some((hm, silence)) =
-                    self.silence(at, *vm).filter(|(_, silence)| *silence + tolerance < limit)
-                {
-                    return Err(format!(
-                        "{vm} was declared failed, and {hm} heard it {} ms ago; its limit is {} ms",
-                        silence.as_millis(),
-                        limit.as_millis()
-                    ));
+            Event::Phase(vm, text) => {
+                if !text.starts_with("VM failure detected") {
+                    self.decided.remove(vm);
+                } else if self.decided.insert(*vm) {
+                    return self.judge(at, *vm);
                 }
+            }
+            Event::Told { name, vm: Some(vm), .. }
+                if name == "VM_FAILURE_DETECTED" && !self.decided.contains(vm) =>
+            {
+                return self.judge(at, *vm);
             }
             _ => {}
         }

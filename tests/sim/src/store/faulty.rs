@@ -122,12 +122,36 @@ impl Store for FaultyStore {
         Write report_request(vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageTag>;
         Read reports_arrived() -> Vec<ArrivedReport>;
         Read reports_pending() -> Vec<PendingReport>;
-        Write report_apply(report: &ArrivedReport, applications: &[ApplicationReport]) -> ();
+        Write report_apply(report: &ArrivedReport, content: Option<&ReportContent>) -> bool;
         Read events(limit: u32) -> Vec<EventRecord>;
         Read quiet_news() -> Vec<QuietNews>;
         Pulse controller_heartbeat(controller: &ControllerHeartbeat) -> ();
         Read controllers() -> Vec<ControllerView>;
         Read roster(host_monitor: HostMonitorId) -> Roster;
+        Read standings(host_monitor: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;
+        Write vms_start_listed(lists: &[VmList]) -> Vec<TransactionTag>;
+        Write vms_stop(lists: &[VmList]) -> Vec<TransactionTag>;
+        Write vms_remove(lists: &[VmList]) -> VmsRemoved;
+        Write hosts_add_grouped(hosts: &[GroupedHost]) -> ();
+        Write hosts_remove(hosts: &[HostKey]) -> Vec<HostKey>;
+        Write host_group_remove(group: &str) -> Vec<HostKey>;
+        Write host_monitors_add(hosts: &[HostRegistration]) -> ();
+        Write host_monitors_remove(monitors: &[HostMonitorId]) -> Vec<HostMonitorId>;
+        Write host_monitors_configure(scope: &SettingsScope, change: &SettingsChange) -> i64;
+        Read protocol_versions() -> ProtocolVersions;
+        Read transactions(wanted: &TransactionsWanted) -> Vec<Transaction>;
+        Read node_data(of: Option<HostMonitorId>, limit: u32) -> NodeData;
+        Read conflicts(limit: u32) -> Conflicts;
+        Read vms_page(wanted: &VmsWanted) -> VmPage;
+        Read vm_homes(vms: &[VmUuid]) -> Vec<VmHome>;
+        Write vm_fence(vm: VmUuid, fenced: bool) -> ();
+        Write message_put(vm: VmUuid, acknowledge: Option<AttentionTag>) -> Option<MessageView>;
+        Read messages(wanted: &MessagesWanted) -> MessagePage;
+        Read message(tag: MessageTag) -> Option<Message>;
+        Write messages_sync(of: Option<HostMonitorId>) -> Vec<TransactionTag>;
+        Write messages_remove(of: Option<&[VmUuid]>) -> u64;
+        Read mode_news() -> Vec<ModeNews>;
+        Pulse prune(keep: &Retention, most: u32) -> Pruned;
     }
 
     fn event_append(&mut self, event: &NewEvent) -> Result<bool, StoreError> {
@@ -159,6 +183,18 @@ impl Store for FaultyStore {
         })
     }
 
+    fn mode_tell(&mut self, news: &ModeNews, event: &NewEvent) -> Result<bool, StoreError> {
+        let shared = self.shared.clone();
+        let told = StoreNews::Told { name: event.name.clone(), incident: event.incident.clone() };
+        self.call(Kind::Pulse, |store| {
+            let new = store.mode_tell(news, event)?;
+            if new {
+                shared.lock().news.extend([told, StoreNews::Closed(event.incident.clone())]);
+            }
+            Ok(new)
+        })
+    }
+
     fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> Result<(), StoreError> {
         let told = StoreNews::Phase(vm, phase.to_owned());
         self.call_and_tell(told, |store| store.vm_phase_replace(vm, phase))
@@ -177,8 +213,17 @@ impl Store for FaultyStore {
         host_monitor: HostMonitorId,
         writes: &[(u64, HostMonitorWrite)],
     ) -> Result<Applied, StoreError> {
-        let pulse = writes.iter().all(|(_, write)| matches!(write, HostMonitorWrite::Heartbeat));
+        self.call(Kind::Write, |store| store.host_monitor_apply_once(host_monitor, writes))
+    }
+
+    fn host_monitor_replay(
+        &mut self,
+        host_monitor: HostMonitorId,
+        starts: &[StartWrites],
+    ) -> Result<Applied, StoreError> {
+        let mut writes = starts.iter().flat_map(|start| &start.writes);
+        let pulse = writes.all(|(_, write)| matches!(write, HostMonitorWrite::Heartbeat));
         let kind = if pulse { Kind::Pulse } else { Kind::Write };
-        self.call(kind, |store| store.host_monitor_apply_once(host_monitor, writes))
+        self.call(kind, |store| store.host_monitor_replay(host_monitor, starts))
     }
 }

@@ -142,6 +142,7 @@ impl World<'_> {
 
     fn act_on_store(&mut self, action: StoreAction) {
         self.store.shared.act(action);
+        self.monitors.iter_mut().for_each(MonitorNode::doubt_clock);
         self.stir_callers();
     }
 

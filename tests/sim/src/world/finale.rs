@@ -27,9 +27,10 @@ impl World<'_> {
         for index in 0..self.monitors.len() {
             let monitor = &self.monitors[index];
             let (hm, runs, pending) = (monitor.hm, monitor.is_up(), monitor.waiting());
+            let spooled = monitor.spooled();
             let well = self.look.is_monitor_well(hm)?;
             let events = self.look.node_events(hm)?;
-            self.event(&Event::FinalMonitor { hm, runs, well, pending });
+            self.event(&Event::FinalMonitor { hm, runs, well, pending, spooled });
             for (kind, count) in events {
                 self.event(&Event::FinalNodeEvents(hm, kind, count));
             }

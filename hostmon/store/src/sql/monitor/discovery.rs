@@ -37,20 +37,24 @@ impl Turn<'_> {
         }
         let replaced = "DELETE FROM discovered WHERE host_monitor_id = ?1 AND uuid = ?2 AND mac = ?3";
         run(self.db, replaced, params![from, uuid, mac])?;
-        let sql = "INSERT INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql = "INSERT INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence, recorded_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let sequence = self.next_sequence()?;
         let version = clip(version, MAX_WORD);
-        run(self.db, sql, params![from, uuid, mac, version, kind.as_str(), sequence]).map(drop)
+        run(self.db, sql, params![from, uuid, mac, version, kind.as_str(), sequence, self.now.0]).map(drop)
     }
 
-    /// `None` if there is nothing to record: it is at home here, or where "here" is is not known yet.
+    /// `None` if there is nothing to record: it is at home here, or where "here" is is not known yet, or it was removed
+    /// lately and is still on its way out.
     fn judged(self, from: i64, uuid: &str, told: Discovery) -> Result<Option<Discovery>, StoreError> {
         let vm = match uuid.parse::<VmUuid>() {
             Ok(vm) if told != Discovery::CannotManage => self.vm_row(vm)?,
             _ => None,
         };
         let Some(VmRow { host: home, .. }) = vm else {
+            if told != Discovery::CannotManage && self.is_tombstone(uuid)? {
+                return Ok(None);
+            }
             return Ok(Some(match told {
                 Discovery::CannotManage => Discovery::CannotManage,
                 Discovery::Moved | Discovery::Managed | Discovery::Unmanaged => Discovery::Unmanaged,
@@ -65,11 +69,53 @@ impl Turn<'_> {
     }
 
     /// A VM at home is no stranger to this host monitor. That it was seen elsewhere stays until acknowledged;
-    /// should it move again, that is news again.
-    pub(super) fn came_home(self, from: i64, uuid: &str) -> Result<(), StoreError> {
-        let sql = "DELETE FROM discovered WHERE uuid = ?1 AND
+    /// should it move again, that is news again. If it is not monitored it is MANAGED: it could be.
+    pub(super) fn came_home(
+        self,
+        from: i64,
+        vm: VmRow,
+        uuid: &str,
+        mac: &str,
+        version: &str,
+    ) -> Result<(), StoreError> {
+        let sql = "DELETE FROM discovered WHERE uuid = ?1 AND kind <> 'MANAGED' AND
                    (host_monitor_id = ?2 OR (kind = 'MOVED' AND sequence IS NULL))";
-        run(self.db, sql, params![uuid, from]).map(drop)
+        run(self.db, sql, params![uuid, from])?;
+        match vm.state {
+            VmState::Added | VmState::Stopped => {
+                self.on_discovered(from, uuid, mac, version, Discovery::Managed)
+            }
+            VmState::Starting
+            | VmState::Started
+            | VmState::Stopping
+            | VmState::Removing
+            | VmState::Suspended
+            | VmState::Unknown => Ok(()),
+        }
+    }
+
+    /// The same of many, in a fixed number of statements: `opened` is what `rows` reads as e.vm, e.mac and e.version.
+    pub(super) fn managed_opened(self, from: i64, opened: &str, rows: &str) -> Result<(), StoreError> {
+        let new = format!(
+            "FROM {rows} e JOIN vm v ON v.uuid = e.vm AND v.state IN ('ADDED', 'STOPPED')
+             WHERE NOT EXISTS (SELECT 1 FROM discovered d WHERE d.host_monitor_id = ?2 AND d.uuid = e.vm
+                               AND d.mac = e.mac)"
+        );
+        if first(self.db, &format!("SELECT 1 {new} LIMIT 1"), params![opened, from], |_| Ok(()))?.is_none() {
+            return Ok(());
+        }
+        let sql = format!(
+            "INSERT INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence)
+             SELECT ?2, e.vm, e.mac, e.version, 'MANAGED', ?3 {new}"
+        );
+        run(self.db, &sql, params![opened, from, self.next_sequence()?]).map(drop)
+    }
+
+    /// Monitoring of the VM starts: it needs not be told any more that it could.
+    pub(in crate::sql) fn discovery_monitored(self, vm: i64) -> Result<(), StoreError> {
+        let sql =
+            "DELETE FROM discovered WHERE kind = 'MANAGED' AND uuid = (SELECT uuid FROM vm WHERE id = ?1)";
+        run(self.db, sql, [vm]).map(drop)
     }
 
     /// A VM was registered: those who saw it as a stranger may have its session open, so its path is known.
@@ -84,8 +130,12 @@ impl Turn<'_> {
                    WHERE uuid = ?1 AND kind = 'UNMANAGED' ORDER BY id DESC ON CONFLICT DO NOTHING";
         run(self.db, sql, params![uuid, vm, self.now.0])?;
         let sql = "DELETE FROM discovered WHERE uuid = ?1 AND kind = 'UNMANAGED' AND host_monitor_id IN
-                   (SELECT id FROM host_monitor WHERE host_id IS NULL OR host_id = ?2)";
-        run(self.db, sql, params![uuid, host])?;
+                   (SELECT id FROM host_monitor WHERE host_id IS NULL)";
+        run(self.db, sql, [uuid])?;
+        let sql =
+            "UPDATE discovered SET kind = 'MANAGED', sequence = ?3 WHERE uuid = ?1 AND kind = 'UNMANAGED'
+                   AND host_monitor_id IN (SELECT id FROM host_monitor WHERE host_id = ?2)";
+        run(self.db, sql, params![uuid, host, self.next_sequence()?])?;
         let sql =
             "UPDATE discovered SET kind = 'MOVED', sequence = ?2 WHERE uuid = ?1 AND kind = 'UNMANAGED'";
         run(self.db, sql, params![uuid, self.next_sequence()?]).map(drop)
@@ -104,7 +154,7 @@ impl Turn<'_> {
                    WHEN uuid IN (SELECT uuid FROM vm) THEN 'MOVED' ELSE kind END WHERE host_monitor_id = ?1";
         run(self.db, sql, [host_monitor, self.next_sequence()?])?;
         let sql = "SELECT v.uuid, p.mac, p.version FROM path p JOIN vm v ON v.id = p.vm_id
-                   WHERE p.host_monitor_id = ?1 AND v.host_id <> ?2";
+                   WHERE p.host_monitor_id = ?1 AND v.host_id <> ?2 AND (p.counted = 1 OR p.mac <> '')";
         let moved = all(self.db, sql, [host_monitor, host], |row| {
             Ok((typed::<VmUuid>(row, 0)?, row.get::<String>(1)?, row.get::<String>(2)?))
         })?;
@@ -115,7 +165,7 @@ impl Turn<'_> {
     }
 
     /// The first report of a conflict stands.
-    pub(super) fn on_conflict(
+    pub(in crate::sql) fn on_conflict(
         self,
         from: i64,
         uuid: &str,
@@ -127,10 +177,16 @@ impl Turn<'_> {
             ConflictKind::Version => "VERSION",
             ConflictKind::Uuid => "UUID",
         };
-        let sql = "INSERT INTO conflict (host_monitor_id, kind, uuid, mac, text, first_seen_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
-        let (mac, text) = (clip(mac, MAX_WORD), clip(text, MAX_TEXT));
-        run(self.db, sql, params![from, kind, canonical(uuid), mac, text, self.now.0]).map(drop)
+        let (uuid, mac, text) = (canonical(uuid), clip(mac, MAX_WORD), clip(text, MAX_TEXT));
+        let sql =
+            "SELECT 1 FROM conflict WHERE host_monitor_id = ?1 AND kind = ?2 AND uuid = ?3 AND mac = ?4";
+        if first(self.db, sql, params![from, kind, uuid, mac], |_| Ok(()))?.is_some() {
+            return Ok(());
+        }
+        let sql = "INSERT INTO conflict (host_monitor_id, kind, uuid, mac, text, first_seen_at, sequence)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sequence = self.next_sequence()?;
+        run(self.db, sql, params![from, kind, uuid, mac, text, self.now.0, sequence]).map(drop)
     }
 
     pub(super) fn discoveries_bound(self, from: i64) -> Result<(), StoreError> {

@@ -53,10 +53,10 @@ impl Turn<'_> {
 
     /// Those that are at home and not suspended, so nearly all; the others one by one.
     fn on_opened_many(self, from: i64, writes: &[Numbered<'_>]) -> Result<(), StoreError> {
-        let mut opened: BTreeMap<String, (VmUuid, &str, &str)> = BTreeMap::new();
+        let mut opened: BTreeMap<String, (VmUuid, &str, &str, bool)> = BTreeMap::new();
         for (_, write) in writes {
-            if let HostMonitorWrite::PathOpened { vm, mac, version } = write {
-                opened.insert(vm.to_string(), (*vm, mac, version));
+            if let HostMonitorWrite::PathOpened { vm, mac, version, authenticated } = write {
+                opened.insert(vm.to_string(), (*vm, mac, version, *authenticated));
             }
         }
         let rows = self.db.json_rows(&[("vm", Kind::Text)], 1);
@@ -70,16 +70,20 @@ impl Turn<'_> {
         let plain: Vec<_> = plain.iter().filter_map(|vm| Some((vm, opened.remove(vm)?))).collect();
         self.opened_at_home(
             from,
-            &json(plain.iter().map(|(vm, (_, mac, version))| {
+            &json(plain.iter().map(|(vm, (_, mac, version, authenticated))| {
                 // As they will be stored: JSON may hold what a text of the store may not.
-                serde_json::json!({ "vm": vm, "mac": storable(mac), "version": storable(version) })
+                let (mac, version) = (storable(mac), storable(version));
+                serde_json::json!({ "vm": vm, "mac": mac, "version": version, "auth": i64::from(*authenticated) })
             })),
         )?;
-        opened.into_values().try_for_each(|(vm, mac, version)| self.on_opened(from, vm, mac, version))
+        opened.into_values().try_for_each(|(vm, mac, version, authenticated)| {
+            self.on_opened(from, vm, mac, version, authenticated)
+        })
     }
 
     fn opened_at_home(self, from: i64, opened: &str) -> Result<(), StoreError> {
-        let rows = self.db.json_rows(&[("vm", Kind::Text), ("mac", Kind::Text), ("version", Kind::Text)], 1);
+        let columns = [("vm", Kind::Text), ("mac", Kind::Text), ("version", Kind::Text), ("auth", Kind::Int)];
+        let rows = self.db.json_rows(&columns, 1);
         let sql = format!(
             "UPDATE vm SET agent_seen_at = ?2 WHERE agent_seen_at IS NULL AND uuid IN (SELECT e.vm FROM {rows} e)"
         );
@@ -88,17 +92,20 @@ impl Turn<'_> {
             format!("DELETE FROM conflict WHERE kind = 'VERSION' AND uuid IN (SELECT e.vm FROM {rows} e)");
         run(self.db, &sql, [opened])?;
         let sql = format!(
-            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
-             SELECT v.id, ?2, e.mac, e.version, 0, 0, ?3 FROM {rows} e JOIN vm v ON v.uuid = e.vm WHERE 1 = 1
+            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, authenticated, handshake)
+             SELECT v.id, ?2, e.mac, e.version, 0, 0, ?3, e.auth, ?4 FROM {rows} e JOIN vm v ON v.uuid = e.vm
+             WHERE 1 = 1
              ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET mac = excluded.mac, version = excluded.version,
-                    heard_at = excluded.heard_at"
+                    heard_at = excluded.heard_at, authenticated = excluded.authenticated, guardian = 0,
+                    handshake = excluded.handshake"
         );
-        run(self.db, &sql, params![opened, from, self.now.0])?;
+        run(self.db, &sql, params![opened, from, self.now.0, self.next_sequence()?])?;
         let sql = format!(
-            "DELETE FROM discovered WHERE uuid IN (SELECT e.vm FROM {rows} e)
+            "DELETE FROM discovered WHERE uuid IN (SELECT e.vm FROM {rows} e) AND kind <> 'MANAGED'
                     AND (host_monitor_id = ?2 OR (kind = 'MOVED' AND sequence IS NULL))"
         );
-        run(self.db, &sql, params![opened, from]).map(drop)
+        run(self.db, &sql, params![opened, from])?;
+        self.managed_opened(from, opened, &rows)
     }
 
     fn on_detected_many(self, from: i64, writes: &[Numbered<'_>]) -> Result<(), StoreError> {
@@ -113,10 +120,12 @@ impl Turn<'_> {
         let detected = json(vms.iter().map(|vm| serde_json::json!({ "vm": vm })));
         let rows = self.db.json_rows(&[("vm", Kind::Text)], 1);
         let sql = format!(
-            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
-             SELECT v.id, ?2, '', '', 1, 1, ?3 FROM {rows} e JOIN vm v ON v.uuid = e.vm WHERE {}
+            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, verified)
+             SELECT v.id, ?2, '', '', 1, 1, ?3, CASE WHEN v.state = 'STARTED' THEN 1 ELSE 0 END
+             FROM {rows} e JOIN vm v ON v.uuid = e.vm WHERE {}
              ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 1, missing_since = NULL,
-                    common = 0, heard_at = excluded.heard_at",
+                    common = 0, heard_at = excluded.heard_at, awaited_since = NULL, awaited_sequence = NULL,
+                    verified = CASE WHEN excluded.verified = 1 THEN 1 ELSE path.verified END",
             monitored!()
         );
         run(self.db, &sql, params![detected, from, self.now.0])?;
@@ -155,7 +164,8 @@ impl Turn<'_> {
              SELECT v.id, ?2, '', '', 1, 0, e.since, e.common, e.since FROM {rows} e JOIN vm v ON v.uuid = e.vm
              WHERE {}
              ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 0,
-                    missing_since = excluded.missing_since, common = excluded.common",
+                    missing_since = excluded.missing_since, common = excluded.common, awaited_since = NULL,
+                    awaited_sequence = NULL",
             monitored!()
         );
         run(self.db, &sql, params![missing, from]).map(drop)

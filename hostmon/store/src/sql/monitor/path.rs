@@ -11,9 +11,9 @@ use crate::sql::hosts::known;
 use crate::sql::rows::{all, first, run};
 use crate::*;
 
-/// STARTING is over when a known path beats, and every host monitor of the VM's host that is up and whose paths are
-/// known has one that does. Any other says nothing: it neither starts the VM nor holds it back. (Which paths a VM
-/// should have is not verified yet; then only those count.)
+/// STARTING is over when a known path beats, and every one that the VM was verified to have at host monitors of its host
+/// that are up and whose paths are known. While none is verified every such host monitor must have one. Any other says
+/// nothing: it neither starts the VM nor holds it back.
 const EVERY_PATH_BEATS: &str = concat!(
     "SELECT EXISTS (SELECT 1 FROM path p JOIN host_monitor m ON m.id = p.host_monitor_id
             WHERE p.vm_id = ?2 AND p.beating = 1 AND ",
@@ -21,7 +21,9 @@ const EVERY_PATH_BEATS: &str = concat!(
     ")
         AND NOT EXISTS (SELECT 1 FROM vm v JOIN host_monitor m ON m.host_id = v.host_id
             LEFT JOIN path p ON p.vm_id = v.id AND p.host_monitor_id = m.id
-            WHERE v.id = ?2 AND m.state = 'UP' AND coalesce(p.beating, 0) = 0 AND ",
+            WHERE v.id = ?2 AND m.state = 'UP' AND coalesce(p.beating, 0) = 0 AND (coalesce(p.verified, 0) = 1
+                  OR NOT EXISTS (SELECT 1 FROM path q JOIN host_monitor n ON n.id = q.host_monitor_id
+                     WHERE q.vm_id = v.id AND q.verified = 1 AND n.host_id = v.host_id)) AND ",
     known!(),
     ")"
 );
@@ -34,7 +36,14 @@ const STARTING_VMS: &str = "
     WHERE p.host_monitor_id = ?1 AND p.beating = 1 AND v.state = 'STARTING'";
 
 impl Turn<'_> {
-    pub(super) fn on_opened(self, from: i64, vm: VmUuid, mac: &str, version: &str) -> Result<(), StoreError> {
+    pub(super) fn on_opened(
+        self,
+        from: i64,
+        vm: VmUuid,
+        mac: &str,
+        version: &str,
+        authenticated: bool,
+    ) -> Result<(), StoreError> {
         let uuid = vm.to_string();
         let Some(vm) = self.vm_row(vm)? else {
             return self.on_discovered(from, &uuid, mac, version, Discovery::Unmanaged);
@@ -42,33 +51,52 @@ impl Turn<'_> {
         let sql = "UPDATE vm SET agent_seen_at = ?2 WHERE id = ?1 AND agent_seen_at IS NULL";
         run(self.db, sql, [vm.id, self.now.0])?;
         run(self.db, "DELETE FROM conflict WHERE uuid = ?1 AND kind = 'VERSION'", [&uuid])?;
-        self.path_keep(from, vm, mac, version)?;
+        self.path_keep(from, vm, mac, version, authenticated)?;
         self.shutdown_over(vm)?;
         match self.host_of(from)? {
             Some(host) if host != vm.host => self.on_discovered(from, &uuid, mac, version, Discovery::Moved),
-            Some(_) => self.came_home(from, &uuid),
+            Some(_) => self.came_home(from, vm, &uuid, mac, version),
             None => Ok(()),
         }
     }
 
     /// A handshake proves no heartbeat: whether the path counts, and an open silence, stay as they are.
-    fn path_keep(self, from: i64, vm: VmRow, mac: &str, version: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
-                   VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)
+    fn path_keep(
+        self,
+        from: i64,
+        vm: VmRow,
+        mac: &str,
+        version: &str,
+        authenticated: bool,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, authenticated,
+                   handshake) VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?7)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET mac = excluded.mac, version = excluded.version,
-                   heard_at = excluded.heard_at";
-        run(self.db, sql, params![vm.id, from, mac, version, self.now.0]).map(drop)
+                   heard_at = excluded.heard_at, authenticated = excluded.authenticated, guardian = 0,
+                   handshake = excluded.handshake";
+        let handshake = self.next_sequence()?;
+        run(self.db, sql, params![vm.id, from, mac, version, self.now.0, authenticated, handshake]).map(drop)
+    }
+
+    pub(super) fn on_path_guardian(self, from: i64, vm: VmUuid, guardian: bool) -> Result<(), StoreError> {
+        let Some(vm) = self.vm_row(vm)? else {
+            return Ok(());
+        };
+        let sql =
+            "UPDATE path SET guardian = ?3 WHERE vm_id = ?1 AND host_monitor_id = ?2 AND guardian <> ?3";
+        run(self.db, sql, params![vm.id, from, guardian]).map(drop)
     }
 
     pub(super) fn on_detected(self, from: i64, vm: VmUuid) -> Result<(), StoreError> {
         let Some(vm) = self.vm_row(vm)?.filter(|vm| vm.monitored()) else {
             return Ok(());
         };
-        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at)
-                   VALUES (?1, ?2, '', '', 1, 1, ?3)
+        let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, verified)
+                   VALUES (?1, ?2, '', '', 1, 1, ?3, ?4)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 1, missing_since = NULL, common = 0,
-                   heard_at = excluded.heard_at";
-        run(self.db, sql, [vm.id, from, self.now.0])?;
+                   heard_at = excluded.heard_at, awaited_since = NULL, awaited_sequence = NULL,
+                   verified = CASE WHEN excluded.verified = 1 THEN 1 ELSE path.verified END";
+        run(self.db, sql, params![vm.id, from, self.now.0, vm.state == VmState::Started])?;
         self.starting_check(vm)
     }
 
@@ -93,7 +121,7 @@ impl Turn<'_> {
         let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, missing_since,
                    common, heard_at) VALUES (?1, ?2, '', '', 1, 0, ?3, ?4, ?3)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 0, missing_since = excluded.missing_since,
-                   common = excluded.common";
+                   common = excluded.common, awaited_since = NULL, awaited_sequence = NULL";
         run(self.db, sql, params![vm.id, from, since, common]).map(drop)
     }
 
@@ -118,7 +146,7 @@ impl Turn<'_> {
     }
 
     /// A host monitor's own condition may have been all that a STARTING VM waited for.
-    pub(super) fn starting_vms_check(self, from: i64) -> Result<(), StoreError> {
+    pub(in crate::sql) fn starting_vms_check(self, from: i64) -> Result<(), StoreError> {
         for (id, host) in all(self.db, STARTING_VMS, [from], |row| Ok((row.get(0)?, row.get(1)?)))? {
             self.starting_check(VmRow { id, host, state: VmState::Starting })?;
         }
@@ -130,6 +158,14 @@ impl Turn<'_> {
             return Ok(());
         }
         let started = first(self.db, EVERY_PATH_BEATS, [self.now.0, vm.id], |row| row.get::<bool>(0))?;
-        if started == Some(true) { self.vm_state_change(vm.id, VmState::Started) } else { Ok(()) }
+        if started != Some(true) {
+            return Ok(());
+        }
+        run(
+            self.db,
+            "UPDATE path SET verified = 1 WHERE vm_id = ?1 AND beating = 1 AND verified = 0",
+            [vm.id],
+        )?;
+        self.vm_state_change(vm.id, VmState::Started)
     }
 }

@@ -21,9 +21,21 @@ const GROUP_FILE: &str = "/etc/group";
 
 /// Removes the file when dropped, if it is still ours.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+}
+
+/// A socket of another kind than the command socket, made with the same care; within a running tokio runtime.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn bind_socket(
+    path: &Path,
+    mode: u32,
+    group: Option<&str>,
+) -> Result<(UnixListener, SocketFile), CommandError> {
+    SocketFile::create(path, mode, group)
 }
 
 impl SocketFile {

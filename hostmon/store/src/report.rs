@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::{ApplicationReport, Colour};
 use roxmltree::{Document, Node, ParsingOptions};
 use thiserror::Error;
 use vmpulse_protocol::id::VmUuid;
-use vmpulse_store::{ApplicationReport, Colour};
 
 /// Longest report the format allows.
 pub const REPORT_LIMIT_BYTES: usize = 256 * 1024;
@@ -23,6 +23,8 @@ const NODES_LIMIT: u32 = 4096;
 const NAME_LIMIT: usize = 64;
 /// Longest version text of an application, in bytes.
 const VERSION_LIMIT: usize = 256;
+/// Digits of an agent's incarnation.
+const INCARNATION_DIGITS: usize = 16;
 /// Digits of an application's uuid.
 const UUID_DIGITS: usize = 19;
 /// Most restart cycles that can be configured.
@@ -55,6 +57,12 @@ pub enum ReportError {
     /// Another VM's.
     #[error("it speaks for another VM")]
     OtherVm,
+    /// Its incarnation or its number is missing or not valid.
+    #[error("{attribute} of the report is missing or not valid")]
+    Head {
+        /// Which attribute.
+        attribute: &'static str,
+    },
     /// Too many applications.
     #[error("it has more than {APPLICATIONS_LIMIT} applications")]
     TooMany,
@@ -76,11 +84,22 @@ pub enum ReportError {
     },
 }
 
+/// What a report says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportContent {
+    /// Of the agent: 16 hexadecimal digits, drawn at each of its starts.
+    pub incarnation: String,
+    /// Grows with each report of one incarnation.
+    pub sequence: i64,
+    /// Every application that is configured in the guest.
+    pub applications: Vec<ApplicationReport>,
+}
+
 /// Reads the report of `vm`.
 ///
 /// # Errors
 /// [`ReportError`]; then nothing of it may be used.
-pub fn parse(payload: &[u8], vm: VmUuid) -> Result<Vec<ApplicationReport>, ReportError> {
+pub fn parse(payload: &[u8], vm: VmUuid) -> Result<ReportContent, ReportError> {
     if payload.len() > REPORT_LIMIT_BYTES {
         return Err(ReportError::TooLong { bytes: payload.len() });
     }
@@ -93,7 +112,7 @@ pub fn parse(payload: &[u8], vm: VmUuid) -> Result<Vec<ApplicationReport>, Repor
     let document =
         Document::parse_with_options(text, options).map_err(|error| ReportError::Xml(error.to_string()))?;
     let root = document.root_element();
-    check_root(root, vm)?;
+    let (incarnation, sequence) = check_root(root, vm)?;
     let elements = || root.children().filter(|node| node.has_tag_name("application"));
     if elements().count() > APPLICATIONS_LIMIT {
         return Err(ReportError::TooMany);
@@ -103,10 +122,11 @@ pub fn parse(payload: &[u8], vm: VmUuid) -> Result<Vec<ApplicationReport>, Repor
         .map(|(index, node)| application(node, index + 1))
         .collect::<Result<Vec<_>, _>>()?;
     check_unique(&applications)?;
-    Ok(applications)
+    Ok(ReportContent { incarnation, sequence, applications })
 }
 
-fn check_root(root: Node<'_, '_>, vm: VmUuid) -> Result<(), ReportError> {
+/// Returns the agent's incarnation and the report's number.
+fn check_root(root: Node<'_, '_>, vm: VmUuid) -> Result<(String, i64), ReportError> {
     if !root.has_tag_name("report") {
         return Err(ReportError::NotAReport);
     }
@@ -117,7 +137,16 @@ fn check_root(root: Node<'_, '_>, vm: VmUuid) -> Result<(), ReportError> {
     if root.attribute("vm").and_then(|text| text.parse().ok()) != Some(vm) {
         return Err(ReportError::OtherVm);
     }
-    Ok(())
+    let named = |attribute, fits: fn(&str) -> bool| {
+        root.attribute(attribute).filter(|text| fits(text)).ok_or(ReportError::Head { attribute })
+    };
+    let incarnation = named("incarnation", is_incarnation)?.to_owned();
+    let sequence = named("sequence", |text| decimal(text).is_some())?.parse();
+    sequence.map(|sequence| (incarnation, sequence)).map_err(|_| ReportError::Head { attribute: "sequence" })
+}
+
+fn is_incarnation(text: &str) -> bool {
+    text.len() == INCARNATION_DIGITS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn application(node: Node<'_, '_>, number: usize) -> Result<ApplicationReport, ReportError> {
@@ -232,6 +261,7 @@ mod tests {
     use super::*;
 
     const VM: &str = "61be20f0-09a8-4753-b5e5-564f8a545ed5";
+    const INCARNATION: &str = "5c0ffee012345678";
 
     const SAMPLE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <report version="1.0" vm="61be20f0-09a8-4753-b5e5-564f8a545ed5" incarnation="5c0ffee012345678" sequence="17">
@@ -241,7 +271,23 @@ mod tests {
 "#;
 
     fn read(text: &str) -> Result<Vec<ApplicationReport>, ReportError> {
-        parse(text.as_bytes(), VM.parse().unwrap())
+        parse(text.as_bytes(), VM.parse().unwrap()).map(|content| content.applications)
+    }
+
+    #[test]
+    fn it_says_which_report_of_which_start_of_the_agent_it_is() {
+        let content = parse(SAMPLE.as_bytes(), VM.parse().unwrap()).unwrap();
+        assert_eq!((content.incarnation.as_str(), content.sequence), ("5c0ffee012345678", 17));
+        for (from, to, attribute) in [
+            ("incarnation=\"5c0ffee012345678\"", "", "incarnation"),
+            ("5c0ffee012345678", "5C0FFEE012345678", "incarnation"),
+            ("5c0ffee012345678", "5c0ffee01234567", "incarnation"),
+            ("sequence=\"17\"", "", "sequence"),
+            ("\"17\"", "\"-1\"", "sequence"),
+            ("\"17\"", "\"9223372036854775808\"", "sequence"),
+        ] {
+            assert_eq!(read(&SAMPLE.replacen(from, to, 1)), Err(ReportError::Head { attribute }), "{to}");
+        }
     }
 
     #[test]
@@ -270,7 +316,7 @@ mod tests {
     #[test]
     fn the_sample_is_the_one_of_the_reference() {
         let page =
-            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/report.md"));
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/report.md"));
         assert!(page.unwrap().contains(SAMPLE.trim_end()));
     }
 
@@ -280,7 +326,8 @@ mod tests {
             .replace("version=\"1.0\" vm", "version=\"1.7\" new=\"x\" vm")
             .replace("</report>", "<dependency name=\"d\"/></report>");
         assert_eq!(read(&later).unwrap().len(), 2);
-        let empty = format!("<report version=\"1.0\" vm=\"{VM}\" incarnation=\"0\" sequence=\"1\"/>");
+        let empty =
+            format!("<report version=\"1.0\" vm=\"{VM}\" incarnation=\"{INCARNATION}\" sequence=\"1\"/>");
         assert_eq!(read(&empty), Ok(Vec::new()));
     }
 
@@ -326,7 +373,8 @@ mod tests {
         let vm = VM.parse().unwrap();
         assert_eq!(parse(&[0xff, 0xfe], vm), Err(ReportError::NotText));
         assert_eq!(parse(&vec![b' '; 300_000], vm), Err(ReportError::TooLong { bytes: 300_000 }));
-        let open = format!("<report version=\"1.0\" vm=\"{VM}\">");
+        let open =
+            format!("<report version=\"1.0\" vm=\"{VM}\" incarnation=\"{INCARNATION}\" sequence=\"1\">");
         for body in ["<a>".repeat(80_000), "<a/>".repeat(60_000), "<a><b/>".repeat(5_000)] {
             assert!(matches!(read(&format!("{open}{body}")), Err(ReportError::Xml(_))));
         }

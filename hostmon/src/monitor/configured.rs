@@ -1,0 +1,86 @@
+//! What the store says of this monitor itself: its settings, and whether it was taken out.
+
+use std::time::Duration;
+
+use vmpulse_protocol::time::Instant;
+use vmpulse_store::{AcceptedVersions, HostMonitorWrite, MonitorSettings};
+
+use super::notes::Note;
+use super::{Monitor, MonitorConfig, Output};
+
+/// What its own file says: in force where the store says nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnSettings {
+    heartbeat_interval_ms: u32,
+    store_heartbeat: Duration,
+    versions: AcceptedVersions,
+}
+
+impl OwnSettings {
+    pub(super) const fn of(config: &MonitorConfig) -> Self {
+        Self {
+            heartbeat_interval_ms: config.heartbeat_interval_ms,
+            store_heartbeat: config.store_heartbeat,
+            versions: AcceptedVersions { lower: config.identity.lower, upper: config.identity.upper },
+        }
+    }
+}
+
+impl Monitor {
+    /// The settings that the store says are in force; version 0 before any were.
+    #[must_use]
+    pub const fn settings(&self) -> &MonitorSettings {
+        &self.settings
+    }
+
+    /// Whether it was taken out: what it writes is ignored.
+    #[must_use]
+    pub const fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// To be called before the roster's VMs are looked at: their intervals may follow from it.
+    pub(super) fn on_settings(&mut self, now: Instant, settings: MonitorSettings) {
+        if settings == self.settings {
+            return;
+        }
+        let own = self.own_settings;
+        self.config.heartbeat_interval_ms =
+            settings.heartbeat_interval_ms.unwrap_or(own.heartbeat_interval_ms);
+        let every = settings.store_heartbeat_interval_ms.map(|ms| Duration::from_millis(ms.into()));
+        self.config.store_heartbeat = every.unwrap_or(own.store_heartbeat);
+        self.next_store_heartbeat = self.next_store_heartbeat.min(now + self.config.store_heartbeat);
+        let AcceptedVersions { lower, upper } = settings.versions.unwrap_or(own.versions);
+        (self.config.identity.lower, self.config.identity.upper) = (lower, upper);
+        // Paths that are open keep the version they agreed on.
+        self.sessions.handle_readdressed(self.config.mac, self.config.identity);
+        if settings.log_level != self.settings.log_level {
+            self.outputs.push_back(Output::LogLevel(settings.log_level.clone()));
+        }
+        let version = settings.version;
+        self.settings = settings;
+        self.note(Note::Configured { version });
+        self.write(HostMonitorWrite::Configured {
+            version,
+            versions: AcceptedVersions { lower, upper }.to_string(),
+            heartbeat_interval: self.config.store_heartbeat,
+        });
+    }
+
+    /// One that is registered again says anew who it is: nothing that it said meanwhile was kept.
+    pub(super) fn on_removed(&mut self, removed: bool) {
+        if removed == self.removed {
+            return;
+        }
+        self.removed = removed;
+        self.note(Note::Removed { removed });
+        if removed {
+            return;
+        }
+        let start = self.start_record();
+        self.write(HostMonitorWrite::Started(start));
+        if !self.hears_trunk() {
+            self.write(HostMonitorWrite::TrunkHeard { heard: false });
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Guests that are not in the roster.
+
+use super::*;
+
+fn discovered(world: &World) -> Vec<String> {
+    let uuid = |write: &HostMonitorWrite| match write {
+        HostMonitorWrite::Discovered { uuid, .. } => Some(uuid.clone()),
+        _ => None,
+    };
+    world.writes().into_iter().filter_map(uuid).collect()
+}
+
+fn starts(world: &World) -> usize {
+    world.writes().into_iter().filter(|write| matches!(write, HostMonitorWrite::PathOpened { .. })).count()
+}
+
+#[test]
+fn a_moved_vm_beats_at_its_own_interval_and_only_if_it_is_monitored() {
+    let mut world = World::new();
+    world.roster(Roster::default());
+    let own = RosterVm { heartbeat_interval_ms: Some(700), ..registered(1, VmState::Started, None) };
+    world.standings.as_mut().unwrap().insert(vm(1), Standing::Elsewhere(own));
+    world.elsewhere(2, VmState::Added);
+    world.guest(1, 1);
+    world.guest(2, 2);
+    world.run(1);
+    assert_eq!(world.guest_mut(1).heard, ["START_HB:interval=700"]);
+    assert_eq!(world.guest_mut(2).heard, [""; 0]);
+    assert_eq!((starts(&world), discovered(&world)), (2, vec![]), "the store knows where both are at home");
+    world.elsewhere(2, VmState::Starting);
+    world.run(40);
+    assert_eq!(world.guest_mut(2).heard, ["START_HB"], "asked about again");
+}
+
+#[test]
+fn nothing_is_said_of_a_stranger_before_the_store_has_answered() {
+    let mut world = World::new();
+    world.roster(Roster::default());
+    world.standings = None;
+    world.guest(1, 1);
+    world.run(5);
+    assert_eq!((discovered(&world), starts(&world)), (vec![], 0));
+    assert_eq!(world.guest_mut(1).heard, [""; 0]);
+    world.standings = Some(BTreeMap::new());
+    world.run(30);
+    assert_eq!(discovered(&world), [vm(1).to_string()]);
+}
+
+#[test]
+fn a_removed_vm_is_no_news_and_is_told_to_be_still() {
+    let mut world = World::beating(1..=1);
+    world.standings.as_mut().unwrap().insert(vm(1), Standing::Removed);
+    world.forget_writes();
+    world.roster(Roster::default());
+    world.run(1);
+    assert_eq!(world.guest_mut(1).heard, ["START_HB", "STOP_HB"]);
+    world.run(120);
+    assert_eq!((discovered(&world), missing_edges(&world)), (vec![], vec![]));
+}
+
+#[test]
+fn a_vm_that_is_registered_with_another_host_goes_on_beating_here() {
+    let mut world = World::beating(1..=1);
+    world.elsewhere(1, VmState::Started);
+    world.roster(Roster::default());
+    world.run(60);
+    assert_eq!(world.guest_mut(1).heard, ["START_HB"]);
+    world.guest_mut(1).frozen = true;
+    world.run(30);
+    assert_eq!(missing_edges(&world).len(), 1);
+}
+
+#[test]
+fn made_up_guests_are_asked_about_together_and_no_more_than_are_held() {
+    let mut world = World::new();
+    world.roster(Roster::default());
+    world.run(10);
+    world.standings = None;
+    for number in 1..=200 {
+        world.guest(number, number);
+    }
+    let mut questions = vec![];
+    for _ in 0..10 {
+        world.now = world.now + Duration::from_millis(10);
+        questions.extend(world.monitor.take_question(world.now));
+    }
+    assert_eq!(questions.iter().map(Vec::len).collect::<Vec<_>>(), [200]);
+}
