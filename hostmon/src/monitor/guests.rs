@@ -100,10 +100,18 @@ impl Monitor {
             self.sessions.remember(mac, [watch, known]);
         }
         let Some(watched) = watched else { return self.on_heartbeat_of_stranger(now, vm, mac) };
-        if watched.told == Some(watched.due()) {
+        let due = watched.due();
+        if watched.told == Some(due) {
             return;
         }
-        // It beats, by a start of an earlier life of this monitor: stopping it is something to be said, too.
+        if let Some(interval_ms) = due
+            && !self.tracker.is_watched(vm)
+        {
+            // It is heard before it has acknowledged that it was told to beat: its silence ends now, not with its next one.
+            self.tracker.handle_started(arrived, vm, interval(interval_ms));
+            self.tracker.handle_heartbeat(arrived, vm);
+        }
+        // By a start of an earlier life of this monitor, perhaps: stopping it is something to be said, too.
         let _ = watched.told.get_or_insert(Some(0));
         self.reconcile(now, vm);
     }

@@ -89,6 +89,28 @@ fn a_guest_that_was_there_first_is_opened_when_it_is_registered() {
     assert_eq!(world.writes(), [&opened, &HostMonitorWrite::PathDetected { vm: vm(1) }]);
 }
 
+/// [L-1]
+#[test]
+fn a_first_heartbeat_that_overtakes_the_acknowledgement_of_its_start_counts() {
+    let mut world = World::new();
+    world.roster(Roster::default());
+    world.guest(1, 1);
+    world.forget_writes();
+    let registered = roster(vec![registered(1, VmState::Starting, None)]);
+    world.monitor.handle_input(world.now, Input::Roster(registered));
+    // The acknowledgement does not come, because the message is not delivered.
+    let outputs: Vec<_> = std::iter::from_fn(|| world.monitor.poll_output()).collect();
+    assert!(outputs.iter().any(|output| matches!(output, Output::Transmit(_))));
+    let guest = world.guest_mut(1);
+    guest.end.send_heartbeat(&mut guest.out);
+    world.carry();
+    assert!(world.guest_mut(1).heard.is_empty());
+    assert_eq!(world.writes(), [&HostMonitorWrite::PathDetected { vm: vm(1) }]);
+    world.guest_mut(1).frozen = true;
+    world.run(30);
+    assert_eq!(missing_edges(&world), [(vm(1), 19_000)]);
+}
+
 /// [M-8]
 #[test]
 fn an_interval_of_its_own_and_its_change_reach_the_guest() {
