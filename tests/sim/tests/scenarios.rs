@@ -3,7 +3,7 @@
 use vmpulse_sim::scenarios;
 
 /// More than this many, so that none is lost by mistake.
-const AT_LEAST: usize = 35;
+const AT_LEAST: usize = 39;
 
 #[test]
 fn logs_are_as_kept() {
@@ -46,6 +46,7 @@ fn failures_are_declared_where_they_should_be_and_nowhere_else() {
         ("quiet-ended", 1),
         ("suspension", 1),
         ("move-and-die", 1),
+        ("mode-local-failure", 1),
     ];
     for name in scenarios::names().unwrap() {
         let wanted = expected.iter().find(|(of, _)| *of == name).map_or(0, |(_, count)| *count);

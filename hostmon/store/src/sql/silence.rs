@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use vmpulse_protocol::bugs::{Bug, is_on};
+
 use super::Turn;
 use super::db::Row;
 use super::rows::age;
@@ -57,7 +59,8 @@ impl Turn<'_> {
 /// the silences, and not before it was last known to live by a path that is unknown now. [L-9]
 pub(super) fn missed(paths: &[PathHealth]) -> Option<MissedHeartbeats> {
     let mut found: Option<MissedHeartbeats> = None;
-    let alive = paths.iter().filter_map(|path| path.alive).min().unwrap_or(Duration::MAX);
+    let alive = paths.iter().filter_map(|path| path.alive).min();
+    let alive = alive.filter(|_| !is_on(Bug::UnknownForgotten)).unwrap_or(Duration::MAX);
     for path in paths.iter().filter(|path| path.known && !path.is_left_behind(paths)) {
         let age = path.missed?;
         let youngest = age.min(alive);

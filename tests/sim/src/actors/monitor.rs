@@ -154,15 +154,17 @@ impl MonitorNode {
     /// The last word about the suspension of a VM by its administrator that is in the spool's file.
     pub(crate) fn kept_suspension(&self, now: Instant, vm: VmUuid) -> Option<bool> {
         let kept = contents(&self.disk, Clock { started: Instant::ZERO }, now);
-        let said = |write: &HostMonitorWrite| match write {
-            HostMonitorWrite::Suspended { vm: of, reason: SuspendReason::Administrator } if *of == vm => {
-                Some(true)
+        let said = |write: &HostMonitorWrite| {
+            if let HostMonitorWrite::Suspended { vm: of, reason: SuspendReason::Administrator } = write {
+                (*of == vm).then_some(true)
+            } else if let HostMonitorWrite::Resumed { vm: of } = write {
+                (*of == vm).then_some(false)
+            } else {
+                None
             }
-            HostMonitorWrite::Resumed { vm: of } if *of == vm => Some(false),
-            _ => None,
         };
         let writes = kept.starts.iter().flat_map(|start| &start.writes);
-        writes.filter_map(|(_, write)| said(write)).last()
+        writes.filter_map(|(_, write)| said(write)).next_back()
     }
 
     /// Bytes of the spool's file but for its beginning.

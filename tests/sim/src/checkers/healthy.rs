@@ -1,7 +1,7 @@
 //! A healthy VM is never declared failed.
 //!
-//! Heard is what arrived at a monitor that runs, and that the monitor could report: as long as it commits, and until its last
-//! heartbeat in the store if it does not any more. What it could not report is unknown to everybody, and no proof of life. [K1]
+//! Heard is what arrived at a monitor that runs, and that the monitor could report: as long as it commits and hears its trunk, and
+//! until it did that last otherwise. What it could not report is unknown to everybody, and no proof of life. [K1]
 //!
 //! Judged when it is decided, which the VM's phase says first: when the store fails then, it is told later, perhaps when the VM
 //! is heard again.
@@ -36,11 +36,8 @@ pub(super) struct Healthy {
     limits: Limits,
     heard: BTreeMap<(Vm, Hm), Heard>,
     committed: BTreeMap<Hm, Instant>,
-    /// Numbers of its heartbeats to the store that are under way, and when one was last committed: from then on a monitor that
-    /// is gone is counted as gone.
-    pulses: BTreeMap<Hm, Vec<u64>>,
-    pulsed: BTreeMap<Hm, Instant>,
-    blind: BTreeMap<Hm, bool>,
+    /// Since when it does not hear its trunk reliably, by its own word.
+    blind: BTreeMap<Hm, Instant>,
     up: BTreeSet<Hm>,
     open: OpenPaths,
     misled: Misled,
@@ -54,8 +51,6 @@ impl Healthy {
             limits: Limits::new(plan),
             heard: BTreeMap::new(),
             committed: BTreeMap::new(),
-            pulses: BTreeMap::new(),
-            pulsed: BTreeMap::new(),
             blind: BTreeMap::new(),
             up: BTreeSet::new(),
             open: OpenPaths::default(),
@@ -79,12 +74,9 @@ impl Healthy {
         let silences = of_vm.filter_map(|((_, hm), heard)| {
             let committed = *self.committed.get(hm)?;
             let answers = at.since(committed) < MONITOR_RESPONSIVE;
-            let blind = self.blind.get(hm).copied().unwrap_or_default();
-            if blind {
-                return None;
-            }
-            let pulsed = self.pulsed.get(hm).copied().unwrap_or(committed);
-            let known = if answers && self.up.contains(hm) { heard.last } else { heard.last.min(pulsed) };
+            let heard_by = self.blind.get(hm).copied().unwrap_or(at);
+            let known = if answers && self.up.contains(hm) { heard.last } else { heard.last.min(committed) };
+            let known = known.min(heard_by);
             // An edge may not have arrived yet.
             let ended = heard.gap.filter(|(ended, _)| at.since(*ended) < ON_ITS_WAY);
             let silence = ended.map_or(at.since(known), |(ended, gap)| at.since(ended) + gap);
@@ -119,23 +111,17 @@ impl Checker for Healthy {
             Event::Beat { vm, hm, arrived, .. } if self.open.has(*vm, *hm) => {
                 self.on_beat(*vm, *hm, *arrived)
             }
-            Event::Written(hm, number, text) if text == "HEARTBEAT" || text == "STARTED" => {
-                self.pulses.entry(*hm).or_default().push(*number);
+            Event::Written(hm, _, text) if text == "TRUNK_HEARD false" => {
+                self.blind.entry(*hm).or_insert(at);
             }
-            Event::Committed(hm, up_to) => {
+            Event::Written(hm, _, text) if text == "TRUNK_HEARD true" => {
+                self.blind.remove(hm);
+            }
+            Event::Committed(hm, _) => {
                 self.committed.insert(*hm, at);
-                let under_way = self.pulses.entry(*hm).or_default();
-                if under_way.iter().any(|number| number <= up_to) {
-                    self.pulsed.insert(*hm, at);
-                    under_way.retain(|number| number > up_to);
-                }
             }
             Event::MonitorDown(hm, _) => {
                 self.up.remove(hm);
-                self.pulses.remove(hm);
-            }
-            Event::Blind(hm, blind) => {
-                self.blind.insert(*hm, *blind);
             }
             Event::MonitorUp(hm) => {
                 self.up.insert(*hm);
