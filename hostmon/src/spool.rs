@@ -329,7 +329,8 @@ impl Spool {
         if self.stalled {
             let text = "its loop does not turn: nothing is heard and nobody judged".to_owned();
             self.say_mode(at, MonitorMode::Down, text);
-        } else if self.local.is_none() {
+        } else if !self.local_said || self.global_said {
+            // While LOCAL is the last word but DOWN, the end of that says GLOBAL.
             self.say_mode(at, MonitorMode::Global, "its loop turns again".to_owned());
         }
     }
