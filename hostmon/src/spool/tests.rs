@@ -169,6 +169,35 @@ fn a_loop_that_stands_is_down_and_a_replay_does_not_make_it_global() {
 }
 
 #[test]
+fn a_loop_that_turns_again_while_a_replay_is_under_way_is_global() {
+    let mut spool = fresh();
+    spool.on_failed(ZERO, "gone".to_owned());
+    let mut given = Vec::new();
+    for ms in 0..3000 {
+        match spool.poll_action(at(ms)) {
+            Some(Action::Probe) => spool.on_ready(at(ms)),
+            Some(Action::Append(_) | Action::Replace(_)) => spool.on_kept(at(ms), Ok(())),
+            Some(Action::Apply(starts)) => given.push((ms, starts)),
+            None => {}
+        }
+        match ms {
+            // The replay, which ends with GLOBAL, is with the store meanwhile.
+            2000 => spool.on_stall(at(ms), Some(Duration::from_secs(5))),
+            2100 => spool.on_stall(at(ms), None),
+            2200 => spool.on_applied(at(ms), Vec::new()),
+            _ => {}
+        }
+    }
+    let [(first, _), (_, last)] = &given[..] else { panic!("{given:?}") };
+    assert!(*first < 2000);
+    let last = last.iter().flat_map(|start| &start.writes).next_back();
+    let is_global = |write: &HostMonitorWrite| {
+        matches!(write, HostMonitorWrite::ModeChanged { mode: MonitorMode::Global, .. })
+    };
+    assert!(last.is_some_and(|(_, write)| is_global(write)), "{last:?}");
+}
+
+#[test]
 fn a_file_that_cannot_be_written_acknowledges_nothing_and_is_tried_again() {
     let mut spool = fresh();
     spool.on_failed(ZERO, "gone".to_owned());
