@@ -34,6 +34,9 @@ use record::{BootClock, Contents};
 /// Between two commits: what guests say meanwhile is committed together, so that one that talks without end does not
 /// keep the disk busy. Far below the retransmission timeout.
 pub const COMMIT_PERIOD: Duration = Duration::from_millis(20);
+/// The first write after a pause waits so long for others: what falls silent together is not judged in one instant, and a
+/// thousand edges are one transaction.
+pub const GATHER: Duration = Duration::from_millis(10);
 /// What the store has not committed after this is kept in the file. With a sync of 200 ms that is 100 ms less than the
 /// retransmission timeout of 500 ms.
 pub const KEEP_AFTER: Duration = Duration::from_millis(200);
@@ -205,6 +208,9 @@ impl Spool {
         let number = waiting.number;
         let report =
             if let HostMonitorWrite::Report { message, .. } = &waiting.write { Some(*message) } else { None };
+        if self.flight.is_none() && self.pending.is_empty() {
+            self.next_try = self.next_try.max(waiting.at + GATHER);
+        }
         if !self.pending.push(waiting) {
             self.told.push_back(Told::NotTaken { number, report });
         }
@@ -323,7 +329,8 @@ impl Spool {
         if self.stalled {
             let text = "its loop does not turn: nothing is heard and nobody judged".to_owned();
             self.say_mode(at, MonitorMode::Down, text);
-        } else if self.local.is_none() {
+        } else if !self.local_said || self.global_said {
+            // While LOCAL is the last word but DOWN, the end of that says GLOBAL.
             self.say_mode(at, MonitorMode::Global, "its loop turns again".to_owned());
         }
     }

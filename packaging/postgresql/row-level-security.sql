@@ -88,7 +88,7 @@ BEGIN
     END LOOP;
     -- A VM's state follows from what all monitors hear, so each reads that.
     FOREACH name IN ARRAY ARRAY['host_monitor', 'path', 'vm', 'discovered', 'conflict', 'doorbell', 'quiet', 'quiet_refusal',
-                                'removed_vm'] LOOP
+                                'removed_vm', 'request'] LOOP
         EXECUTE format('CREATE POLICY reads ON %I FOR SELECT TO vmpulse_hostmon USING (TRUE)', name);
     END LOOP;
     -- Its own rows, by the column that names their monitor.

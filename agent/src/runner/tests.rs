@@ -71,6 +71,18 @@ impl Bench {
         let ended = self.ended().await;
         (ended.outcome, ended.output)
     }
+
+    /// Runs the script that `body` makes of a path, ends it for its time once it has written a process there, and returns
+    /// that process.
+    async fn cut_short(&mut self, kind: ScriptKind, body: impl FnOnce(&str) -> String) -> String {
+        let pids = self.path("pids");
+        let script = self.script("script", &body(&pids));
+        let run = self.start(kind, &script);
+        let process = written(&pids).await;
+        self.runner.kill(run);
+        assert_eq!(self.ended().await.outcome, Outcome::Timeout);
+        process
+    }
 }
 
 /// Waits until a script has written `path`, and returns its text.
@@ -165,30 +177,20 @@ async fn a_hanging_script_is_killed_with_its_group_and_others_go_on() {
 
 #[tokio::test]
 async fn one_that_ignores_term_is_killed() {
-    let mut bench = Bench::new();
-    let pids = bench.path("pids");
-    let body = format!(
-        "#!/bin/sh\ntrap '' TERM\nsleep 1000 &\necho $! > {pids}\nwhile :; do wait; sleep 1000; done\n"
-    );
-    let stubborn = bench.script("stubborn", &body);
-    let run = bench.start(ScriptKind::Stop, &stubborn);
-    let child = written(&pids).await;
-    bench.runner.kill(run);
-    assert_eq!(bench.ended().await.outcome, Outcome::Timeout);
-    gone(&child).await;
+    let stubborn = |pids: &str| {
+        format!(
+            "#!/bin/sh\ntrap '' TERM\nsleep 1000 &\necho $! > {pids}\nwhile :; do wait; sleep 1000; done\n"
+        )
+    };
+    gone(&Bench::new().cut_short(ScriptKind::Stop, stubborn).await).await;
 }
 
 #[tokio::test]
 async fn one_that_ends_at_term_but_leaves_a_stubborn_child_has_it_killed() {
-    let mut bench = Bench::new();
-    let pids = bench.path("pids");
-    let body = format!("#!/bin/sh\n(trap '' TERM; while :; do sleep 1000; done) &\necho $! > {pids}\nwait\n");
-    let script = bench.script("parent", &body);
-    let run = bench.start(ScriptKind::Monitor, &script);
-    let child = written(&pids).await;
-    bench.runner.kill(run);
-    assert_eq!(bench.ended().await.outcome, Outcome::Timeout);
-    gone(&child).await;
+    let parent = |pids: &str| {
+        format!("#!/bin/sh\n(trap '' TERM; while :; do sleep 1000; done) &\necho $! > {pids}\nwait\n")
+    };
+    gone(&Bench::new().cut_short(ScriptKind::Monitor, parent).await).await;
 }
 
 #[tokio::test]
@@ -211,43 +213,26 @@ fn escaping(pids: &str) -> String {
 #[tokio::test]
 async fn one_that_left_the_session_and_lost_its_parents_is_killed_too() {
     for kind in [ScriptKind::Monitor, ScriptKind::Stop] {
-        let mut bench = Bench::new();
-        let pids = bench.path("pids");
-        let script = bench.script("escape", &escaping(&pids));
-        let run = bench.start(kind, &script);
-        let child = written(&pids).await;
-        bench.runner.kill(run);
-        assert_eq!(bench.ended().await.outcome, Outcome::Timeout);
-        gone(&child).await;
+        gone(&Bench::new().cut_short(kind, escaping).await).await;
     }
 }
 
 #[tokio::test]
 async fn one_that_left_the_session_and_ignores_term_is_killed_too() {
-    let mut bench = Bench::new();
-    let pids = bench.path("pids");
-    // Its environment does not name the run, but its parent is still there.
-    let body = format!(
-        "#!/bin/sh\nsetsid env -i /bin/sh -c 'trap \"\" TERM; echo $$ > {pids}; while :; do sleep 1000; done'\n"
-    );
-    let script = bench.script("escape", &body);
-    let run = bench.start(ScriptKind::Monitor, &script);
-    let child = written(&pids).await;
-    // The script itself, which is the parent, would end at once; the escaped one must not be lost then.
-    bench.runner.kill(run);
-    assert_eq!(bench.ended().await.outcome, Outcome::Timeout);
-    gone(&child).await;
+    // Its environment does not name the run, but its parent is still there. The script itself, which is the parent, would end
+    // at once; the escaped one must not be lost then.
+    let escape = |pids: &str| {
+        format!(
+            "#!/bin/sh\nsetsid env -i /bin/sh -c 'trap \"\" TERM; echo $$ > {pids}; while :; do sleep 1000; done'\n"
+        )
+    };
+    gone(&Bench::new().cut_short(ScriptKind::Monitor, escape).await).await;
 }
 
 #[tokio::test]
 async fn an_application_in_a_session_of_its_own_outlives_a_late_start_script() {
     let mut bench = Bench::new();
-    let pids = bench.path("pids");
-    let script = bench.script("start", &escaping(&pids));
-    let run = bench.start(ScriptKind::Start, &script);
-    let child = written(&pids).await;
-    bench.runner.kill(run);
-    assert_eq!(bench.ended().await.outcome, Outcome::Timeout);
+    let child = bench.cut_short(ScriptKind::Start, escaping).await;
     let pid = Pid::from_raw(child.parse().unwrap());
     nix::sys::signal::kill(pid, Signal::SIGKILL).expect("it lives on");
 }

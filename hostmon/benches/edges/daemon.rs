@@ -51,12 +51,19 @@ impl Daemon {
 
     /// One of its counters; 0 while it does not answer.
     pub(crate) fn counter(&mut self, name: &str) -> u64 {
+        self.status().and_then(|status| status.counters.get(name).copied()).unwrap_or_default()
+    }
+
+    /// Transactions that it has committed.
+    pub(crate) fn commits(&mut self) -> u64 {
+        self.status().map(|status| status.store_work.commits).unwrap_or_default()
+    }
+
+    fn status(&mut self) -> Option<Status> {
         let ended = self.child.try_wait().unwrap();
         assert!(ended.is_none(), "the daemon ended ({ended:?}): {}", self.logged());
         let wait = Duration::from_secs(10);
-        let status: Option<Status> =
-            command::call(&self.settings.socket_path(), &CommandRequest::Status, wait).ok();
-        status.and_then(|status| status.counters.get(name).copied()).unwrap_or_default()
+        command::call(&self.settings.socket_path(), &CommandRequest::Status, wait).ok()
     }
 
     fn logged(&self) -> String {

@@ -49,7 +49,7 @@ pub(super) enum Reply {
 #[derive(Debug)]
 pub(super) enum Event {
     Write(Waiting),
-    Store(StoreWord),
+    Store(Option<u64>, StoreWord),
     /// The driver is gone.
     End,
 }
@@ -134,6 +134,8 @@ impl StoreThread {
             clock,
             events: received,
             jobs,
+            last_job: 0,
+            given: None,
             replies,
             stall: Stall::new(0, clock.now()),
             turns: Arc::clone(&turns),
@@ -246,7 +248,10 @@ struct Worker {
     file: SpoolFile,
     clock: MonotonicClock,
     events: Receiver<Event>,
-    jobs: Sender<Job>,
+    jobs: Sender<(u64, Job)>,
+    /// Of the last job, and of the one that is with the store.
+    last_job: u64,
+    given: Option<u64>,
     replies: UnboundedSender<Reply>,
     stall: Stall,
     turns: Arc<AtomicU64>,
@@ -280,10 +285,11 @@ impl Worker {
             while let Some(action) = self.spool.poll_action(self.clock.now()) {
                 self.carry_out(action);
             }
+            // Whoever is told something sees it.
+            *self.view.lock().unwrap_or_else(PoisonError::into_inner) = self.spool.view();
             while let Some(told) = self.spool.poll_told() {
                 self.tell(told);
             }
-            *self.view.lock().unwrap_or_else(PoisonError::into_inner) = self.spool.view();
         }
     }
 
@@ -297,20 +303,32 @@ impl Worker {
         let now = self.clock.now();
         match event {
             Event::Write(waiting) => self.spool.push(waiting),
-            Event::Store(StoreWord::Ready) => self.spool.on_ready(now),
-            Event::Store(StoreWord::Applied(quiets)) => self.spool.on_applied(now, quiets),
-            Event::Store(StoreWord::Failed(error)) => self.spool.on_failed(now, error),
-            Event::End => {}
+            // Of a store that could not be looked at, what is with it will say so itself.
+            Event::Store(number, word) if number == self.given => {
+                self.given = None;
+                match word {
+                    StoreWord::Ready => self.spool.on_ready(now),
+                    StoreWord::Applied(quiets) => self.spool.on_applied(now, quiets),
+                    StoreWord::Failed(error) => self.spool.on_failed(now, error),
+                }
+            }
+            Event::Store(..) | Event::End => {}
         }
+    }
+
+    fn give(&mut self, job: Job) {
+        self.last_job = self.last_job.wrapping_add(1);
+        self.given = Some(self.last_job);
+        // The store's thread ends only with the daemon.
+        let _ = self.jobs.send((self.last_job, job));
     }
 
     fn carry_out(&mut self, action: Action) {
         let outcome = match action {
             Action::Append(bytes) => self.file.append(&bytes),
             Action::Replace(bytes) => self.file.replace(&bytes),
-            // The store's thread ends only with the daemon.
-            Action::Apply(starts) => return drop(self.jobs.send(Job::Apply(starts))),
-            Action::Probe => return drop(self.jobs.send(Job::Probe)),
+            Action::Apply(starts) => return self.give(Job::Apply(starts)),
+            Action::Probe => return self.give(Job::Probe),
         };
         self.spool.on_kept(self.clock.now(), outcome.map_err(|error| error.to_string()));
     }

@@ -42,7 +42,7 @@ pub(super) enum Job {
     Probe,
 }
 
-/// What came of it.
+/// What came of it. With the number of the job that it answers; a failure without one came of looking.
 #[derive(Debug)]
 pub(super) enum StoreWord {
     Ready,
@@ -58,7 +58,8 @@ pub(super) struct StoreWorker {
     pub(super) host_monitor: HostMonitorId,
     pub(super) clock: MonotonicClock,
     pub(super) boot: BootClock,
-    pub(super) jobs: Receiver<Job>,
+    /// Numbered: an answer to one that nobody waits for any more must not be taken for another's.
+    pub(super) jobs: Receiver<(u64, Job)>,
     pub(super) words: Sender<Event>,
     pub(super) replies: UnboundedSender<Reply>,
     /// The roster was read: a copy is of no use any more.
@@ -122,7 +123,7 @@ impl StoreWorker {
         };
         let first = (self.open)().map(|store| state.store = Some(store));
         if let Err(error) = &first {
-            self.say(StoreWord::Failed(errors::chain(error)));
+            self.say(None, StoreWord::Failed(errors::chain(error)));
         }
         // Whoever started it waits for a moment only.
         let _ = opened.try_send(first);
@@ -135,18 +136,19 @@ impl StoreWorker {
             if job.is_none() && !state.looks {
                 continue;
             }
+            let (number, job) = job.unzip();
             match self.turn(&mut state, job) {
-                Ok(Some(word)) => self.say(word),
+                Ok(Some(word)) => self.say(number, word),
                 Ok(None) => {}
                 Err(error) => {
-                    self.fail(&mut state, &error);
+                    self.fail(&mut state, number, &error);
                 }
             }
             // What was asked for before may have changed what the store wants.
             if state.looks
                 && let Err(error) = self.look(&mut state)
             {
-                self.fail(&mut state, &error);
+                self.fail(&mut state, None, &error);
             }
         }
     }
@@ -226,15 +228,15 @@ impl StoreWorker {
         }
     }
 
-    fn fail(&self, state: &mut State, error: &StoreError) {
+    fn fail(&self, state: &mut State, number: Option<u64>, error: &StoreError) {
         state.looks = false;
-        self.say(StoreWord::Failed(errors::chain(error)));
+        self.say(number, StoreWord::Failed(errors::chain(error)));
         self.copy(state, true);
     }
 
-    fn say(&self, word: StoreWord) {
+    fn say(&self, number: Option<u64>, word: StoreWord) {
         // The spool is gone only when the process ends.
-        let _ = self.words.send(Event::Store(word));
+        let _ = self.words.send(Event::Store(number, word));
     }
 }
 

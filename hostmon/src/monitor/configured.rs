@@ -79,8 +79,11 @@ impl Monitor {
         }
         let start = self.start_record();
         self.write(HostMonitorWrite::Started(start));
+        // What the store took back with it is said anew.
+        self.isolation.on_started();
         if !self.hears_trunk() {
             self.write(HostMonitorWrite::TrunkHeard { heard: false });
         }
+        self.settings = MonitorSettings::default();
     }
 }

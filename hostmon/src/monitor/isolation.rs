@@ -18,6 +18,7 @@ use vmpulse_store::HostMonitorWrite;
 use super::Monitor;
 use super::flapping::Flapping;
 use super::notes::Note;
+use crate::tracker::START_GRACE;
 
 /// Between looks at all paths on return: there may be thousands, and frames come all the time.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
@@ -90,7 +91,10 @@ impl Monitor {
                 if let Some(heard) = self.canary.as_ref().and_then(|canary| canary.proof()) {
                     self.tracker.handle_proof(heard);
                 }
-                let until = self.tracker.chance_of_the_missing(now).unwrap_or(now);
+                // A guest that was started anew meanwhile looks for its host monitor, and has as long as after a start.
+                self.sessions.broadcast_hello();
+                self.sessions.remind_missing(now);
+                let until = self.tracker.chance_of_the_missing(now).map_or(now, |until| until + START_GRACE);
                 self.isolation.trunk = Trunk::Returning { until, look: now };
                 self.on_return(now);
             }

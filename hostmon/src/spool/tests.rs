@@ -49,10 +49,11 @@ fn while_the_store_is_quick_the_file_is_not_touched() {
     for number in 1..1000 {
         let now = at(number * 30);
         push(&mut spool, number, now, suspended());
-        let action = spool.poll_action(now);
+        assert_eq!((spool.poll_action(now), spool.poll_timeout()), (None, Some(now + GATHER)));
+        let action = spool.poll_action(now + GATHER);
         assert!(matches!(action, Some(Action::Apply(_))), "{action:?}");
-        assert_eq!(spool.poll_action(now), None);
-        spool.on_applied(now, Vec::new());
+        assert_eq!(spool.poll_action(now + GATHER), None);
+        spool.on_applied(now + GATHER, Vec::new());
         assert_eq!(told(&mut spool), [Told::Safe { up_to: number }]);
     }
     let view = spool.view();
@@ -61,11 +62,27 @@ fn while_the_store_is_quick_the_file_is_not_touched() {
     assert_eq!(spool.poll_timeout(), None);
 }
 
+/// What falls silent together is judged over some milliseconds.
+#[test]
+fn a_thousand_silences_are_one_transaction() {
+    let mut spool = fresh();
+    for number in 0..1000_u64 {
+        let now = at(number / 110);
+        let [_, _, .., high, low] = number.to_be_bytes();
+        let vm = VmUuid::from_bytes([high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let age = Duration::from_millis(1900);
+        push(&mut spool, number + 1, now, HostMonitorWrite::PathMissing { vm, age, common: true });
+        assert_eq!(spool.poll_action(now), None);
+    }
+    let Some(Action::Apply(starts)) = spool.poll_action(at(10)) else { panic!("nothing is given") };
+    assert_eq!(starts.iter().map(|start| start.writes.len()).sum::<usize>(), 1000);
+}
+
 #[test]
 fn what_a_slow_store_has_not_taken_is_safe_before_the_guest_says_it_again() {
     let mut spool = fresh();
     push(&mut spool, 1, ZERO, suspended());
-    assert!(matches!(spool.poll_action(ZERO), Some(Action::Apply(_))));
+    assert!(matches!(spool.poll_action(at(10)), Some(Action::Apply(_))));
     assert_eq!(spool.poll_timeout(), Some(at(200)));
     assert_eq!(spool.poll_action(at(199)), None);
     assert!(matches!(spool.poll_action(at(200)), Some(Action::Replace(_))));
@@ -83,13 +100,13 @@ fn what_a_slow_store_has_not_taken_is_safe_before_the_guest_says_it_again() {
 fn local_after_5_s_or_a_failure_and_global_with_all_that_waits() {
     let mut spool = fresh();
     push(&mut spool, 1, ZERO, suspended());
-    spool.poll_action(ZERO);
-    spool.handle_timeout(at(4999));
+    spool.poll_action(at(10));
+    spool.handle_timeout(at(5009));
     assert_eq!(told(&mut spool), []);
-    spool.handle_timeout(at(5000));
+    spool.handle_timeout(at(5010));
     assert_eq!(told(&mut spool), [Told::Local("the store has not answered for 5 s".to_owned())]);
     spool.on_failed(at(6000), "no answer".to_owned());
-    assert_eq!(spool.view().local, Some((ZERO, "no answer".to_owned())), "since it did not answer");
+    assert_eq!(spool.view().local, Some((at(10), "no answer".to_owned())), "since it did not answer");
     assert!(matches!(spool.poll_action(at(6000)), Some(Action::Replace(_))));
     spool.on_kept(at(6000), Ok(()));
     assert_eq!(spool.poll_action(at(6999)), None);
@@ -104,7 +121,7 @@ fn local_after_5_s_or_a_failure_and_global_with_all_that_waits() {
         age,
         text: "the store cannot be written: the store has not answered for 5 s".to_owned(),
     };
-    assert_eq!(writes[..2], [(1, suspended()), (2, local(Duration::from_millis(7001)))]);
+    assert_eq!(writes[..2], [(1, suspended()), (2, local(Duration::from_millis(6991)))]);
     assert!(
         matches!(&writes[2], (3, HostMonitorWrite::ModeChanged { mode: MonitorMode::Global, age, .. }) if age.is_zero())
     );
@@ -149,6 +166,35 @@ fn a_loop_that_stands_is_down_and_a_replay_does_not_make_it_global() {
     );
     spool.on_stall(at(15_000), None);
     assert_eq!(modes(spool.poll_action(at(15_000))), [MonitorMode::Global]);
+}
+
+#[test]
+fn a_loop_that_turns_again_while_a_replay_is_under_way_is_global() {
+    let mut spool = fresh();
+    spool.on_failed(ZERO, "gone".to_owned());
+    let mut given = Vec::new();
+    for ms in 0..3000 {
+        match spool.poll_action(at(ms)) {
+            Some(Action::Probe) => spool.on_ready(at(ms)),
+            Some(Action::Append(_) | Action::Replace(_)) => spool.on_kept(at(ms), Ok(())),
+            Some(Action::Apply(starts)) => given.push((ms, starts)),
+            None => {}
+        }
+        match ms {
+            // The replay, which ends with GLOBAL, is with the store meanwhile.
+            2000 => spool.on_stall(at(ms), Some(Duration::from_secs(5))),
+            2100 => spool.on_stall(at(ms), None),
+            2200 => spool.on_applied(at(ms), Vec::new()),
+            _ => {}
+        }
+    }
+    let [(first, _), (_, last)] = &given[..] else { panic!("{given:?}") };
+    assert!(*first < 2000);
+    let last = last.iter().flat_map(|start| &start.writes).next_back();
+    let is_global = |write: &HostMonitorWrite| {
+        matches!(write, HostMonitorWrite::ModeChanged { mode: MonitorMode::Global, .. })
+    };
+    assert!(last.is_some_and(|(_, write)| is_global(write)), "{last:?}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub const NODE_EVENT_KINDS: &[&str] = &[
     "DEFERRED",
     "FLAPPING",
     "FORGERY",
+    "GUEST_DYING",
     "ISOLATED",
     "ISOLATION_OVER",
     "KEY_PROBLEM",

@@ -176,3 +176,15 @@ fn a_moved_vm_is_written_where_it_went() {
     site.two.host_monitor_apply(hm(21), &[opened(1), detected(1)]).unwrap();
     assert_eq!(site.vm(1).state, VmState::Started);
 }
+
+/// Whoever reaches the store looks whether a removal is over; whom it waits for is seen by all.
+#[test]
+fn no_other_host_ends_a_removal_early() {
+    let Some(mut site) = Site::start() else { return };
+    let list = VmList { host: None, vms: vec![vm(1)] };
+    let tags = site.controller.vms_remove(&[list]).unwrap().transactions;
+    site.two.host_monitor_apply(hm(21), &[HostMonitorWrite::Heartbeat]).unwrap();
+    assert_eq!(site.vm(1).state, VmState::Removing);
+    site.one.host_monitor_apply(hm(11), &[HostMonitorWrite::RequestDone { tag: tags[0] }]).unwrap();
+    assert!(site.controller.vms().unwrap().iter().all(|view| view.uuid != vm(1)));
+}

@@ -7,6 +7,7 @@ mod controller;
 mod guest_view;
 mod host_monitor;
 pub(crate) mod keys;
+pub(crate) mod postgresql;
 mod recording;
 pub(crate) mod requests;
 

@@ -249,3 +249,40 @@ fn wrong_settings_are_told_from_a_store_that_is_away() {
     let refused = StoreThread::start(start).map(drop);
     assert!(matches!(refused, Err(StoreThreadError::Store(StoreError::NotAStore { .. }))), "{refused:?}");
 }
+
+/// The store failed when it was looked at, and a job was answered after that nobody waits for any more: neither says
+/// anything of the job that is with it now.
+#[test]
+fn answers_are_of_the_job_that_is_with_the_store() {
+    let bench = Bench::new();
+    let now = bench.clock.now();
+    let boot = boot_clock(&bench.clock);
+    let (file, contents) = load(&bench.folder.path().join("spool"), &boot, now).unwrap();
+    let ((_, events), (jobs, given), (replies, mut told)) = (channel(), channel(), unbounded_channel());
+    let mut worker = Worker {
+        spool: Spool::new("A", boot, contents, now),
+        file,
+        clock: bench.clock,
+        events,
+        jobs,
+        last_job: 0,
+        given: None,
+        replies,
+        stall: Stall::new(0, now),
+        turns: Arc::default(),
+        view: Arc::default(),
+        copy: None,
+        roster_read: Arc::default(),
+    };
+    worker.take(Event::Write(Waiting { number: 1, at: now, write: suspended() }));
+    let action = worker.spool.poll_action(now + Duration::from_secs(1)).unwrap();
+    worker.carry_out(action);
+    let (number, _) = given.recv().unwrap();
+    worker.take(Event::Store(None, StoreWord::Failed("cannot be looked at".to_owned())));
+    worker.take(Event::Store(Some(number.wrapping_sub(1)), StoreWord::Applied(Vec::new())));
+    worker.take(Event::Store(Some(number.wrapping_sub(1)), StoreWord::Ready));
+    assert_eq!(worker.spool.poll_told(), None, "it is neither safe nor lost");
+    worker.take(Event::Store(Some(number), StoreWord::Applied(Vec::new())));
+    assert_eq!(worker.spool.poll_told(), Some(Told::Safe { up_to: 1 }));
+    assert!(told.try_recv().is_err());
+}

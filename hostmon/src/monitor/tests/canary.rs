@@ -203,7 +203,7 @@ fn an_open_silence_has_the_time_to_end_before_it_counts_again() {
     world.run(60);
     world.forget_writes();
     world.cut = false;
-    world.run(25);
+    world.run(35);
     assert_eq!(world.told(), isolated(false));
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use vmpulse_test_postgres::Server;
 
 use super::Scenario;
-use crate::daemons::{self, AS_SHIPPED, Application, Chain, HostMonitor, MonitorSettings, Plan, text_of};
+use crate::daemons::{
+    AS_SHIPPED, Application, Chain, HostMonitor, MonitorSettings, MonitorStatus, Plan, postgresql, text_of,
+};
 use crate::error::{Lab, LabError, expect};
 use crate::outcome::Report;
 use crate::wait::{self, Stopwatch};
@@ -25,16 +27,7 @@ const SUSPENDED: usize = 1;
 const RINGING: usize = 2;
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
-    if !world.kit().real_root {
-        return Err(LabError::Skipped(
-            "PostgreSQL does not run as root, and there is no other user here".into(),
-        ));
-    }
-    let mut server = Server::start().map_err(|reason| {
-        if reason.starts_with("SKIPPED") { LabError::Skipped(reason) } else { LabError::Unexpected(reason) }
-    })?;
-    let database = server.database();
-    daemons::use_store(server.url("postgres", &database));
+    let (mut server, database) = postgresql::serve_store(world.kit())?;
     let monitors =
         MonitorSettings { heartbeat_interval_ms: 1000, store_heartbeat_interval_ms: 2000, ..AS_SHIPPED };
     let mut chain = Chain::start(world, Plan { pseudo_guests: 3, monitors, ..Plan::default() })?;
@@ -144,9 +137,8 @@ fn wait_for_mode(chain: &Chain, mode: &str) -> Lab<()> {
     for monitor in &chain.monitors {
         wait::until(LIMIT, &format!("{} to be {mode}", monitor.trunk().device()), || {
             let status = monitor.status()?;
-            let there = |status: &daemons::MonitorStatus| {
-                status.mode == mode && (mode == "LOCAL" || status.spool == 0)
-            };
+            let there =
+                |status: &MonitorStatus| status.mode == mode && (mode == "LOCAL" || status.spool == 0);
             Ok(status.filter(there).map(drop))
         })?;
     }

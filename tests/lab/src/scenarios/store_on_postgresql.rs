@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use vmpulse_test_postgres::Server;
-
 use super::Scenario;
-use crate::daemons::{self, Chain, Plan};
+use crate::daemons::{Chain, Plan, postgresql};
 use crate::error::{Lab, LabError, expect};
 use crate::outcome::Report;
 use crate::wait::{self, Stopwatch};
@@ -24,16 +22,7 @@ const STANDSTILL: Duration = Duration::from_secs(12);
 const DETECTED: &str = "VM_FAILURE_DETECTED";
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
-    if !world.kit().real_root {
-        return Err(LabError::Skipped(
-            "PostgreSQL does not run as root, and there is no other user here".into(),
-        ));
-    }
-    let mut server = Server::start().map_err(|reason| {
-        if reason.starts_with("SKIPPED") { LabError::Skipped(reason) } else { LabError::Unexpected(reason) }
-    })?;
-    let database = server.database();
-    daemons::use_store(server.url("postgres", &database));
+    let (mut server, _) = postgresql::serve_store(world.kit())?;
     let mut chain = Chain::start(world, Plan { pseudo_guests: 2, ..Plan::default() })?;
     chain.register_and_wait()?;
     chain

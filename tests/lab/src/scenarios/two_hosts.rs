@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::Scenario;
 use crate::daemons::{
-    self, AS_SHIPPED, Agent, Chain, Controller, HostMonitor, MonitorSettings, requests, text_of,
+    self, AS_SHIPPED, Agent, Chain, Controller, HostMonitor, MonitorSettings, postgresql, requests, text_of,
 };
-use crate::error::{Lab, LabError, expect};
+use crate::error::{Lab, expect};
 use crate::frames::{self, ETHER_TYPE, packet};
 use crate::outcome::Report;
 use crate::process::{self, Place, sh};
@@ -36,11 +36,7 @@ const MONITORS: MonitorSettings =
     MonitorSettings { heartbeat_interval_ms: 1000, store_heartbeat_interval_ms: 2000, ..AS_SHIPPED };
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
-    if !world.kit().real_root {
-        return Err(LabError::Skipped(
-            "PostgreSQL does not run as root, and there is no other user here".into(),
-        ));
-    }
+    postgresql::needs_another_user(world.kit())?;
     let (mut chain, site) = start(world)?;
     register(&mut chain)?;
     a_vm_moves(&mut chain, &site, report)?;

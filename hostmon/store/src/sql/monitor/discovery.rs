@@ -105,10 +105,10 @@ impl Turn<'_> {
             return Ok(());
         }
         let sql = format!(
-            "INSERT INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence)
-             SELECT ?2, e.vm, e.mac, e.version, 'MANAGED', ?3 {new}"
+            "INSERT INTO discovered (host_monitor_id, uuid, mac, version, kind, sequence, recorded_at)
+             SELECT ?2, e.vm, e.mac, e.version, 'MANAGED', ?3, ?4 {new}"
         );
-        run(self.db, &sql, params![opened, from, self.next_sequence()?]).map(drop)
+        run(self.db, &sql, params![opened, from, self.next_sequence()?, self.now.0]).map(drop)
     }
 
     /// Monitoring of the VM starts: it needs not be told any more that it could.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use vmpulse_test_postgres::Server;
 
+use crate::daemons::postgresql;
 use crate::error::{Lab, LabError};
 use crate::process::{Place, sh};
 use crate::workspace::{make_dir, read, write};
@@ -28,19 +29,13 @@ impl Site {
         network(trunks)?;
         let files = make_dir(world::dir("state").join("site"))?;
         certificates(&files)?;
-        let said = |reason: String| {
-            if reason.starts_with("SKIPPED") {
-                LabError::Skipped(reason)
-            } else {
-                LabError::Unexpected(reason)
-            }
-        };
-        let port = Server::free_port().map_err(said)?;
+        let port = Server::free_port().map_err(postgresql::not_started)?;
         let settings = format!(
             "listen_addresses = '{ADDRESS}'\nssl = on\nssl_cert_file = 'server.pem'\nssl_key_file = 'server.key'"
         );
         let from = files.clone();
-        let mut server = Server::start_with(port, &settings, |data| prepare(&from, data)).map_err(said)?;
+        let mut server = Server::start_with(port, &settings, |data| prepare(&from, data))
+            .map_err(postgresql::not_started)?;
         let database = server.database();
         Ok(Site { server, database, port, files })
     }
