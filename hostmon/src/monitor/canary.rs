@@ -31,7 +31,7 @@ use crate::tracker::Doubt;
 const SILENT_AFTER_TENTHS: u32 = 19;
 /// A canary that has not tried to beat for this long, in tenths of its interval, is not the trunk's fault.
 const TRIED_WITHIN_TENTHS: u32 = 15;
-/// How late a heartbeat of it may be, beside a quarter of its interval, without being taken for lost: a scheduler's everyday
+/// How long nothing of it may come, beside 1.25 of its intervals, before what was lost meanwhile is a doubt: a scheduler's everyday
 /// behaviour. Where it lost one, guests may have lost theirs. (It is asked for some in between, so nearly two
 /// intervals without any need not pass.)
 const GAP_SLACK: Duration = Duration::from_millis(20);
@@ -103,8 +103,11 @@ pub(super) struct Canary {
     told_ms: Option<u32>,
     telling_ms: Option<u32>,
     heard: Option<Instant>,
+    /// Count in the trailer of its latest packet on the open path: each sending has its own, so one that is left out was sent
+    /// and lost. A canary that is late leaves none out.
+    count: Option<u64>,
     tried: Option<Instant>,
-    /// It is not called silent before: the monitor may have missed it.
+    /// It is not called silent before: the monitor may have missed it, or it was told a shorter interval.
     not_before: Instant,
     begun: Option<Instant>,
     next_hello: Instant,
@@ -148,6 +151,7 @@ impl Canary {
             told_ms: None,
             telling_ms: None,
             heard: None,
+            count: None,
             tried: None,
             not_before: now,
             begun: None,
@@ -207,6 +211,16 @@ impl Canary {
         let allowed = self.interval().saturating_mul(SILENT_AFTER_TENTHS) / 10;
         (self.state == CanaryState::Beating)
             .then(|| self.heard.map(|heard| (heard + allowed).max(self.not_before)))?
+    }
+
+    /// It has acknowledged the interval that it was told. By a shorter one its silence so far may already be too long. [L-4]
+    fn on_told(&mut self, now: Instant) {
+        let before = self.interval();
+        self.told_ms = self.telling_ms.take();
+        if self.interval() < before {
+            self.not_before =
+                self.not_before.max(now + self.interval().saturating_mul(SILENT_AFTER_TENTHS) / 10);
+        }
     }
 
     /// Doubts of the monitor's own hearing; at most one interval more each.
@@ -274,8 +288,9 @@ impl Monitor {
             self.on_canary_syn(now, &packet);
         } else {
             canary.responder.handle_packet(now, &packet, &self.config.identity, &mut canary.out);
+            return self.on_canary_events(now, arrived, packet.trailer.map(|trailer| trailer.count));
         }
-        self.on_canary_events(now, arrived);
+        self.on_canary_events(now, arrived, None);
     }
 
     fn on_canary_syn(&mut self, now: Instant, packet: &Packet<'_>) {
@@ -355,7 +370,7 @@ impl Monitor {
             canary.next_ask = now + period;
             self.outputs.push_back(Output::AskCanary);
         }
-        self.on_canary_events(now, now);
+        self.on_canary_events(now, now, None);
         self.judge_canary(now, as_of);
     }
 
@@ -414,24 +429,29 @@ impl Monitor {
         self.remark(now, "CANARY_SILENT", format!("the canary is silent, and the trunk works: {reason}"));
     }
 
-    fn on_canary_events(&mut self, now: Instant, arrived: Instant) {
+    /// `count`: in the trailer of the packet that they came of; right unless that was discarded.
+    fn on_canary_events(&mut self, now: Instant, arrived: Instant, count: Option<u64>) {
+        let mut count = count;
         while let Some(canary) = &mut self.canary
             && let Some(event) = canary.out.poll_event()
         {
             match event {
-                Event::Heartbeat { .. } => self.on_canary_beat(now, arrived),
+                Event::Heartbeat { .. } => self.on_canary_beat(now, arrived, count),
                 Event::Opened { .. } => {
+                    // They are counted anew.
+                    (canary.count, count) = (None, None);
                     canary.told_ms = None;
                     canary.telling_ms = None;
                     self.tell_canary(now);
                 }
                 Event::Delivered(_) => {
-                    canary.told_ms = canary.telling_ms.take();
+                    canary.on_told(now);
                     self.tell_canary(now);
                 }
                 Event::HandedBack { .. } | Event::Closed(_) => canary.telling_ms = None,
                 Event::Message { delivery, .. } => canary.responder.refuse(delivery),
                 Event::Discarded(_) => {
+                    count = None;
                     canary.discarded = canary.discarded.saturating_add(1);
                     canary.misunderstood = true;
                 }
@@ -439,18 +459,22 @@ impl Monitor {
             }
         }
         let Some(canary) = &mut self.canary else { return };
+        canary.count = count.or(canary.count);
         while let Some(payload) = canary.out.poll_packet() {
             let frame = Transmit { destination: canary.identity.mac, vlan: None, payload };
             self.outputs.push_back(Output::Transmit(frame));
         }
     }
 
-    fn on_canary_beat(&mut self, now: Instant, arrived: Instant) {
+    fn on_canary_beat(&mut self, now: Instant, arrived: Instant, count: Option<u64>) {
         let Some(canary) = &mut self.canary else { return };
         canary.heartbeats = canary.heartbeats.saturating_add(1);
         let relied_on = matches!(canary.state, CanaryState::Beating | CanaryState::Silent);
         let gap = canary.heard.filter(|_| relied_on).map_or(Duration::ZERO, |heard| arrived.since(heard));
-        let lost = gap > canary.interval().saturating_mul(5) / 4 + GAP_SLACK;
+        let missed = count
+            .zip(canary.count)
+            .map_or(0, |(count, before)| count.saturating_sub(before).saturating_sub(1));
+        let lost = missed > 0 && gap > canary.interval().saturating_mul(5) / 4 + GAP_SLACK;
         canary.heard = Some(canary.heard.map_or(arrived, |heard| heard.max(arrived)));
         let before = canary.state;
         if before == CanaryState::Off {

@@ -284,6 +284,49 @@ fn a_canary_that_ends_while_it_is_silent_ends_the_isolation() {
     );
 }
 
+/// For a second and a half from its latest heartbeat on nothing comes of the canary, and the only guest is dead.
+fn a_gap(what: fn(&mut World, bool)) -> World {
+    let mut world = World::with_canary(&[(1_000, 500)]);
+    while world.monitor.canary(world.now).unwrap().silence != Some(Duration::ZERO) {
+        world.run_ms(1);
+    }
+    world.guest_mut(1).frozen = true;
+    what(&mut world, true);
+    world.run_ms(1_500);
+    what(&mut world, false);
+    world.run_ms(900);
+    world
+}
+
+#[test]
+fn a_canary_that_was_late_is_no_doubt_and_one_that_lost_a_heartbeat_is() {
+    let late = a_gap(|world, stalled| world.canary_stalled = stalled);
+    assert_eq!((late.kinds(), missing_edges(&late).len()), (vec![], 1));
+    let mut lossy = a_gap(|world, mute| world.canary_mute = mute);
+    assert_eq!((lossy.kinds(), missing_edges(&lossy).len()), (vec!["DEFERRED".to_owned()], 0));
+    lossy.run(2);
+    assert_eq!(missing_edges(&lossy).len(), 1, "one interval more, and not for ever");
+}
+
+/// [L-4]
+#[test]
+fn a_canary_that_was_told_a_shorter_interval_is_not_silent_by_its_old_one() {
+    let mut world = World::with_canary(&[(10_000, 0)]);
+    while world.monitor.canary(world.now).unwrap().silence < Some(Duration::from_secs(6)) {
+        world.run_ms(100);
+    }
+    // It acknowledges, and has no time to beat yet.
+    world.canary_stalled = true;
+    let faster = RosterVm { heartbeat_interval_ms: Some(500), ..registered(1, VmState::Started, None) };
+    world.roster(roster(vec![faster]));
+    assert_eq!(world.monitor.canary(world.now).unwrap().interval_ms, Some(500));
+    world.run_ms(900);
+    assert_eq!((world.canary_state(), world.kinds()), (CanaryState::Beating, vec![]));
+    world.canary_stalled = false;
+    world.run(5);
+    assert_eq!((world.canary_state(), world.kinds()), (CanaryState::Beating, vec![]));
+}
+
 ///
 #[test]
 fn nobody_poses_as_the_canary() {
