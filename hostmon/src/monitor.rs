@@ -256,6 +256,7 @@ impl Monitor {
         }
         self.canary_timeout(now, as_of);
         self.tracker.handle_timeout(as_of);
+        self.on_return(now);
         self.settle(now);
         self.due = self.next_turn().map(|due| due.max(now));
     }

@@ -9,6 +9,7 @@
 //!                                                        +--- heartbeat -------- Broken
 //! ```
 //! Silent: the trunk is not trusted. Broken: it is the canary that has failed, and guests are judged as if there were none.
+//! One that ends while it is silent leaves the trunk as it was, until guests beat or it does.
 //!
 //! The canary is no VM: whatever comes from its address is dealt with here alone, and only what is authenticated by its key
 //! counts. Nobody else has that key, and a guest of an isolating trunk never sees the address.
@@ -118,6 +119,10 @@ pub(super) struct Canary {
     ups: u64,
     /// Guests beat when it was found silent: one look more before anything is concluded.
     spares_trunk: bool,
+    /// It ended while it accused the trunk, which is no better for that: only guests that beat, or it itself, can take it back.
+    ended_accusing: bool,
+    /// While it is silent, or ended so: when the guests are looked to next.
+    next_look: Instant,
     /// What comes in its name does not belong to the open path: the two ends may have different ones.
     misunderstood: bool,
     /// What it sent since then did not come.
@@ -161,6 +166,8 @@ impl Canary {
             discarded: 0,
             ups: 0,
             spares_trunk: false,
+            ended_accusing: false,
+            next_look: now,
             misunderstood: false,
             lost_since: now,
             guests_beat_since: None,
@@ -169,7 +176,12 @@ impl Canary {
 
     /// Whether its silence says that the trunk does not work.
     pub(super) fn accuses_trunk(&self) -> bool {
-        self.state == CanaryState::Silent && !self.spares_trunk
+        self.ended_accusing || self.state == CanaryState::Silent && !self.spares_trunk
+    }
+
+    /// When the guests are to be asked whether the trunk works.
+    fn look(&self) -> Option<Instant> {
+        (self.ended_accusing || self.state == CanaryState::Silent).then_some(self.next_look)
     }
 
     /// When it was last heard, if it beats.
@@ -253,9 +265,8 @@ impl Canary {
     fn poll_timeout(&self, asks: bool) -> Option<Instant> {
         let hello = self.is_to_be_helloed().then_some(self.next_hello);
         let ask = self.ask_period(asks).map(|_| self.next_ask);
-        let look = (self.state == CanaryState::Silent).then(|| self.since + self.interval());
         let starting = (self.state == CanaryState::Starting).then(|| self.since + STARTING_MAXIMUM);
-        let all = [hello, ask, look, starting, self.deadline(), self.responder.poll_timeout()];
+        let all = [hello, ask, self.look(), starting, self.deadline(), self.responder.poll_timeout()];
         all.into_iter().flatten().min()
     }
 }
@@ -330,6 +341,7 @@ impl Monitor {
                 canary.set(now, CanaryState::Starting, None);
             }
             CanaryReport::Off(reason) => {
+                canary.ended_accusing = canary.accuses_trunk();
                 let news = canary.reason.as_ref() != Some(&reason);
                 canary.set(now, CanaryState::Off, Some(reason.clone()));
                 self.tracker.handle_unproved();
@@ -389,20 +401,22 @@ impl Monitor {
             }
             CanaryState::Beating if canary.deadline().is_some_and(|due| due <= as_of) => {
                 canary.set(now, CanaryState::Silent, None);
+                canary.next_look = now + interval;
                 canary.lost_since = canary.heard.map_or(as_of, |heard| heard + interval);
                 canary.spares_trunk = !self.adapter_down;
                 canary.guests_beat_since = None;
-                self.weigh_canary(now, as_of);
-            }
-            CanaryState::Silent if now.since(canary.since) >= interval => {
-                canary.since = now;
                 self.weigh_canary(now, as_of);
             }
             CanaryState::Off
             | CanaryState::Starting
             | CanaryState::Beating
             | CanaryState::Silent
-            | CanaryState::Broken => {}
+            | CanaryState::Broken => {
+                if canary.look().is_some_and(|look| look <= now) {
+                    canary.next_look = now + interval;
+                    self.weigh_canary(now, as_of);
+                }
+            }
         }
     }
 
@@ -417,7 +431,10 @@ impl Monitor {
             canary.guests_beat_since.is_some_and(|since| self.tracker.evidence(since, as_of).heard > 0);
         canary.spares_trunk &= alive;
         canary.guests_beat_since = alive.then(|| canary.guests_beat_since.unwrap_or(as_of));
-        let reason = if !tries {
+        let reason = if canary.ended_accusing {
+            canary.ended_accusing = !(alive && later);
+            return;
+        } else if !tries {
             "it did not even try to beat: its thread is held up"
         } else if alive && later {
             "guests of the same trunk beat"
@@ -483,6 +500,7 @@ impl Monitor {
         }
         if before != CanaryState::Beating {
             canary.set(now, CanaryState::Beating, None);
+            canary.ended_accusing = false;
         }
         canary.misunderstood = false;
         if lost {

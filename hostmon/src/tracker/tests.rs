@@ -299,6 +299,23 @@ fn a_restarted_monitor_does_not_accuse_who_announced_to_be_silent() {
 }
 
 #[test]
+fn who_announced_to_be_silent_says_nothing_of_the_trunk() {
+    let mut tracker = Tracker::new();
+    for number in 1..=3 {
+        tracker.handle_started(at(0), vm(number), TEN_SECONDS);
+        tracker.handle_heartbeat(at(0), vm(number));
+    }
+    for number in [2, 3] {
+        tracker.handle_quiet(at(1_000), vm(number), at(60_000));
+    }
+    tracker.handle_heartbeat(at(10_000), vm(1));
+    let evidence = tracker.evidence(at(9_000), at(15_000));
+    assert_eq!(evidence, Evidence { heard: 1, overdue: 0 });
+    tracker.handle_heartbeat(at(14_000), vm(2));
+    assert_eq!(tracker.evidence(at(9_000), at(15_000)).heard, 2, "heard is heard");
+}
+
+#[test]
 fn an_announced_silence_does_not_outlive_the_watch() {
     let mut tracker = Tracker::new();
     silent_after_ten_beats(&mut tracker);
