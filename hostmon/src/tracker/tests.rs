@@ -182,6 +182,18 @@ fn most_of_a_trunk_falling_silent_together_is_common_and_said_of_the_first_ones_
     assert_eq!(edges(&mut tracker), expected);
     run(&mut tracker, at(19_004));
     assert_eq!(edges(&mut tracker), [missing(4, 19_000, true)]);
+    tracker.repeat(at(20_004), vm(4));
+    tracker.repeat(at(20_004), vm(1));
+    assert_eq!(edges(&mut tracker), [missing(4, 20_000, true), missing(1, 20_003, true)], "said again");
+    // Another silence of its own is not.
+    tracker.handle_heartbeat(at(21_000), vm(1));
+    for round in 0..10 {
+        (2..=5).for_each(|number| tracker.handle_heartbeat(at(22_000 + round * 9_000), vm(number)));
+        run(&mut tracker, at(22_000 + round * 9_000));
+    }
+    edges(&mut tracker);
+    tracker.repeat(at(110_000), vm(1));
+    assert_eq!(edges(&mut tracker), [missing(1, 89_000, false)]);
 }
 
 /// [L-8]
