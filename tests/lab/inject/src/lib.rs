@@ -6,6 +6,7 @@
 //!   changed, and an undo is looked at;
 //! * [`marker`]: the mark of a test group, without which nothing is touched;
 //! * [`context`], [`options`], [`record`], [`process`], [`worker`], [`wait`]: what classes are made with;
+//! * [`wire`]: frames that are lost, late, doubled or damaged;
 //! * [`cli`]: the command line.
 
 pub mod class;
@@ -19,6 +20,7 @@ pub mod options;
 pub mod process;
 pub mod record;
 pub mod wait;
+pub mod wire;
 pub mod worker;
 
 pub use class::{AnyClass, Class, Expected, State};
