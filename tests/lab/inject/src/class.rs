@@ -115,6 +115,8 @@ pub enum State {
     On(String),
     /// It is not.
     Off,
+    /// It was made, and is over by itself (a service manager started the killed daemon again): what happened.
+    Passed(String),
     /// Some of it is: what is, and what is not.
     Partly(String),
     /// This machine cannot: why.
@@ -134,8 +136,8 @@ pub trait Class: Sync {
         Vec::new()
     }
 
-    /// Looks what is there, checks that the kernel can, that targets named by options belong to the product and to the group
-    /// ([`Context::group`]), and changes nothing.
+    /// Looks what is there, checks that the kernel can, that targets named by options belong to the product and to the
+    /// group ([`Context::need_target`]), and changes nothing.
     ///
     /// # Errors
     /// `Unsupported`, `Refused`, `Usage`, or what went wrong.

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod mark;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -44,6 +46,7 @@ pub fn command() -> Command {
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .global(true);
+    let root = Arg::new("root").long("root").hide(true).value_parser(value_parser!(PathBuf)).global(true);
     let output = Arg::new("output")
         .short('o')
         .long("output")
@@ -58,9 +61,11 @@ pub fn command() -> Command {
         .args([
             state.help("the folder of the state files"),
             marker.help("the mark of the test group"),
+            root,
             output,
         ])
         .subcommand(Command::new("list").about("the classes of failures"))
+        .subcommands(mark::commands())
         .subcommand(hidden)
         .subcommands(classes::all().map(class_command))
 }
@@ -83,6 +88,8 @@ fn run(matches: &ArgMatches) -> Inject<Exit> {
     let json = own.get_one::<String>("output").is_some_and(|form| form == "json");
     match (word, classes::named(word)) {
         ("list", _) => Ok(list(json)),
+        ("mark", _) => mark::mark(&context, own, json),
+        ("unmark", _) => mark::unmark(&context, json),
         (worker::SUBCOMMAND, _) => work(&context, own),
         (_, Some(class)) => act(class, &context, own, json),
         (_, None) => Err(InjectError::Usage(format!("there is no class {word}."))),
@@ -96,6 +103,10 @@ fn context(matches: &ArgMatches) -> Inject<Context> {
     }
     if let Some(file) = matches.get_one::<PathBuf>("marker") {
         context.marker.clone_from(file);
+    }
+    // For tests: another folder in the place of `/`.
+    if let Some(folder) = matches.get_one::<PathBuf>("root") {
+        context.root.clone_from(folder);
     }
     Ok(context)
 }
@@ -138,6 +149,7 @@ fn described(state: &State) -> String {
     match state {
         State::On(details) => format!("ON: {details}"),
         State::Off => "OFF".to_owned(),
+        State::Passed(what) => format!("over: {what}"),
         State::Partly(what) => format!("PARTLY on: {what}"),
         State::Unsupported(why) => format!("unsupported: {why}"),
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Inject, InjectError};
+use crate::marker::{self, Marker};
 
 /// Where state files are: /run, because what they speak of does not outlive the machine's run either.
 pub const STATE_DIR: &str = "/run/vmpulse-inject";
@@ -20,8 +21,8 @@ pub struct Context {
     pub root: PathBuf,
     /// This program, which is started again as a worker.
     pub program: PathBuf,
-    /// The group that was named and whose mark was found: only while something is made, never for `off` and `status`.
-    pub group: Option<String>,
+    /// The mark that was found: only while something is made, never for `off` and `status`.
+    pub mark: Option<Marker>,
 }
 
 impl Context {
@@ -37,16 +38,33 @@ impl Context {
             marker: MARKER.into(),
             root: "/".into(),
             program,
-            group: None,
+            mark: None,
         })
     }
 
-    /// The group whose mark was found; for classes that check targets on the command line.
+    /// The mark that was found.
     ///
     /// # Errors
     /// `Refused` when none was: the engine checks before it plans, so this is for callers of the library.
+    pub fn mark(&self) -> Inject<&Marker> {
+        self.mark.as_ref().ok_or_else(|| InjectError::Refused("no test group was checked.".to_owned()))
+    }
+
+    /// The group whose mark was found.
+    ///
+    /// # Errors
+    /// As [`Context::mark`].
     pub fn group(&self) -> Inject<&str> {
-        self.group.as_deref().ok_or_else(|| InjectError::Refused("no test group was checked.".to_owned()))
+        self.mark().map(|mark| mark.group.as_str())
+    }
+
+    /// For targets named on the command line that the product does not find by itself (a VM, a database, an adapter): whether the
+    /// mark names it (`vmpulse-inject mark GROUP --target KIND:NAME`).
+    ///
+    /// # Errors
+    /// `Refused`, saying how to add it.
+    pub fn need_target(&self, kind: &str, name: &str) -> Inject<()> {
+        marker::check_named(self.mark()?, kind, name)
     }
 
     /// A file of this machine: `context.path("/proc/sysrq-trigger")`.

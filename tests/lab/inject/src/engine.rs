@@ -30,16 +30,16 @@ pub enum Done {
 /// `Refused` and `Unsupported` before anything was touched; else what went wrong, after everything was restored.
 pub fn on(class: &dyn AnyClass, context: &Context, group: &str, options: &Options) -> Inject<Done> {
     let name = class.about().name;
-    marker::check(context, group)?;
-    let context = &Context { group: Some(group.to_owned()), ..context.clone() };
+    let mark = marker::check(context, group)?;
+    let context = &Context { mark: Some(mark), ..context.clone() };
     let saved = Saved::read(context, name)?;
     match (class.state(context, saved.as_ref().map(|saved| saved.before.clone()))?, saved) {
         (State::On(details), _) => return Ok(Done::AlreadyOn(details)),
         (State::Unsupported(why), _) => return Err(InjectError::Unsupported(why)),
         (State::Partly(what), _) => return Err(half(name, &what)),
-        // The injector was killed after the state file and before the effect, or the effect ended by itself.
-        (State::Off, Some(saved)) => undo(class, context, saved)?,
-        (State::Off, None) => {}
+        // The injector was killed after the state file and before the effect, or the effect is over.
+        (State::Off | State::Passed(_), Some(saved)) => undo(class, context, saved)?,
+        (State::Off | State::Passed(_), None) => {}
     }
     let before = class.plan(context, options)?;
     let mark = format!("{name}-{}-{}", std::process::id(), wait::now());
@@ -61,7 +61,7 @@ pub fn off(class: &dyn AnyClass, context: &Context) -> Inject<Done> {
     match Saved::read(context, name)? {
         Some(saved) => undo(class, context, saved).map(|()| Done::Undone),
         None => match class.state(context, None)? {
-            State::Off | State::Unsupported(_) => Ok(Done::AlreadyOff),
+            State::Off | State::Passed(_) | State::Unsupported(_) => Ok(Done::AlreadyOff),
             State::On(what) | State::Partly(what) => Err(InjectError::Failed(format!(
                 "{name} is on ({what}), but not by this injector, or its state file is gone: undo it by hand."
             ))),
@@ -81,7 +81,7 @@ pub fn status(class: &dyn AnyClass, context: &Context) -> Inject<State> {
 fn check_on(class: &dyn AnyClass, context: &Context) -> Inject<String> {
     let name = class.about().name;
     match status(class, context)? {
-        State::On(details) => Ok(details),
+        State::On(details) | State::Passed(details) => Ok(details),
         State::Off => Err(InjectError::Failed(format!("{name} was made and is not there."))),
         State::Partly(what) => Err(InjectError::Failed(format!("{name} was made only in part: {what}."))),
         State::Unsupported(why) => Err(InjectError::Unsupported(why)),
@@ -95,8 +95,7 @@ fn undo(class: &dyn AnyClass, context: &Context, saved: Saved) -> Inject<()> {
     let before = Saved::read(context, name)?.map_or(saved.before, |newest| newest.before);
     class.restore(context, before.clone())?;
     match class.state(context, Some(before))? {
-        State::Off => Saved::remove(context, name),
-        State::Unsupported(_) => Saved::remove(context, name),
+        State::Off | State::Passed(_) | State::Unsupported(_) => Saved::remove(context, name),
         State::On(what) | State::Partly(what) => Err(InjectError::Failed(format!(
             "{name} is NOT undone: {what}. Undo it by hand; {} says what was there before.",
             context.state_file(name).display()

@@ -26,3 +26,6 @@ pub mod worker;
 pub use class::{AnyClass, Class, Expected, State};
 pub use context::Context;
 pub use error::{Inject, InjectError};
+
+#[cfg(test)]
+mod testing;

@@ -28,7 +28,7 @@ pub fn start(context: &Context, class: &str) -> Inject<Process> {
     let path = log_file(context, class);
     let log = File::create(&path).map_err(InjectError::file("write", &path))?;
     let mut command = Command::new(&context.program);
-    command.arg("--state").arg(&context.state_dir).args([SUBCOMMAND, class]);
+    command.arg("--state").arg(&context.state_dir).arg("--root").arg(&context.root).args([SUBCOMMAND, class]);
     command.env(VARIABLE, &saved.mark).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     // Not in the terminal's group: Ctrl-C at the injector must not undo half of it.
     command.process_group(0);
