@@ -4,11 +4,22 @@
 //!
 //! * [`faults`]: what shall go wrong;
 //! * [`line`]: what becomes of each frame of one direction: a pure core, the same for the same seed;
-//! * [`counts`]: what became of them.
+//! * [`counts`]: what became of them;
+//! * [`trunk`]: where a trunk's ends are;
+//! * [`divert`]: how a wire gets into a path that is in use, and out of it;
+//! * [`relay`]: the process that frames pass through;
+//! * [`files`]: what goes wrong and what became of frames, in files beside the state file;
+//! * [`netns`], [`programs`]: what these are made with.
 
 pub mod counts;
+pub mod divert;
 pub mod faults;
+pub mod files;
 pub mod line;
+pub mod netns;
+pub mod programs;
+pub mod relay;
+pub mod trunk;
 
 use serde::{Deserialize, Serialize};
 

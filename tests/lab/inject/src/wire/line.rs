@@ -91,10 +91,12 @@ impl Line {
         }
     }
 
-    /// From now on other things go wrong. What waits is due when it was.
+    /// From now on these things go wrong. What waits is due when it was.
     pub fn change(&mut self, faults: Faults) {
-        self.faults = faults;
-        self.burst_left = 0;
+        if self.faults != faults {
+            self.faults = faults;
+            self.burst_left = 0;
+        }
     }
 
     /// A frame came.
