@@ -1,12 +1,30 @@
 //! The classes there are.
 
 mod app;
+mod events;
+mod freeze;
+mod kill;
+mod store_full;
+mod targets;
 mod wire;
 
 use crate::class::AnyClass;
+use freeze::Freeze;
+use kill::Kill;
 
 /// Guests, daemons, hosts, the store.
-const HERE: [&dyn AnyClass; 1] = [&app::App];
+const HERE: [&dyn AnyClass; 10] = [
+    &app::App,
+    &Kill::Agent,
+    &Freeze::Agent,
+    &Freeze::Vm,
+    &Kill::Monitor,
+    &Kill::AllMonitors,
+    &Freeze::Host,
+    &Kill::Store,
+    &Freeze::Store,
+    &store_full::StoreFull,
+];
 
 /// All of them, in the order of `list`.
 pub fn all() -> impl Iterator<Item = &'static dyn AnyClass> {

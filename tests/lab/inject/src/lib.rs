@@ -7,18 +7,23 @@
 //! * [`marker`]: the mark of a test group, without which nothing is touched;
 //! * [`context`], [`options`], [`record`], [`process`], [`worker`], [`wait`]: what classes are made with;
 //! * [`wire`]: frames that are lost, late, doubled or damaged;
+//! * [`daemon`], [`launch`], [`systemd`], [`group`]: whose processes these are, how they are started again, stopped and killed together;
 //! * [`cli`]: the command line.
 
 pub mod class;
 pub mod classes;
 pub mod cli;
 pub mod context;
+pub mod daemon;
 pub mod engine;
 pub mod error;
+pub mod group;
+pub mod launch;
 pub mod marker;
 pub mod options;
 pub mod process;
 pub mod record;
+pub mod systemd;
 pub mod wait;
 pub mod wire;
 pub mod worker;

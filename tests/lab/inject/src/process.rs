@@ -102,6 +102,12 @@ impl Process {
         wait::until(&format!("process {} is gone", self.pid), wait::SOON, || Ok(self.life() == Life::Gone))
     }
 
+    /// The number of its parent.
+    #[must_use]
+    pub fn parent(self) -> Option<i32> {
+        stat(self.pid).map(|stat| stat.parent)
+    }
+
     /// The words it was started with.
     #[must_use]
     pub fn words(self) -> Vec<String> {
@@ -135,6 +141,7 @@ pub fn all() -> Vec<Process> {
 
 struct Stat {
     state: char,
+    parent: i32,
     started: u64,
 }
 
@@ -143,9 +150,10 @@ fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    // starttime is field 22; `state` was field 3.
-    let started = fields.nth(18)?.parse().ok()?;
-    Some(Stat { state, started })
+    let parent = fields.next()?.parse().ok()?;
+    // starttime is field 22; the parent was field 4.
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Stat { state, parent, started })
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! State files: what was there before, on disk before anything is changed.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,7 +31,7 @@ impl Saved {
     /// The system's.
     pub fn write(&self, context: &Context) -> Inject<()> {
         let path = context.state_file(&self.class);
-        fs::create_dir_all(&context.state_dir).map_err(InjectError::file("make", &context.state_dir))?;
+        make_private(&context.state_dir)?;
         let scratch = path.with_extension("part");
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| InjectError::Failed(format!("The state has no JSON form: {error}.")))?;
@@ -73,6 +75,11 @@ impl Saved {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Environments of daemons are in the files: not for everybody.
+fn make_private(folder: &Path) -> Inject<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(InjectError::file("make", folder))
 }
 
 /// What a class has in its state file while it applies.
