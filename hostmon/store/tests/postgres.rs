@@ -76,6 +76,22 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// An hsTag has room for so many numbers of hosts; a controller registers its hosts at each of its starts.
+#[test]
+fn registering_again_takes_no_number() {
+    let mut server = server!();
+    let database = server.database();
+    let mut store = PostgresStore::open(&server.url("postgres", &database)).unwrap();
+    for _ in 0..5 {
+        register(&mut store, 2, 1);
+    }
+    let other = HostKey { serial: "2".into(), ..key() };
+    store.hosts_add(&[HostRegistration { key: other, host_monitors: Vec::new() }]).unwrap();
+    let ids =
+        server.sql(&database, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM vmpulse.host").unwrap();
+    assert_eq!(ids, "1 2");
+}
+
 /// Eight open an empty database at once; then they write at once.
 #[test]
 fn many_migrate_and_write_at_once() {
