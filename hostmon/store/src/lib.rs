@@ -14,6 +14,8 @@ mod mode;
 mod model;
 mod monitor_settings;
 mod node_events;
+#[cfg(test)]
+mod old_rows;
 mod postgres;
 mod queries;
 mod quiet;
