@@ -67,7 +67,8 @@ fn hosts(sql: &mut String) {
 fn vm_rows(sql: &mut String, number: u32) {
     let (uuid, state) = (vm(number), STATES[(number % 7) as usize]);
     let suspended = if state == "SUSPENDED" { "'OS', 8, 'STARTED'" } else { "NULL, NULL, NULL" };
-    let (beating, since) = if number % 3 == 0 { (0, LONG_AGO.to_string()) } else { (1, "NULL".to_owned()) };
+    let (beating, since) =
+        if number.is_multiple_of(3) { (0, LONG_AGO.to_string()) } else { (1, "NULL".to_owned()) };
     let _ = writeln!(
         sql,
         "INSERT INTO vm (id, uuid, name, host_id, state, state_changed_at, state_sequence, silence_from, shutdown,
@@ -105,7 +106,7 @@ fn event_rows(sql: &mut String, number: u32) {
          VALUES ({number}, {LONG_AGO}, 'i{number}', {open}, 'HM_FAILURE', 'Warning', 'VIOS', 'r', 'd');",
         monitor = 1001 + number % 3,
         uuid = vm(5000 + number),
-        sequence = if number % 2 == 0 { number.to_string() } else { "NULL".to_owned() },
+        sequence = if number.is_multiple_of(2) { number.to_string() } else { "NULL".to_owned() },
         open = number % 2,
     );
 }
