@@ -7,6 +7,7 @@
 //! * [`marker`]: the mark of a test group, without which nothing is touched;
 //! * [`context`], [`options`], [`record`], [`process`], [`worker`], [`wait`], [`tool`]: what classes are made with;
 //! * [`daemon`], [`launch`], [`systemd`], [`group`]: whose processes these are, how they are started again, stopped and killed together;
+//! * [`expect`]: the events that must come, and those that must not;
 //! * [`cli`]: the command line.
 
 pub mod class;
@@ -16,6 +17,7 @@ pub mod context;
 pub mod daemon;
 pub mod engine;
 pub mod error;
+pub mod expect;
 pub mod group;
 pub mod launch;
 pub mod marker;
