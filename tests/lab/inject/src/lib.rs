@@ -6,6 +6,7 @@
 //!   changed, and an undo is looked at;
 //! * [`marker`]: the mark of a test group, without which nothing is touched;
 //! * [`context`], [`options`], [`record`], [`process`], [`worker`], [`wait`], [`tool`]: what classes are made with;
+//! * [`wire`]: frames that are lost, late, doubled or damaged;
 //! * [`daemon`], [`launch`], [`systemd`], [`group`]: whose processes these are, how they are started again, stopped and killed together;
 //! * [`expect`]: the events that must come, and those that must not;
 //! * [`cli`]: the command line.
@@ -27,6 +28,7 @@ pub mod record;
 pub mod systemd;
 pub mod tool;
 pub mod wait;
+pub mod wire;
 pub mod worker;
 
 pub use class::{AnyClass, Class, Expected, State};
