@@ -88,6 +88,8 @@ pub enum Within {
     Vmfdt,
     /// `host_failure_detection_time`, and the controller's next poll.
     HostFdt,
+    /// What the class says ([`Class::own_seconds`]).
+    Own,
 }
 
 /// One event that is to come.
@@ -163,6 +165,11 @@ pub trait Class: Sync {
     /// When it cannot be known.
     fn state(&self, context: &Context, before: Option<&Self::Before>) -> Inject<State>;
 
+    /// How long [`Within::Own`] is.
+    fn own_seconds(&self, _before: &Self::Before) -> u64 {
+        0
+    }
+
     /// The long-running part in a process of its own, started by [`crate::worker::start`]. Returns when it is to end.
     ///
     /// # Errors
@@ -198,6 +205,11 @@ pub trait AnyClass: Sync {
     /// # Errors
     /// As there, and when the state file is not of this class.
     fn state(&self, context: &Context, before: Option<Value>) -> Inject<State>;
+    /// See [`Class::own_seconds`].
+    ///
+    /// # Errors
+    /// When the state file is not of this class.
+    fn own_seconds(&self, before: Value) -> Inject<u64>;
     /// See [`Class::work`].
     ///
     /// # Errors
@@ -238,6 +250,10 @@ impl<C: Class> AnyClass for C {
     fn state(&self, context: &Context, before: Option<Value>) -> Inject<State> {
         let before = before.map(|value| typed(self, value)).transpose()?;
         Class::state(self, context, before.as_ref())
+    }
+
+    fn own_seconds(&self, before: Value) -> Inject<u64> {
+        Ok(Class::own_seconds(self, &typed(self, before)?))
     }
 
     fn work(&self, context: &Context, before: Value) -> Inject<()> {

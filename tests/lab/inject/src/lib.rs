@@ -5,7 +5,7 @@
 //! * [`engine`]: `on`, `off` and `status`, the same way for every class: what was there before is on disk before anything is
 //!   changed, and an undo is looked at;
 //! * [`marker`]: the mark of a test group, without which nothing is touched;
-//! * [`context`], [`options`], [`record`], [`process`], [`worker`], [`wait`]: what classes are made with;
+//! * [`context`], [`options`], [`record`], [`process`], [`worker`], [`wait`], [`tool`]: what classes are made with;
 //! * [`wire`]: frames that are lost, late, doubled or damaged;
 //! * [`daemon`], [`launch`], [`systemd`], [`group`]: whose processes these are, how they are started again, stopped and killed together;
 //! * [`cli`]: the command line.
@@ -24,6 +24,7 @@ pub mod options;
 pub mod process;
 pub mod record;
 pub mod systemd;
+pub mod tool;
 pub mod wait;
 pub mod wire;
 pub mod worker;

@@ -1,6 +1,7 @@
 //! The program as an operator runs it, on a machine in a temporary folder whose daemons are real processes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the harness of these tests")]
 
+mod app;
 mod daemons;
 mod frame;
 mod store;
