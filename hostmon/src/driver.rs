@@ -242,8 +242,11 @@ impl Driver {
 
     fn on_reply(&mut self, now: Instant, reply: Option<Reply>) {
         match reply {
-            Some(Reply::Safe { up_to }) => {
+            Some(Reply::Safe { up_to, stored }) => {
                 self.committed = self.committed.max(up_to);
+                if !stored {
+                    self.monitor.aside(now, Aside::Kept);
+                }
                 self.monitor.handle_input(now, Input::Stored { up_to });
             }
             Some(Reply::NotTaken { number, report }) => {
