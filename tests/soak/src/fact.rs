@@ -44,6 +44,9 @@ pub enum Fact {
     ControllerUp,
     /// It does not: why.
     ControllerDown(String),
+    /// The controller recorded an event: its name, its incident, and the VM, if it is about one. As the store has it; for a
+    /// controller that is not recorded.
+    Told(String, String, Option<usize>),
     /// A round begins, from 1.
     Round(u64),
     /// The injector itself was not scheduled for so many milliseconds: the machine is loaded.

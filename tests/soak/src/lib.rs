@@ -12,3 +12,4 @@ pub mod fact;
 #[cfg(feature = "judge")]
 pub mod judge;
 pub mod schedule;
+pub mod verdict;

@@ -333,6 +333,8 @@ mod tests {
         (0..40).flat_map(|seed| (1..=4).map(move |number| round(seed, number, SHAPE, LENGTH)))
     }
 
+    // What is not listed undoes, or is over by itself.
+    #[allow(clippy::wildcard_enum_match_arm)]
     fn undoes(on: Deed) -> Option<Deed> {
         Some(match on {
             Deed::Guest(vm, what) => Deed::Guest(
