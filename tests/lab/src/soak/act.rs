@@ -15,17 +15,17 @@ impl Cluster {
     pub(super) fn perform(&mut self, log: &mut Log, deed: Deed) -> Lab<()> {
         log.note(Fact::Action(deed.to_string()))?;
         match deed {
-            Deed::Guest(vm, what) => self.to_guest(log, vm, what)?,
-            Deed::Trunk(hm, what) => self.to_trunk(log, hm, what)?,
-            Deed::Monitor(hm, what) => self.to_monitor(log, hm, what)?,
-            Deed::Store(what) => self.to_store(log, what)?,
-            Deed::Controller(what) => self.to_controller(log, what)?,
+            Deed::Guest(vm, what) => self.on_guest(log, vm, what)?,
+            Deed::Trunk(hm, what) => self.on_trunk(log, hm, what)?,
+            Deed::Monitor(hm, what) => self.on_monitor(log, hm, what)?,
+            Deed::Store(what) => self.on_store(log, what)?,
+            Deed::Controller(what) => self.on_controller(log, what)?,
             Deed::Heal => self.heal(log)?,
         }
         log.faults(self.faults())
     }
 
-    fn to_guest(&mut self, log: &mut Log, vm: usize, what: ToGuest) -> Lab<()> {
+    fn on_guest(&mut self, log: &mut Log, vm: usize, what: ToGuest) -> Lab<()> {
         match what {
             ToGuest::Crash => self.guest(vm)?.crash(log),
             ToGuest::Boot => self.guest(vm)?.boot(log),
@@ -60,7 +60,7 @@ impl Cluster {
         node.cuts.apply(&node.trunk)
     }
 
-    fn to_trunk(&mut self, log: &mut Log, hm: Hm, what: ToTrunk) -> Lab<()> {
+    fn on_trunk(&mut self, log: &mut Log, hm: Hm, what: ToTrunk) -> Lab<()> {
         let node = self.node(hm)?;
         match what {
             ToTrunk::Loss(permille) => node.cuts.permille = permille,
@@ -82,7 +82,7 @@ impl Cluster {
         if std::mem::take(&mut node.link_down) { node.trunk.mend() } else { Ok(()) }
     }
 
-    fn to_monitor(&mut self, log: &mut Log, hm: Hm, what: ToMonitor) -> Lab<()> {
+    fn on_monitor(&mut self, log: &mut Log, hm: Hm, what: ToMonitor) -> Lab<()> {
         let node = self.node(hm)?;
         let letter = node.trunk.letter();
         match what {
@@ -120,7 +120,7 @@ impl Cluster {
         }
     }
 
-    fn to_store(&mut self, log: &mut Log, what: ToStore) -> Lab<()> {
+    fn on_store(&mut self, log: &mut Log, what: ToStore) -> Lab<()> {
         match what {
             ToStore::Refuses => {
                 self.store = StoreLife::Dead;
@@ -144,7 +144,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn to_controller(&mut self, log: &mut Log, what: ToController) -> Lab<()> {
+    fn on_controller(&mut self, log: &mut Log, what: ToController) -> Lab<()> {
         match what {
             ToController::Kill => {
                 self.controller_life = Life::Down;
@@ -171,15 +171,15 @@ impl Cluster {
 
     /// Every fault is over: what the schedule has left, which is little.
     fn heal(&mut self, log: &mut Log) -> Lab<()> {
-        self.to_store(log, ToStore::Mend)?;
+        self.on_store(log, ToStore::Mend)?;
         let hms: Vec<Hm> = self.nodes.iter().map(|node| node.hm).collect();
         for hm in hms {
             self.node(hm)?.cuts.guests.clear();
             self.mend_trunk(hm)?;
-            self.to_monitor(log, hm, ToMonitor::StoreJoin)?;
-            self.to_monitor(log, hm, ToMonitor::Start)?;
+            self.on_monitor(log, hm, ToMonitor::StoreJoin)?;
+            self.on_monitor(log, hm, ToMonitor::Start)?;
         }
-        self.to_controller(log, ToController::Start)?;
+        self.on_controller(log, ToController::Start)?;
         self.guests.iter_mut().try_for_each(|guest| guest.heal(log))
     }
 }
