@@ -5,6 +5,7 @@ mod app;
 mod daemons;
 mod expect;
 mod frame;
+mod kernel;
 mod store;
 mod vms;
 
