@@ -22,6 +22,7 @@ mod real_guest;
 mod rehearsal_guest;
 mod rehearsal_host;
 mod rehearsal_store;
+mod rehearsal_vm;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
@@ -73,6 +74,7 @@ const TOGETHER: &[Scenario] = &[
     two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
     rehearsal_host::SCENARIO,
+    rehearsal_vm::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     store_dies::SCENARIO,
