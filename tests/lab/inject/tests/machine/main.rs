@@ -3,6 +3,7 @@
 
 mod app;
 mod daemons;
+mod documents;
 mod expect;
 mod frame;
 mod kernel;
