@@ -36,7 +36,7 @@ mod systemd_unit;
 mod trunk_doctor;
 mod trunk_isolation;
 mod trunk_returns;
-mod two_hosts;
+pub(crate) mod two_hosts;
 mod typed_applications;
 mod vm_lifecycle;
 
