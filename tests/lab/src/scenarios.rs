@@ -19,6 +19,7 @@ mod isolated_monitor;
 mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
+mod rehearse_paths;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
@@ -74,6 +75,7 @@ const TOGETHER: &[Scenario] = &[
     store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
     vm_lifecycle::SCENARIO,
+    rehearse_paths::SCENARIO,
     trunk_doctor::SCENARIO,
     isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,
