@@ -82,6 +82,11 @@ pub struct Monitor {
     /// As the store last said.
     settings: MonitorSettings,
     removed: bool,
+    /// It said that it stops.
+    shutting_down: bool,
+    /// Number of the write by which it last said that it runs, and up to which its writes are safe.
+    started_write: u64,
+    stored_up_to: u64,
     sessions: Sessions,
     tracker: Tracker,
     started: Instant,
@@ -144,6 +149,9 @@ impl Monitor {
             own_settings: OwnSettings::of(&config),
             settings: MonitorSettings::default(),
             removed: false,
+            shutting_down: false,
+            started_write: 0,
+            stored_up_to: 0,
             sessions,
             tracker: Tracker::new(),
             started: now,
@@ -218,11 +226,14 @@ impl Monitor {
             }
             Input::Adapter(up) => self.on_adapter(now, up),
             Input::Readdressed { mac, mtu } => self.on_readdressed(now, mac, mtu),
-            Input::Shutdown => self.write(HostMonitorWrite::NodeChanged {
-                state: NodeState::Down,
-                reason: REASON_NODE_SHUTDOWN,
-                mode: MonitorMode::Down,
-            }),
+            Input::Shutdown => {
+                self.shutting_down = true;
+                self.write(HostMonitorWrite::NodeChanged {
+                    state: NodeState::Down,
+                    reason: REASON_NODE_SHUTDOWN,
+                    mode: MonitorMode::Down,
+                });
+            }
         }
         self.settle(now);
     }
@@ -256,6 +267,7 @@ impl Monitor {
         }
         self.canary_timeout(now, as_of);
         self.tracker.handle_timeout(as_of);
+        self.on_return(now);
         self.settle(now);
         self.due = self.next_turn().map(|due| due.max(now));
     }
@@ -399,6 +411,7 @@ impl Monitor {
     }
 
     fn on_stored(&mut self, now: Instant, up_to: u64) {
+        self.stored_up_to = self.stored_up_to.max(up_to);
         let later = self.to_accept.split_off(&up_to.saturating_add(1));
         let committed = std::mem::replace(&mut self.to_accept, later);
         for (vm, receipt) in committed.into_values() {
@@ -539,6 +552,9 @@ impl Monitor {
 
     fn write(&mut self, write: HostMonitorWrite) {
         self.next_write = self.next_write.saturating_add(1);
+        if write.start().is_some() {
+            self.started_write = self.next_write;
+        }
         self.outputs.push_back(Output::Store { number: self.next_write, write });
     }
 

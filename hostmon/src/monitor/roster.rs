@@ -27,6 +27,10 @@ pub(super) enum Asked {
 impl Monitor {
     pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
         self.on_removed(roster.removed);
+        let registered_anew = self.is_registered_anew(roster.state);
+        if registered_anew {
+            self.say_who_it_is();
+        }
         self.on_settings(now, roster.settings);
         let registered: HashSet<VmUuid> =
             roster.vms.iter().chain(&roster.visiting).map(|vm| vm.uuid).collect();
@@ -57,6 +61,9 @@ impl Monitor {
             self.questions.ask();
         }
         self.on_intervals_changed(now);
+        if registered_anew {
+            self.say_paths_again(now);
+        }
         let open: BTreeSet<i64> = roster.requests.iter().map(|request| request.tag).collect();
         self.requests.retain(|tag| open.contains(tag));
         for request in roster.requests {

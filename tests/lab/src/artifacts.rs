@@ -19,8 +19,10 @@ const HOST_PROGRAMS: [&str; 8] = [
     "hmmgr",
     "vmpulse-controllerd",
     "hamgr",
-    "vmpulse-inject",
+    INJECTOR,
 ];
+/// The failure-injection kit, on hosts and in guests.
+pub(crate) const INJECTOR: &str = "vmpulse-inject";
 /// The lab's own program among them.
 pub(crate) const OWN_PROGRAM: &str = "vmpulse-lab";
 /// What a guest of its own kernel is given.
@@ -56,12 +58,13 @@ pub(crate) fn static_agent(workspace: &Workspace, build: bool) -> Lab<PathBuf> {
     if build {
         let mut command = cargo(workspace);
         command.args(["build", "--profile", "agent", "--target", &triple, "--package", "vmpulse-agent"]);
+        command.args(["--package", INJECTOR]);
         command.env("RUSTFLAGS", "-C target-feature=+crt-static");
         let log = workspace.lab_dir("logs")?.join("build-agent.log");
         run_step("building the static agent", command, &log)?;
     }
     let folder = workspace.target().join(&triple).join("agent");
-    for program in GUEST_PROGRAMS {
+    for program in GUEST_PROGRAMS.into_iter().chain([INJECTOR]) {
         require_static(&folder.join(program))?;
     }
     Ok(folder)

@@ -19,7 +19,10 @@ mod isolated_monitor;
 mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
-mod rehearse_paths;
+mod rehearsal_guest;
+mod rehearsal_host;
+mod rehearsal_paths;
+mod rehearsal_store;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
@@ -70,12 +73,15 @@ const TOGETHER: &[Scenario] = &[
     guest_watchdog::SCENARIO,
     two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
+    rehearsal_host::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
+    rehearsal_guest::SCENARIO,
+    rehearsal_store::SCENARIO,
     vm_lifecycle::SCENARIO,
-    rehearse_paths::SCENARIO,
+    rehearsal_paths::SCENARIO,
     trunk_doctor::SCENARIO,
     isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,

@@ -43,7 +43,7 @@ pub fn on(class: &dyn AnyClass, context: &Context, group: &str, options: &Option
     }
     let before = class.plan(context, options)?;
     let mark = format!("{name}-{}-{}", std::process::id(), wait::now());
-    let saved = Saved { class: name.to_owned(), since: wait::now(), mark, before };
+    let saved = Saved { class: name.to_owned(), since: wait::now(), mark, told_at: None, before };
     saved.write(context)?;
     stop_here_if_told(name);
     match class.apply(context, saved.before.clone()).and_then(|()| check_on(class, context)) {

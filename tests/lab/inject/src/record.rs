@@ -20,6 +20,9 @@ pub struct Saved {
     pub since: u64,
     /// Marks workers: see [`crate::worker`].
     pub mark: String,
+    /// The store's time before the failure was made, where it was asked (`--expect`).
+    #[serde(default)]
+    pub told_at: Option<String>,
     /// What was there before: the class's own.
     pub before: Value,
 }

@@ -36,3 +36,21 @@ pub fn until(what: &str, limit: Duration, mut look: impl FnMut() -> Inject<bool>
 pub fn pause(time: Duration) {
     sleep(time);
 }
+
+/// How long something has taken so far.
+#[derive(Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// From now on.
+    #[must_use]
+    pub fn start() -> Stopwatch {
+        Stopwatch(Instant::now())
+    }
+
+    /// Whole seconds.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.0.elapsed().as_secs()
+    }
+}

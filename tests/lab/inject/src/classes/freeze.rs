@@ -4,10 +4,11 @@ use clap::Arg;
 use serde::{Deserialize, Serialize};
 
 use super::{events, targets};
-use crate::class::{About, Class, Place, State};
+use crate::class::{About, Class, Place, State, Subject};
 use crate::context::Context;
 use crate::daemon::Proof;
 use crate::error::{Inject, InjectError};
+use crate::expect::Named;
 use crate::group::Group;
 use crate::options::{Options, value};
 use crate::process::Process;
@@ -34,6 +35,8 @@ struct Frozen {
     group: Group,
     /// By which it is known, where it is a daemon.
     proof: Option<Proof>,
+    /// Name or UUID, where it is a VM's emulator.
+    vm: Option<String>,
     /// Not ours to continue.
     stopped_before: Vec<Process>,
 }
@@ -46,7 +49,7 @@ impl Frozen {
                 "{name} stands still already, and not by this injector."
             )));
         }
-        Ok(Frozen { name, group, proof, stopped_before })
+        Ok(Frozen { name, group, proof, vm: None, stopped_before })
     }
 
     fn daemon((name, proof): (String, Proof)) -> Inject<Frozen> {
@@ -59,7 +62,8 @@ impl Frozen {
     }
 
     fn vm(wanted: &str) -> Inject<Frozen> {
-        Frozen::of(format!("VM {wanted}"), Group::One(targets::emulator(wanted)?), None)
+        let frozen = Frozen::of(format!("VM {wanted}"), Group::One(targets::emulator(wanted)?), None)?;
+        Ok(Frozen { vm: Some(wanted.to_owned()), ..frozen })
     }
 
     fn container(file: &str) -> Inject<Frozen> {
@@ -165,6 +169,18 @@ impl Class for Freeze {
             Freeze::Host => whole_host(context, options)?,
         };
         Ok(Before { frozen })
+    }
+
+    fn named(&self, context: &Context, before: &Before) -> Vec<Named> {
+        match self {
+            Freeze::Agent => targets::this_vm(context),
+            // VMs are named as their emulators name them, which is how they are most often registered.
+            Freeze::Vm => {
+                before.frozen.iter().filter_map(|one| one.vm.clone()).map(|vm| (Subject::Vm, vm)).collect()
+            }
+            Freeze::Host => targets::trunks(before.frozen.iter().filter_map(|one| one.proof.as_ref())),
+            Freeze::Store => Vec::new(),
+        }
     }
 
     fn apply(&self, _context: &Context, record: &mut Record<'_, Before>) -> Inject<()> {

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, value_parser};
 
+use crate::class::Subject;
 use crate::context::Context;
 use crate::daemon::{Proof, RUN_DIR, monitors};
 use crate::error::{Inject, InjectError};
+use crate::expect::Named;
+use crate::marker::Identity;
 use crate::options::{Options, value};
 use crate::process::{self, Process};
 
@@ -75,6 +78,17 @@ fn named(trunk: &str) -> String {
 fn belongs(context: &Context, trunk: &str) -> Inject<()> {
     let names_some = context.mark()?.targets.iter().any(|target| target.starts_with("monitor:"));
     if names_some { context.need_target(MONITOR, trunk) } else { Ok(()) }
+}
+
+/// This guest, as events name it.
+pub(super) fn this_vm(context: &Context) -> Vec<Named> {
+    let identity = Identity::here(context);
+    identity.vm_uuid.or(identity.dmi_uuid).map(|uuid| (Subject::Vm, uuid)).into_iter().collect()
+}
+
+/// Host monitors, as events name them.
+pub(super) fn trunks<'a>(proofs: impl Iterator<Item = &'a Proof>) -> Vec<Named> {
+    proofs.filter_map(Proof::trunk).map(|trunk| (Subject::Monitor, trunk)).collect()
 }
 
 /// The folder of `--data`, which the mark must name.

@@ -3,6 +3,7 @@
 
 mod app;
 mod daemons;
+mod expect;
 mod frame;
 mod store;
 mod vms;

@@ -12,7 +12,7 @@ use crate::wait::{self, Stopwatch};
 use crate::world::World;
 
 pub(super) const SCENARIO: Scenario = Scenario {
-    name: "rehearse-paths",
+    name: "rehearsal-paths",
     about: "vmpulse-inject path-*: loss, copies, damage and delay fail no VM and no report; a cut trunk heals",
     run,
 };

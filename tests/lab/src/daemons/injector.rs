@@ -1,0 +1,152 @@
+//! The failure-injection kit as an operator runs it, on the host or in a guest.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::error::{Lab, LabError, expect};
+use crate::kit::Kit;
+use crate::process::{Place, Said, run, start_error};
+
+/// The group that the lab's machines are marked for.
+const GROUP: &str = "lab";
+
+/// `vmpulse-inject` at one place.
+#[derive(Debug, Clone)]
+pub(crate) struct Injector {
+    program: PathBuf,
+    hamgr: String,
+    place: Place,
+}
+
+impl Injector {
+    /// There, with the host's programs.
+    pub(crate) fn at(kit: &Kit, place: Place) -> Injector {
+        let hamgr = kit.program("hamgr").display().to_string();
+        Injector { program: kit.program("vmpulse-inject"), hamgr, place }
+    }
+
+    /// Marks the machine, with these targets.
+    pub(crate) fn mark(&self, targets: &[String]) -> Lab<()> {
+        let mut words = vec!["mark", GROUP, "--yes"];
+        words.extend(targets.iter().flat_map(|target| ["--target", target.as_str()]));
+        self.run(&words)?.ok().map(drop)
+    }
+
+    /// Makes a failure, which must succeed.
+    pub(crate) fn on(&self, class: &str, more: &[&str]) -> Lab<()> {
+        let said = self.done(&[&[class, "on", "--group", GROUP], more].concat())?;
+        expect(said == "made", || format!("{class} on: {said}"))?;
+        self.expect_state(class, "on")?;
+        let again = self.done(&[&[class, "on", "--group", GROUP], more].concat())?;
+        expect(again == "already-on", || format!("{class} on, twice: {again}"))
+    }
+
+    /// Undoes it, which must succeed, and is harmless once more.
+    pub(crate) fn off(&self, class: &str) -> Lab<()> {
+        let said = self.done(&[class, "off"])?;
+        expect(said == "undone", || format!("{class} off: {said}"))?;
+        self.is_off(class)
+    }
+
+    /// Makes a failure and waits for its events here.
+    pub(crate) fn on_expecting(&self, class: &str, more: &[&str]) -> Lab<String> {
+        self.expecting(&[&[class, "on", "--group", GROUP, "--expect", "--hamgr", &self.hamgr], more].concat())
+    }
+
+    /// Undoes it and waits for the events of that.
+    pub(crate) fn off_expecting(&self, class: &str, more: &[&str]) -> Lab<String> {
+        let told = self.expecting(&[&[class, "off", "--expect", "--hamgr", &self.hamgr], more].concat())?;
+        self.is_off(class).map(|()| told)
+    }
+
+    /// Starts waiting, here, for the events of what is about to be made elsewhere.
+    pub(crate) fn watch(&self, class: &str, moment: &str, more: &[&str]) -> Lab<Watching> {
+        let mut command = self.command(&[&["watch", class, moment, "--hamgr", &self.hamgr], more].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|source| start_error(&command, source))?;
+        Ok(Watching { what: format!("{class} {moment}"), child })
+    }
+
+    /// Must be refused: exit status 77, and nothing is touched.
+    pub(crate) fn refused(&self, class: &str, more: &[&str]) -> Lab<()> {
+        self.ends_with(&[&[class, "on", "--group", GROUP], more].concat(), 77)
+    }
+
+    /// Ends with this exit status.
+    pub(crate) fn ends_with(&self, words: &[&str], code: i32) -> Lab<()> {
+        let said = self.run(words)?;
+        expect(said.code() == Some(code), || {
+            format!("{words:?} ended with {:?}: {}", said.code(), said.text())
+        })
+    }
+
+    /// Is killed between its state file and the effect.
+    pub(crate) fn dies_before(&self, class: &str, more: &[&str]) -> Lab<()> {
+        let mut command = self.command(&[&[class, "on", "--group", GROUP], more].concat());
+        command.env("VMPULSE_INJECT_DIE_BEFORE", class);
+        let said = run(command)?;
+        expect(!said.status.success(), || format!("{class} was not killed: {}", said.text()))
+    }
+
+    /// What `status` says must be this.
+    pub(crate) fn expect_state(&self, class: &str, state: &str) -> Lab<()> {
+        let said = self.field(&[class, "status"], "state")?;
+        expect(said == state, || format!("{class} status: {said}, not {state}"))
+    }
+
+    fn is_off(&self, class: &str) -> Lab<()> {
+        self.expect_state(class, "off")?;
+        let again = self.done(&[class, "off"])?;
+        expect(again == "already-off", || format!("{class} off, twice: {again}"))
+    }
+
+    fn done(&self, words: &[&str]) -> Lab<String> {
+        self.field(words, "done")
+    }
+
+    /// For people: what came after how long.
+    fn expecting(&self, words: &[&str]) -> Lab<String> {
+        let said = self.run(words)?;
+        let came: Vec<&str> = said.stderr.lines().filter(|line| line.contains(": came after ")).collect();
+        let came = came.join("; ");
+        said.ok().map(|_| came)
+    }
+
+    fn field(&self, words: &[&str], name: &str) -> Lab<String> {
+        let text = self.run(&[&["-o", "json"], words].concat())?.ok()?;
+        let answer: Value = serde_json::from_str(&text)
+            .map_err(|error| LabError::Unexpected(format!("{words:?} answered no JSON ({error}): {text}")))?;
+        Ok(super::text_of(&answer, name))
+    }
+
+    fn run(&self, words: &[&str]) -> Lab<Said> {
+        run(self.command(words))
+    }
+
+    fn command(&self, words: &[&str]) -> std::process::Command {
+        let mut command = self.place.command(&self.program);
+        command.args(words);
+        command
+    }
+}
+
+/// Somebody who waits for events.
+#[derive(Debug)]
+pub(crate) struct Watching {
+    what: String,
+    child: std::process::Child,
+}
+
+impl Watching {
+    /// Until all came; what came after how long.
+    pub(crate) fn saw_it(self) -> Lab<String> {
+        let output = self.child.wait_with_output();
+        let output =
+            output.map_err(|source| LabError::System { action: "wait for a watch".into(), source })?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        expect(output.status.success(), || format!("watching {}: {said}", self.what))?;
+        Ok(said.lines().filter(|line| line.contains(": came after ")).collect::<Vec<_>>().join("; "))
+    }
+}
