@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::Scenario;
-use crate::daemons::{Application, Chain, HostMonitor, Plan};
+use crate::daemons::{Application, Chain, HostMonitor, Injector, Plan};
 use crate::error::{Lab, expect};
 use crate::outcome::Report;
-use crate::process::{Place, run as run_command, sh};
+use crate::process::{Place, sh};
 use crate::wait::{self, Stopwatch};
 use crate::world::World;
 
@@ -25,11 +25,11 @@ const BORNE_FOR: Duration = Duration::from_secs(12);
 /// Changes of an application meanwhile.
 const CHANGES: usize = 4;
 /// What goes wrong, on both trunks.
-const CLASSES: [(&str, &str); 4] = [
-    ("path-loss", "--loss 100"),
-    ("path-duplicate", "--duplicate 200"),
-    ("path-corrupt", "--corrupt 50"),
-    ("path-delay", "--delay 50..200"),
+const CLASSES: [(&str, &[&str]); 4] = [
+    ("path-loss", &["--loss", "100"]),
+    ("path-duplicate", &["--duplicate", "200"]),
+    ("path-corrupt", &["--corrupt", "50"]),
+    ("path-delay", &["--delay", "50..200"]),
 ];
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
@@ -41,11 +41,13 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     let shop = Application::install(&chain, 0, "shop")?;
     shop.vmmgr(&chain, &shop.add_line())?.ok()?;
     chain.wait_for_application("shop", "GREEN", LIMIT)?;
-    inject(&chain, "mark rehearsal --target trunk:trunkA --target trunk:trunkB --yes")?;
+    let host = Injector::at(chain.world.kit(), Place::net("host"));
+    host.refused("path-cut", &["--trunk", "trunkA"])?;
+    host.mark(&["trunk:trunkA".to_string(), "trunk:trunkB".to_string()])?;
 
-    bad_trunks(&chain, &shop, report)?;
+    bad_trunks(&chain, &host, &shop, report)?;
     for how in ["drop", "link-down"] {
-        cut_trunk(&chain, how, report)?;
+        cut_trunk(&chain, &host, how, report)?;
     }
     let alarms = chain.events("VM_FAILURE_DETECTED")?;
     expect(alarms.is_empty(), || format!("a failure was detected: {alarms:#?}"))?;
@@ -53,10 +55,10 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
 }
 
 /// All classes at once, on both trunks.
-fn bad_trunks(chain: &Chain, shop: &Application, report: &mut Report) -> Lab<()> {
+fn bad_trunks(chain: &Chain, host: &Injector, shop: &Application, report: &mut Report) -> Lab<()> {
     let before = traces()?;
     for (class, options) in CLASSES {
-        inject(chain, &format!("{class} on --group rehearsal --trunk trunkA --trunk trunkB {options}"))?;
+        host.on(class, &[&["--trunk", "trunkA", "--trunk", "trunkB"], options].concat())?;
     }
     let watch = Stopwatch::start();
     let longest = changes_arrive(chain, shop)?;
@@ -69,14 +71,13 @@ fn bad_trunks(chain: &Chain, shop: &Application, report: &mut Report) -> Lab<()>
         Ok((watch.elapsed() >= BORNE_FOR).then_some(()))
     })?;
     for (class, _) in CLASSES {
-        let told = inject(chain, &format!("{class} status"))?;
-        report.figure(told.trim());
-        expect(told.contains("ON"), || format!("{class} is not on any more: {told}"))?;
+        host.expect_state(class, "on")?;
+        report.figure(format!("{class}: {}", host.details(class)?));
     }
     let alarms = chain.events("VM_FAILURE_DETECTED")?;
     expect(alarms.is_empty(), || format!("bad trunks failed a VM: {alarms:#?}"))?;
     for (class, _) in CLASSES {
-        inject(chain, &format!("{class} off"))?;
+        host.off(class)?;
     }
     let after = traces()?;
     expect(after == before, || format!("before:\n{before}\nafter:\n{after}"))?;
@@ -102,21 +103,16 @@ fn changes_arrive(chain: &Chain, shop: &Application) -> Lab<f64> {
     Ok(longest)
 }
 
-fn cut_trunk(chain: &Chain, how: &str, report: &mut Report) -> Lab<()> {
-    let (before, told) =
-        (traces()?, [events(chain, "VIOS_ISOLATED")?, events(chain, "VIOS_ISOLATION_OVER")?]);
-    inject(chain, &format!("path-cut on --group rehearsal --trunk trunkA --how {how}"))?;
-    let watch = Stopwatch::start();
-    event_comes(chain, "VIOS_ISOLATED", told[0])?;
-    report.figure(format!("path-cut --how {how}: VIOS_ISOLATED after {:.1} s", watch.seconds()));
-    expect(!isolated(chain.monitor(1)?)?, || "the other monitor is isolated, too".into())?;
-    let remarks = remarks(chain.monitor(0)?, "ADAPTER_DOWN")?;
-    let down = usize::from(how == "link-down");
-    expect(remarks == down, || format!("{how}: {remarks} remarks ADAPTER_DOWN"))?;
-    inject(chain, "path-cut off")?;
-    let watch = Stopwatch::start();
-    event_comes(chain, "VIOS_ISOLATION_OVER", told[1])?;
-    report.figure(format!("path-cut --how {how} off: VIOS_ISOLATION_OVER after {:.1} s", watch.seconds()));
+fn cut_trunk(chain: &Chain, host: &Injector, how: &str, report: &mut Report) -> Lab<()> {
+    let (before, downs) = (traces()?, remarks(chain.monitor(0)?, "ADAPTER_DOWN")?);
+    let told = host.on_expecting("path-cut", &["--trunk", "trunkA", "--how", how])?;
+    report.figure(format!("path-cut --how {how}: {told}"));
+    let other = chain.monitor(1)?.status()?;
+    expect(other.is_some_and(|other| !other.isolated), || "the other monitor is isolated, too".into())?;
+    // Who drops frames leaves the adapter up.
+    let downs = remarks(chain.monitor(0)?, "ADAPTER_DOWN")? - downs;
+    expect(downs == usize::from(how == "link-down"), || format!("{how}: {downs} remarks ADAPTER_DOWN"))?;
+    report.figure(format!("path-cut --how {how} off: {}", host.off_expecting("path-cut", &[])?));
     chain.wait_until_beating(LIMIT)?;
     wait::until_text(LIMIT, "devices and rules to be as before", traces, |after| after == before).map(drop)
 }
@@ -128,29 +124,6 @@ fn traces() -> Lab<String> {
     let state = std::fs::read_dir("/run/vmpulse-inject").into_iter().flatten().flatten();
     let files: Vec<String> = state.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
     Ok(format!("{links}{tables}{files:?}"))
-}
-
-/// Runs the kit where the host's ends of the trunks are.
-fn inject(chain: &Chain, line: &str) -> Lab<String> {
-    let mut command = Place::net("host").command(chain.world.kit().program("vmpulse-inject"));
-    command.args(line.split_whitespace());
-    run_command(command)?.ok()
-}
-
-fn events(chain: &Chain, name: &str) -> Lab<usize> {
-    chain.events(name).map(|events| events.len())
-}
-
-fn event_comes(chain: &Chain, name: &str, before: usize) -> Lab<()> {
-    wait::until(
-        LIMIT,
-        &format!("one more event {name}"),
-        || Ok((events(chain, name)? > before).then_some(())),
-    )
-}
-
-fn isolated(monitor: &HostMonitor) -> Lab<bool> {
-    Ok(monitor.status()?.is_some_and(|status| status.isolated))
 }
 
 fn remarks(monitor: &HostMonitor, kind: &str) -> Lab<usize> {
