@@ -21,6 +21,7 @@ mod postgresql_returns;
 mod real_guest;
 mod rehearsal_guest;
 mod rehearsal_host;
+mod rehearsal_paths;
 mod rehearsal_store;
 mod rehearsal_vm;
 mod reports_interrupted;
@@ -82,6 +83,7 @@ const TOGETHER: &[Scenario] = &[
     rehearsal_guest::SCENARIO,
     rehearsal_store::SCENARIO,
     vm_lifecycle::SCENARIO,
+    rehearsal_paths::SCENARIO,
     trunk_doctor::SCENARIO,
     isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,
