@@ -21,7 +21,9 @@ mod postgresql_returns;
 mod real_guest;
 mod rehearsal_guest;
 mod rehearsal_host;
+mod rehearsal_paths;
 mod rehearsal_store;
+mod rehearsal_vm;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
@@ -73,6 +75,7 @@ const TOGETHER: &[Scenario] = &[
     two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
     rehearsal_host::SCENARIO,
+    rehearsal_vm::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     store_dies::SCENARIO,
@@ -80,6 +83,7 @@ const TOGETHER: &[Scenario] = &[
     rehearsal_guest::SCENARIO,
     rehearsal_store::SCENARIO,
     vm_lifecycle::SCENARIO,
+    rehearsal_paths::SCENARIO,
     trunk_doctor::SCENARIO,
     isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,

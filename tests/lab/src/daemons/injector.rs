@@ -96,6 +96,11 @@ impl Injector {
         expect(said == state, || format!("{class} status: {said}, not {state}"))
     }
 
+    /// What `status` says of a failure that is there, for people.
+    pub(crate) fn details(&self, class: &str) -> Lab<String> {
+        self.field(&[class, "status"], "details")
+    }
+
     fn is_off(&self, class: &str) -> Lab<()> {
         self.expect_state(class, "off")?;
         let again = self.done(&[class, "off"])?;
