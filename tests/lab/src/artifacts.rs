@@ -9,9 +9,9 @@ use crate::progress::run_step;
 use crate::workspace::{Workspace, host_triple};
 
 /// The host's programs as the worlds run them.
-const HOST_PACKAGES: [&str; 3] = ["vmpulse-agent", "vmpulse-hostmon", "vmpulse-controller"];
+const HOST_PACKAGES: [&str; 4] = ["vmpulse-agent", "vmpulse-hostmon", "vmpulse-controller", "vmpulse-sim"];
 /// The programs in them.
-const HOST_PROGRAMS: [&str; 7] = [
+const HOST_PROGRAMS: [&str; 8] = [
     "vmpulse-agentd",
     "vmpulse-guardian",
     "vmmgr",
@@ -19,6 +19,8 @@ const HOST_PROGRAMS: [&str; 7] = [
     "hmmgr",
     "vmpulse-controllerd",
     "hamgr",
+    // Replays what the daemons recorded.
+    "simulate",
 ];
 /// The lab's own program among them.
 pub(crate) const OWN_PROGRAM: &str = "vmpulse-lab";

@@ -19,6 +19,7 @@ mod isolated_monitor;
 mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
+mod recorded_and_replayed;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
@@ -84,6 +85,7 @@ const TOGETHER: &[Scenario] = &[
     scripts_misbehave::SCENARIO,
     systemd_unit::SCENARIO,
     suspension::SCENARIO,
+    recorded_and_replayed::SCENARIO,
     store_full::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,
