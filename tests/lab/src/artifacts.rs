@@ -9,9 +9,10 @@ use crate::progress::run_step;
 use crate::workspace::{Workspace, host_triple};
 
 /// The host's programs as the worlds run them.
-const HOST_PACKAGES: [&str; 4] = ["vmpulse-agent", "vmpulse-hostmon", "vmpulse-controller", "vmpulse-inject"];
+const HOST_PACKAGES: [&str; 5] =
+    ["vmpulse-agent", "vmpulse-hostmon", "vmpulse-controller", "vmpulse-inject", "vmpulse-sim"];
 /// The programs in them.
-const HOST_PROGRAMS: [&str; 8] = [
+const HOST_PROGRAMS: [&str; 9] = [
     "vmpulse-agentd",
     "vmpulse-guardian",
     "vmmgr",
@@ -20,6 +21,8 @@ const HOST_PROGRAMS: [&str; 8] = [
     "vmpulse-controllerd",
     "hamgr",
     INJECTOR,
+    // Replays what the daemons recorded.
+    "simulate",
 ];
 /// The failure-injection kit, on hosts and in guests.
 pub(crate) const INJECTOR: &str = "vmpulse-inject";
