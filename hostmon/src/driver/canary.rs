@@ -23,7 +23,8 @@ use vmpulse_protocol::time::Instant;
 
 use super::priority;
 use crate::canary::{CanaryIdentity, CanaryVmm};
-use crate::monitor::{CanaryReport, Input, Monitor};
+use crate::monitor::{CanaryReport, Input};
+use crate::record::Recorded;
 use crate::settings::Settings;
 use adapter::Place;
 
@@ -88,7 +89,7 @@ impl CanaryThread {
     }
 
     /// Tells the monitor what the canary says of itself.
-    pub(super) fn poll(&mut self, now: Instant, monitor: &mut Monitor) {
+    pub(super) fn poll(&mut self, now: Instant, monitor: &mut Recorded) {
         loop {
             match self.reports.try_recv() {
                 Ok(report) => monitor.handle_input(now, Input::Canary(report)),

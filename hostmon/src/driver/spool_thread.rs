@@ -28,7 +28,11 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) enum Reply {
     /// Every write up to this number is in the store or in the spool's file.
-    Safe { up_to: u64 },
+    Safe {
+        up_to: u64,
+        /// In the store; otherwise in the file, as far as is known.
+        stored: bool,
+    },
     /// This one is in neither, and will not be.
     NotTaken { number: u64, report: Option<MessageTag> },
     /// The store's answers to guests.
@@ -137,6 +141,7 @@ impl StoreThread {
             last_job: 0,
             given: None,
             replies,
+            applied: Vec::new(),
             stall: Stall::new(0, clock.now()),
             turns: Arc::clone(&turns),
             view: Arc::clone(&view),
@@ -253,6 +258,8 @@ struct Worker {
     last_job: u64,
     given: Option<u64>,
     replies: UnboundedSender<Reply>,
+    /// What is to be told because the store has taken something.
+    applied: Vec<Told>,
     stall: Stall,
     turns: Arc<AtomicU64>,
     view: Arc<Mutex<SpoolView>>,
@@ -287,8 +294,11 @@ impl Worker {
             }
             // Whoever is told something sees it.
             *self.view.lock().unwrap_or_else(PoisonError::into_inner) = self.spool.view();
+            for told in std::mem::take(&mut self.applied) {
+                self.tell(told, true);
+            }
             while let Some(told) = self.spool.poll_told() {
-                self.tell(told);
+                self.tell(told, false);
             }
         }
     }
@@ -308,7 +318,10 @@ impl Worker {
                 self.given = None;
                 match word {
                     StoreWord::Ready => self.spool.on_ready(now),
-                    StoreWord::Applied(quiets) => self.spool.on_applied(now, quiets),
+                    StoreWord::Applied(quiets) => {
+                        self.spool.on_applied(now, quiets);
+                        self.applied.extend(std::iter::from_fn(|| self.spool.poll_told()));
+                    }
                     StoreWord::Failed(error) => self.spool.on_failed(now, error),
                 }
             }
@@ -333,9 +346,9 @@ impl Worker {
         self.spool.on_kept(self.clock.now(), outcome.map_err(|error| error.to_string()));
     }
 
-    fn tell(&mut self, told: Told) {
+    fn tell(&mut self, told: Told, stored: bool) {
         let reply = match told {
-            Told::Safe { up_to } => Reply::Safe { up_to },
+            Told::Safe { up_to } => Reply::Safe { up_to, stored },
             Told::NotTaken { number, report } => Reply::NotTaken { number, report },
             Told::Quiets(quiets) => Reply::Quiets(quiets),
             Told::Global => Reply::Global,

@@ -4,6 +4,7 @@ mod act;
 mod finale;
 mod frames;
 
+use std::path::Path;
 use std::time::Duration;
 
 use vmpulse_agent::ame::{Outcome, RunId};
@@ -116,7 +117,7 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Everybody registered and started.
+    /// Everybody registered and started. With `records`, host monitors record there what happens, as their daemons do.
     ///
     /// # Errors
     /// The store's file cannot be made.
@@ -124,6 +125,7 @@ impl<'a> World<'a> {
         plan: Plan,
         trace: Trace<'a>,
         checkers: Vec<Box<dyn Checker>>,
+        records: Option<&Path>,
     ) -> Result<Self, StoreError> {
         let cluster = plan.cluster.clone();
         let seed = cluster.seed;
@@ -137,7 +139,10 @@ impl<'a> World<'a> {
             let random = stream(seed, &format!("guest {vm}"));
             Guest::new(Vm(vm), cluster.trunks, cluster.apps, cluster.guardian, random)
         };
-        let monitor = |hm: &Hm| MonitorNode::new(*hm, cluster.vms, stream(seed, &format!("monitor {hm}")));
+        let monitor = |hm: &Hm| {
+            let random = stream(seed, &format!("monitor {hm}"));
+            MonitorNode::new(*hm, cluster.vms, random, records.map(Path::to_owned))
+        };
         let mut world = Self {
             now: Instant::ZERO,
             queue: Queue::new(),

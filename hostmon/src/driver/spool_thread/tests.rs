@@ -124,7 +124,7 @@ impl Bench {
 
     fn wait_until_safe(&mut self) {
         let number = self.number;
-        self.reply(|reply| matches!(reply, Reply::Safe { up_to } if up_to >= number).then_some(()));
+        self.reply(|reply| matches!(reply, Reply::Safe { up_to, .. } if up_to >= number).then_some(()));
     }
 
     fn wait_until_global(&mut self) {
@@ -268,6 +268,7 @@ fn answers_are_of_the_job_that_is_with_the_store() {
         last_job: 0,
         given: None,
         replies,
+        applied: Vec::new(),
         stall: Stall::new(0, now),
         turns: Arc::default(),
         view: Arc::default(),
@@ -283,6 +284,6 @@ fn answers_are_of_the_job_that_is_with_the_store() {
     worker.take(Event::Store(Some(number.wrapping_sub(1)), StoreWord::Ready));
     assert_eq!(worker.spool.poll_told(), None, "it is neither safe nor lost");
     worker.take(Event::Store(Some(number), StoreWord::Applied(Vec::new())));
-    assert_eq!(worker.spool.poll_told(), Some(Told::Safe { up_to: 1 }));
+    assert_eq!(worker.applied, [Told::Safe { up_to: 1 }]);
     assert!(told.try_recv().is_err());
 }

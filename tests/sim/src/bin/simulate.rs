@@ -5,9 +5,13 @@
 //! simulate --seeds 1..1000         many
 //! simulate --minutes 60            seeds from --from on, for so long
 //! simulate --replay FILE           a plan; --seed 7 --plan writes one
+//! simulate --replay RECORD...      what real daemons recorded
 //! simulate --day                   an undisturbed day of 2 hosts and 20 VMs
 //! simulate bless [NAME...]         writes the scenarios' logs anew
 //! ```
+
+#[path = "simulate/records.rs"]
+mod records;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +19,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use vmpulse_sim::plan::{Cluster, Plan, random};
+use vmpulse_sim::replay;
 use vmpulse_sim::run::{self, Outcome};
 use vmpulse_sim::scenarios;
 use vmpulse_sim::trace::Sink;
@@ -39,9 +44,9 @@ struct Arguments {
     /// First seed of --minutes
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// Run the plan in this file
-    #[arg(long)]
-    replay: Option<PathBuf>,
+    /// Run the plan in this file; or replay and judge the records of daemons in these files
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    replay: Vec<PathBuf>,
     /// Run an undisturbed day of 2 hosts and 20 VMs
     #[arg(long)]
     day: bool,
@@ -109,6 +114,11 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     if let Some(minutes) = arguments.minutes {
         return many(arguments.from, |_, seconds| seconds >= minutes * 60, arguments.shrink);
     }
+    if let Some(first) = arguments.replay.first()
+        && replay::is_record(first).map_err(|error| format!("{}: {error}", first.display()))?
+    {
+        return records::judge_all(&arguments.replay, arguments.trace);
+    }
     let (plan, command) = one(arguments)?;
     if arguments.plan {
         print!("{plan}");
@@ -126,7 +136,10 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
 }
 
 fn one(arguments: &Arguments) -> Result<(Plan, String), Box<dyn std::error::Error>> {
-    if let Some(file) = &arguments.replay {
+    if let [file, more @ ..] = arguments.replay.as_slice() {
+        if let Some(another) = more.first() {
+            return Err(format!("{}: only one plan can be run", another.display()).into());
+        }
         let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let plan = Plan::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
         return Ok((plan, format!("simulate --replay {} --trace", file.display())));
