@@ -2,6 +2,7 @@
 //! agent again.
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use vmpulse_soak::fact::{Fact, Said as Announced};
 
 use super::log::Log;
 use crate::error::{Lab, LabError};
-use crate::process::{Daemon, Said, run, signal};
+use crate::process::{self, Daemon, Said, run, signal};
 use crate::wait::Stopwatch;
 use crate::workspace::{make_dir, write};
 use crate::world::{self, DISK, PseudoGuest, Trunk, World};
@@ -22,6 +23,53 @@ pub(super) const GUARDIAN: &str = "vmpulse-guardian";
 const AGENT_RESTART: Duration = Duration::from_secs(2);
 /// The only application of each guest.
 const APP: &str = "app1";
+
+/// What was announced by a command that has not ended yet.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Suspension(bool),
+    Quiet,
+}
+
+#[derive(Debug)]
+struct Question {
+    asked: Asked,
+    since: Stopwatch,
+    child: Child,
+}
+
+/// What a guest was told of an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A host monitor knows of its suspension, or of its end.
+    Suspension(bool),
+    /// A silence is granted, for so many milliseconds from now at least.
+    Quiet(u64),
+}
+
+impl Question {
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(i32::MAX)
+    }
+
+    /// Nothing, if nobody answered, or if the administrator has said something else since.
+    fn answer(self, suspended: bool) -> Option<Answer> {
+        let output = self.child.wait_with_output().ok()?;
+        let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+        match self.asked {
+            Asked::Suspension(wanted) => {
+                let heard = answer.pointer("/suspension/heard").and_then(Value::as_bool).unwrap_or(false);
+                (heard && suspended == wanted).then_some(Answer::Suspension(wanted))
+            }
+            Asked::Quiet => {
+                let granted = answer.pointer("/quiet/granted_ms").and_then(Value::as_u64)?;
+                let passed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let left = granted.saturating_sub(passed);
+                (left > 0).then_some(Answer::Quiet(left))
+            }
+        }
+    }
+}
 
 /// How its agent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +97,9 @@ pub(super) struct Guest {
     broken: bool,
     /// Counts changes of its application's configuration: each ends a final state.
     changes: u32,
+    /// Numbers announced silences, so that their order can be told.
+    announced: u32,
+    questions: Vec<Question>,
 }
 
 impl Guest {
@@ -78,6 +129,8 @@ impl Guest {
             suspended: false,
             broken: false,
             changes: 0,
+            announced: 0,
+            questions: Vec::new(),
         };
         guest.write_scripts()?;
         guest.start_agent(log)?;
@@ -97,6 +150,11 @@ impl Guest {
     /// The last byte of its addresses.
     pub(super) fn number(&self) -> u8 {
         self.inside.number()
+    }
+
+    /// From 0.
+    pub(super) const fn vm(&self) -> usize {
+        self.vm
     }
 
     /// From 0.
@@ -150,9 +208,13 @@ impl Guest {
 
     /// Runs `vmmgr` in it.
     fn vmmgr(&self, line: &str) -> Lab<Said> {
+        run(self.vmmgr_command(line))
+    }
+
+    fn vmmgr_command(&self, line: &str) -> Command {
         let mut command = self.inside.place().command(self.programs.join("vmmgr"));
         command.args(line.split_whitespace());
-        run(command)
+        command
     }
 
     /// Its applications as its agent has them: `name=STATUS`.
@@ -229,9 +291,9 @@ impl Guest {
             return Ok(());
         }
         self.inside.thaw()?;
-        if let Some(agent) = &self.agent {
-            // What runs it in the guest has stopped with it.
-            signal(agent.pid(), nix::sys::signal::Signal::SIGCONT)?;
+        // What runs them in the guest has stopped with them.
+        for pid in self.agent.iter().map(Daemon::pid).chain(self.questions.iter().map(Question::pid)) {
+            signal(pid, nix::sys::signal::Signal::SIGCONT)?;
         }
         self.frozen = false;
         log.note(Fact::Thawed(self.vm))
@@ -271,21 +333,44 @@ impl Guest {
         self.start_agent(log)
     }
 
+    /// What it says is read when it has been answered: see [`Guest::answers`].
     pub(super) fn suspend(&mut self, log: &mut Log, suspend: bool) -> Lab<()> {
         let (word, said) =
             if suspend { ("suspend", Announced::Suspend) } else { ("resume", Announced::Resume) };
         log.note(Fact::Said(self.vm, said))?;
         self.suspended = suspend;
-        self.vmmgr(word)?.ok().map(drop)
+        self.ask(Asked::Suspension(suspend), word)
     }
 
+    /// The same.
     pub(super) fn quiet(&mut self, log: &mut Log, ms: u32) -> Lab<()> {
         log.note(Fact::Said(self.vm, Announced::Quiet(ms)))?;
-        if ms > 0 {
-            return self.vmmgr(&format!("quiet {ms}ms soak"))?.ok().map(drop);
+        self.announced += 1;
+        let line = if ms > 0 { format!("quiet {ms}ms q{}", self.announced) } else { "quiet end".to_string() };
+        self.ask(Asked::Quiet, &line)
+    }
+
+    fn ask(&mut self, asked: Asked, line: &str) -> Lab<()> {
+        let mut command = self.vmmgr_command(&format!("-o json {line}"));
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|source| process::start_error(&command, source))?;
+        self.questions.push(Question { asked, since: Stopwatch::start(), child });
+        Ok(())
+    }
+
+    /// What host monitors answered to announcements since the last call: `vmmgr` waits for them, and nobody for that.
+    pub(super) fn answers(&mut self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        let mut open = Vec::new();
+        for mut question in std::mem::take(&mut self.questions) {
+            match question.child.try_wait() {
+                Ok(None) => open.push(question),
+                Ok(Some(_)) => answers.extend(question.answer(self.suspended)),
+                Err(_) => {}
+            }
         }
-        // It may be over already.
-        self.vmmgr("quiet end").map(drop)
+        self.questions = open;
+        answers
     }
 
     pub(super) fn break_application(&mut self, broken: bool) -> Lab<()> {
