@@ -23,6 +23,7 @@ mod rehearsal_guest;
 mod rehearsal_host;
 mod rehearsal_paths;
 mod rehearsal_store;
+mod rehearsal_systemd;
 mod rehearsal_vm;
 mod reports_interrupted;
 mod scripts_misbehave;
@@ -82,6 +83,7 @@ const TOGETHER: &[Scenario] = &[
     store_on_postgresql::SCENARIO,
     rehearsal_guest::SCENARIO,
     rehearsal_store::SCENARIO,
+    rehearsal_systemd::SCENARIO,
     vm_lifecycle::SCENARIO,
     rehearsal_paths::SCENARIO,
     trunk_doctor::SCENARIO,
