@@ -97,6 +97,19 @@ fn a_wire_that_is_killed_is_out_of_the_path() {
 }
 
 #[test]
+fn a_trunk_that_is_removed_ends_its_wire() {
+    inside("paths::a_trunk_that_is_removed_ends_its_wire", |bed| {
+        bed.good("wire on --group rehearsal --trunk tk");
+        run("ip", "link del tk");
+        let over = || Ok(bed.good("wire status").trim_end().ends_with("OFF"));
+        wait::until("the wire ends", PATIENCE, over).unwrap();
+        bed.good("wire off");
+        let (links, tables, files) = bed.traces();
+        assert!(!links.contains("vi-") && tables.is_empty() && files.is_empty(), "{links}{tables}{files:?}");
+    });
+}
+
+#[test]
 fn a_cut_path_carries_nothing_the_ways_that_were_asked() {
     inside("paths::a_cut_path_carries_nothing_the_ways_that_were_asked", |bed| {
         let before = bed.traces();
