@@ -22,6 +22,7 @@ mod strangers;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -120,7 +121,7 @@ pub struct Monitor {
     /// When the loop was to come round again, as of its last turn.
     due: Option<Instant>,
     adapter_down: bool,
-    adapter_is: &'static str,
+    adapter_is: Cow<'static, str>,
     canary: Option<Box<Canary>>,
     isolation: Isolation,
     store_reachable: bool,
@@ -178,7 +179,7 @@ impl Monitor {
             heard: None,
             due: None,
             adapter_down: false,
-            adapter_is: "",
+            adapter_is: Cow::default(),
             canary,
             isolation: Isolation::default(),
             store_reachable: true,
@@ -459,7 +460,8 @@ impl Monitor {
     /// Silences are said again with their ages by this monitor's clock.
     fn repeat_silences(&mut self, now: Instant) {
         let silent = self.watched.keys().filter(|vm| self.tracker.is_missing(**vm));
-        for vm in silent.copied().collect::<Vec<_>>() {
+        // In an order that does not depend on the table's: a replay says the same.
+        for vm in silent.copied().collect::<BTreeSet<_>>() {
             self.tracker.repeat(now, vm);
         }
     }
@@ -473,7 +475,7 @@ impl Monitor {
         self.tracker.handle_doubt(now, Doubt::AdapterDown);
         let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" };
         let what = std::mem::take(&mut self.adapter_is);
-        let text = match (up, what) {
+        let text = match (up, what.as_ref()) {
             (true, _) => format!("trunk adapter {} is up", self.config.trunk),
             (false, "") => format!("trunk adapter {} is down", self.config.trunk),
             (false, what) => format!("trunk adapter {} {what}", self.config.trunk),

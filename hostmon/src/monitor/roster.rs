@@ -40,7 +40,9 @@ impl Monitor {
         for vm in &roster.visiting {
             self.on_visiting(now, vm);
         }
-        let gone: Vec<VmUuid> = self.watched.keys().filter(|vm| !registered.contains(*vm)).copied().collect();
+        // In an order that does not depend on the table's: a replay does the same.
+        let gone: BTreeSet<VmUuid> =
+            self.watched.keys().filter(|vm| !registered.contains(*vm)).copied().collect();
         for vm in gone {
             if self.sessions.is_open(vm) && !self.removed {
                 // Of another host now, maybe, but heard here: it stays watched until that is known.

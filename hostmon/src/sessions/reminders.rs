@@ -29,8 +29,11 @@ impl Reminders {
         self.missing.contains(&vm)
     }
 
+    /// In an order that does not depend on the table's: a replay says Hello to them in the same one.
     pub(super) fn missing(&self) -> Vec<VmUuid> {
-        self.missing.iter().copied().collect()
+        let mut missing: Vec<VmUuid> = self.missing.iter().copied().collect();
+        missing.sort_unstable();
+        missing
     }
 
     pub(super) fn handle_closed(&mut self, vm: VmUuid, place: Place) {

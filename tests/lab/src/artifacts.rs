@@ -45,6 +45,20 @@ pub(crate) fn host(workspace: &Workspace, build: bool) -> Lab<PathBuf> {
     Ok(folder)
 }
 
+/// Name of the program that judges a soak.
+pub(crate) const JUDGE: &str = "vmpulse-soak";
+
+/// Builds, if `build` says so, the program that judges a soak, and puts it beside the daemons.
+pub(crate) fn judge(workspace: &Workspace, build: bool) -> Lab<()> {
+    if build {
+        let mut command = cargo(workspace);
+        command.args(["build", "--package", JUDGE]);
+        let log = workspace.lab_dir("logs")?.join("build-judge.log");
+        run_step("building the judge: the simulator's checkers", command, &log)?;
+    }
+    put(&workspace.target().join("debug").join(JUDGE), &workspace.lab_dir("programs")?.join(JUDGE))
+}
+
 /// Copies a program to where no later build replaces it under a running world. What runs the old copy keeps it.
 fn put(from: &Path, to: &Path) -> Lab<()> {
     let scratch = to.with_extension("part");

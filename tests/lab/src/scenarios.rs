@@ -24,6 +24,8 @@ mod rehearsal_host;
 mod rehearsal_paths;
 mod rehearsal_storage;
 mod rehearsal_store;
+mod rehearsal_systemd;
+mod rehearsal_vm;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
@@ -37,7 +39,7 @@ mod systemd_unit;
 mod trunk_doctor;
 mod trunk_isolation;
 mod trunk_returns;
-mod two_hosts;
+pub(crate) mod two_hosts;
 mod typed_applications;
 mod vm_lifecycle;
 
@@ -75,12 +77,14 @@ const TOGETHER: &[Scenario] = &[
     two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
     rehearsal_host::SCENARIO,
+    rehearsal_vm::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
     rehearsal_guest::SCENARIO,
     rehearsal_store::SCENARIO,
+    rehearsal_systemd::SCENARIO,
     vm_lifecycle::SCENARIO,
     rehearsal_paths::SCENARIO,
     rehearsal_storage::SCENARIO,

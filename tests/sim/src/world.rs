@@ -4,6 +4,7 @@ mod act;
 mod finale;
 mod frames;
 
+use std::path::Path;
 use std::time::Duration;
 
 use vmpulse_agent::ame::{Outcome, RunId};
@@ -25,7 +26,6 @@ use crate::plan::Plan;
 use crate::queue::Queue;
 use crate::random::stream;
 use crate::store::Backing;
-use crate::store::look::Look;
 use crate::trace::Trace;
 
 /// Checkers that wait are asked this often.
@@ -99,7 +99,6 @@ pub(crate) struct World<'a> {
     violations: Vec<Violation>,
     network: Network,
     store: Backing,
-    look: Look,
     revision: u64,
     hypervisor: Hypervisor,
     guests: Vec<Guest>,
@@ -116,7 +115,7 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Everybody registered and started.
+    /// Everybody registered and started. With `records`, host monitors record there what happens, as their daemons do.
     ///
     /// # Errors
     /// The store's file cannot be made.
@@ -124,6 +123,7 @@ impl<'a> World<'a> {
         plan: Plan,
         trace: Trace<'a>,
         checkers: Vec<Box<dyn Checker>>,
+        records: Option<&Path>,
     ) -> Result<Self, StoreError> {
         let cluster = plan.cluster.clone();
         let seed = cluster.seed;
@@ -132,12 +132,14 @@ impl<'a> World<'a> {
             .collect();
         let store = Backing::new(stream(seed, "store"))?;
         register(&store, &plan, &hms)?;
-        let look = Look::open(store.path())?;
         let guest = |vm: usize| {
             let random = stream(seed, &format!("guest {vm}"));
             Guest::new(Vm(vm), cluster.trunks, cluster.apps, cluster.guardian, random)
         };
-        let monitor = |hm: &Hm| MonitorNode::new(*hm, cluster.vms, stream(seed, &format!("monitor {hm}")));
+        let monitor = |hm: &Hm| {
+            let random = stream(seed, &format!("monitor {hm}"));
+            MonitorNode::new(*hm, cluster.vms, random, records.map(Path::to_owned))
+        };
         let mut world = Self {
             now: Instant::ZERO,
             queue: Queue::new(),
@@ -146,7 +148,6 @@ impl<'a> World<'a> {
             checkers,
             violations: Vec::new(),
             network: Network::new(stream(seed, "network"), hms.iter().copied()),
-            look,
             revision: 0,
             hypervisor: Hypervisor::new(cluster.vms, cluster.hosts),
             guests: (0..cluster.vms).map(guest).collect(),
@@ -438,7 +439,7 @@ impl<'a> World<'a> {
             Wish::SuspensionHeard => {
                 let suspended = self.guests[vm].suspension.suspended;
                 // What cannot be read counts as contradicted: somebody has to look.
-                let stored = self.look.is_suspended(Vm(vm)).unwrap_or(!suspended);
+                let stored = self.store.look().is_suspended(Vm(vm)).unwrap_or(!suspended);
                 let kept = |monitor: &MonitorNode| {
                     monitor.kept_suspension(self.now, Vm(vm).uuid()) == Some(suspended)
                 };

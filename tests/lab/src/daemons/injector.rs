@@ -27,6 +27,13 @@ impl Injector {
         Injector { program: kit.program("vmpulse-inject"), hamgr, place }
     }
 
+    /// There, where the programs are in another folder.
+    pub(crate) fn in_folder(folder: &str, place: Place) -> Injector {
+        let program = |name: &str| PathBuf::from(folder).join(name);
+        let hamgr = program("hamgr").display().to_string();
+        Injector { program: program("vmpulse-inject"), hamgr, place }
+    }
+
     /// Marks the machine, with these targets.
     pub(crate) fn mark(&self, targets: &[String]) -> Lab<()> {
         let mut words = vec!["mark", GROUP, "--yes"];
@@ -36,11 +43,16 @@ impl Injector {
 
     /// Makes a failure, which must succeed.
     pub(crate) fn on(&self, class: &str, more: &[&str]) -> Lab<()> {
-        let said = self.done(&[&[class, "on", "--group", GROUP], more].concat())?;
-        expect(said == "made", || format!("{class} on: {said}"))?;
+        self.on_once(class, more)?;
         self.expect_state(class, "on")?;
         let again = self.done(&[&[class, "on", "--group", GROUP], more].concat())?;
         expect(again == "already-on", || format!("{class} on, twice: {again}"))
+    }
+
+    /// Makes a failure that may be over by the time this returns.
+    pub(crate) fn on_once(&self, class: &str, more: &[&str]) -> Lab<()> {
+        let said = self.done(&[&[class, "on", "--group", GROUP], more].concat())?;
+        expect(said == "made", || format!("{class} on: {said}"))
     }
 
     /// Undoes it, which must succeed, and is harmless once more.

@@ -182,6 +182,11 @@ fn wait_for(asker: &Asker, since: &str, mut expectation: Expectation, own: &ArgM
             .map_or_else(|| "did NOT come".to_owned(), |after| format!("came after {after} s"));
         eprintln!("{}: {came} (within {} s)", wanted.title(), wanted.within_s);
     }
+    if !expectation.missing().is_empty() {
+        eprintln!(
+            "An event is not told again while its incident is open (docs/reference/events.md): was it so before?"
+        );
+    }
     for seen in &expectation.unexpected {
         eprintln!("{} came and must NOT: {}", seen.event, seen.text);
     }
