@@ -22,6 +22,7 @@ mod real_guest;
 mod rehearsal_guest;
 mod rehearsal_host;
 mod rehearsal_paths;
+mod rehearsal_storage;
 mod rehearsal_store;
 mod rehearsal_systemd;
 mod rehearsal_vm;
@@ -86,6 +87,7 @@ const TOGETHER: &[Scenario] = &[
     rehearsal_systemd::SCENARIO,
     vm_lifecycle::SCENARIO,
     rehearsal_paths::SCENARIO,
+    rehearsal_storage::SCENARIO,
     trunk_doctor::SCENARIO,
     isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,
