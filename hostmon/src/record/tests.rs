@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use vmpulse_local::recorder::{self, Daemon, Opening, RecorderSettings};
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::auth::{Authentication, Mode};
@@ -248,4 +249,45 @@ fn what_is_not_recorded_costs_nothing() {
     core.handle_input(at(1), frame());
     let counted = allocation_counter::measure(|| core.handle_input(at(1), frame()));
     assert_eq!((counted.count_total, core.take_news()), (0, None));
+}
+
+/// A record whose blocks are sound, with any bytes changed in them.
+fn spoilt(bytes: &[u8], changes: &[(usize, u8)]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut blocks = Vec::new();
+    let mut begin = 12;
+    while let Some(length) = bytes.get(begin..begin + 4) {
+        let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+        blocks.push((begin, length));
+        begin += 8 + length;
+    }
+    for (place, change) in changes {
+        let (begin, length) = blocks[place % blocks.len()];
+        bytes[begin + 8 + (place / blocks.len()) % length] ^= change;
+    }
+    for (begin, length) in blocks {
+        let body = begin + 8..begin + 8 + length;
+        let sum = crc32fast::hash(&bytes[body]);
+        bytes[begin + 4..begin + 8].copy_from_slice(&sum.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn whatever_a_file_says_the_replay_ends_with_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let (canary, _) = canary_run(folder.path(), 20);
+    let (mut core, path) = recorded(&folder.path().join("b"), config());
+    for (input, ms) in inputs().into_iter().zip((1100..).step_by(700)) {
+        core.handle_input(at(ms), Input::Roster(roster()));
+        core.handle_input(at(ms), input);
+        let _ = core.turn(at(ms));
+        let _ = drain(&mut core);
+    }
+    core.close(at(60_000));
+    let everything = std::fs::read(path).unwrap();
+    proptest!(|(changes: Vec<(usize, u8)>, first: bool)| {
+        let bytes = spoilt(if first { &canary } else { &everything }, &changes);
+        let _ = replayed(&bytes);
+    });
 }
