@@ -92,8 +92,7 @@ impl Cluster {
             let hm = Hm { host: index / TRUNKS, trunk: index % TRUNKS };
             log.note(Fact::MonitorUp(hm))?;
             let url = site.url(&login(hm.host));
-            let mut monitor = HostMonitor::start_with_store(&kit, trunk, AS_SHIPPED, &url)?;
-            monitor.restart_with(&recorder())?;
+            let monitor = HostMonitor::start_with_more(&kit, trunk, AS_SHIPPED, &url, &recorder())?;
             nodes.push(Node {
                 hm,
                 trunk: trunk.clone(),

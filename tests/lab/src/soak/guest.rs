@@ -21,6 +21,8 @@ pub(super) const AGENT: &str = "vmpulse-agentd";
 pub(super) const GUARDIAN: &str = "vmpulse-guardian";
 /// As the simulator's init does.
 const AGENT_RESTART: Duration = Duration::from_secs(2);
+/// A killed process is collected at once, however loaded the machine.
+const COLLECT_LIMIT: Duration = Duration::from_secs(20);
 /// The only application of each guest.
 const APP: &str = "app1";
 
@@ -245,6 +247,11 @@ impl Guest {
         log.note(Fact::AgentUp(self.vm))
     }
 
+    /// Our processes that have children in it.
+    fn entered(&self) -> Vec<i32> {
+        self.agent.iter().map(Daemon::pid).chain(self.questions.iter().map(Question::pid)).collect()
+    }
+
     fn agent_down(&mut self, log: &mut Log, why: &str, state: AgentState) -> Lab<()> {
         self.state = state;
         log.note(Fact::AgentDown(self.vm, why.to_string()))
@@ -265,7 +272,8 @@ impl Guest {
         }
         log.note(Fact::Stopped(self.vm, self.host))?;
         (self.on, self.frozen) = (false, false);
-        self.inside.power_off()?;
+        let entered = self.entered();
+        self.inside.power_off(entered)?;
         self.agent = None;
         Ok(())
     }
@@ -292,7 +300,7 @@ impl Guest {
         }
         self.inside.thaw()?;
         // What runs them in the guest has stopped with them.
-        for pid in self.agent.iter().map(Daemon::pid).chain(self.questions.iter().map(Question::pid)) {
+        for pid in self.entered() {
             signal(pid, nix::sys::signal::Signal::SIGCONT)?;
         }
         self.frozen = false;
@@ -327,6 +335,11 @@ impl Guest {
             AgentState::Hangs => {
                 log.note(Fact::AgentDown(self.vm, "is killed for its restart".to_string()))?;
                 self.inside.crash(AGENT)?;
+                if let Some(mut agent) = self.agent.take() {
+                    // What runs it in the guest has stopped with it, and is to collect it.
+                    signal(agent.pid(), nix::sys::signal::Signal::SIGCONT)?;
+                    agent.wait_for_end(COLLECT_LIMIT)?;
+                }
             }
             AgentState::Down => {}
         }
