@@ -4,7 +4,8 @@
 //! that changes the core goes through it. [`Replay`] is the other end.
 //!
 //! No record holds a secret: neither keys, nor the source of nonces, nor the canary's key. So when keys of VMs are loaded the
-//! record ends ([`Ending::Keys`]): what authenticated guests send could not be checked in a replay.
+//! record ends ([`Ending::Keys`]): what authenticated guests send could not be checked in a replay. Of the canary all that came in
+//! its name is believed in a replay, and what is sent to it is not compared.
 
 mod line;
 mod replay;
@@ -56,7 +57,7 @@ impl Recorded {
     #[must_use]
     pub fn with(core: Monitor, recorder: Option<Recorder>) -> Self {
         let tape = recorder.map(|recorder| {
-            Box::new(Tape { recorder, sum: Sum::default(), roster: Vec::new(), now: Instant::ZERO })
+            Box::new(Tape { recorder, sum: Sum::new(core.config()), roster: Vec::new(), now: Instant::ZERO })
         });
         Self { core, tape }
     }
@@ -83,7 +84,9 @@ impl Recorded {
         let output = self.core.poll_output();
         if let Some(tape) = &mut self.tape {
             match &output {
-                Some(output) => tape.sum.add(output),
+                Some(output) => {
+                    tape.sum.add(output);
+                }
                 None => tape.on_drained(),
             }
         }

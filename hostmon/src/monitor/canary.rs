@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use vmpulse_protocol::auth::{Addresses, Authentication, Nonces};
+use vmpulse_protocol::auth::{Addresses, Authentication, Key, Nonces};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::message::{Message, VmmSyn};
 use vmpulse_protocol::path::{Event, Outputs, Reception, Responder, Token};
@@ -141,7 +141,7 @@ impl Canary {
     ) -> Self {
         let mut nonces = Nonces::new(nonce_seed);
         // Other nonces than the guests' sessions draw from the same seed.
-        nonces.stir(identity.key.as_bytes());
+        nonces.stir(identity.key.as_ref().map_or(&[0; 32], Key::as_bytes));
         Self {
             authentication: identity.authentication(),
             identity,
@@ -187,6 +187,16 @@ impl Canary {
     /// When it was last heard, if it beats.
     pub(super) fn proof(&self) -> Option<Instant> {
         self.heard.filter(|_| self.state == CanaryState::Beating)
+    }
+
+    /// What a packet counts, and the packet; without what proves it where there is no key.
+    fn checked<'a>(&self, packet: Packet<'a>) -> (Option<u64>, Packet<'a>) {
+        let count = packet.trailer.map(|trailer| trailer.count);
+        if self.identity.key.is_some() {
+            return (count, packet);
+        }
+        let Packet { version, number, flags, payload, .. } = packet;
+        (count, Packet::plain(version, number, flags.without(Flags::AUTH), payload))
     }
 
     /// Its address, once it had an adapter of it.
@@ -289,6 +299,7 @@ impl Monitor {
             canary.discarded = canary.discarded.saturating_add(1);
             return;
         };
+        let (count, packet) = canary.checked(packet);
         if packet.has(Flags::HEL) {
             // It asks for one.
             if canary.next_hello <= now {
@@ -299,7 +310,7 @@ impl Monitor {
             self.on_canary_syn(now, &packet);
         } else {
             canary.responder.handle_packet(now, &packet, &self.config.identity, &mut canary.out);
-            return self.on_canary_events(now, arrived, packet.trailer.map(|trailer| trailer.count));
+            return self.on_canary_events(now, arrived, count);
         }
         self.on_canary_events(now, arrived, None);
     }

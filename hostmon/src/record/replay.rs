@@ -271,11 +271,13 @@ impl<'a> Replay<'a> {
         expected: u32,
         more: bool,
     ) -> Result<Vec<Output>, ReplayError> {
-        let (mut sum, mut outputs) = (Sum::default(), Vec::new());
-        for _ in 0..count {
-            let Some(output) = self.core.poll_output() else { break };
-            sum.add(&output);
-            outputs.push(output);
+        let (mut sum, mut outputs) = (Sum::new(self.core.config()), Vec::new());
+        while outputs.len() < count as usize
+            && let Some(output) = self.core.poll_output()
+        {
+            if sum.add(&output) {
+                outputs.push(output);
+            }
         }
         if sum.take() != Some((count, expected)) {
             let difference = format!(
@@ -296,11 +298,13 @@ impl<'a> Replay<'a> {
     }
 
     fn nothing_more(&mut self, at: Instant) -> Result<(), ReplayError> {
-        let mut outputs = Vec::new();
-        while let Some(output) = self.core.poll_output()
-            && outputs.len() < SHOWN
+        let (mut sum, mut outputs) = (Sum::new(self.core.config()), Vec::new());
+        while outputs.len() <= SHOWN
+            && let Some(output) = self.core.poll_output()
         {
-            outputs.push(output);
+            if sum.add(&output) {
+                outputs.push(output);
+            }
         }
         if outputs.is_empty() {
             return Ok(());

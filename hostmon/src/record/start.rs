@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vmpulse_protocol::MacAddr;
-use vmpulse_protocol::auth::Key;
 use vmpulse_protocol::id::{HostMonitorId, Incarnation, VmUuid};
 use vmpulse_protocol::path::HmIdentity;
 use vmpulse_protocol::time::Instant;
@@ -87,7 +86,7 @@ impl Start {
         let canary = self.canary.map(|(vm, mac)| CanaryIdentity {
             vm: VmUuid::from_bytes(vm),
             mac: address(mac),
-            key: Key::from_bytes([0; 32]),
+            key: None,
         });
         let config = MonitorConfig {
             identity: HmIdentity {

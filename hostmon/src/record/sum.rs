@@ -1,17 +1,31 @@
 //! A checksum of what a core wants done.
 
-use crate::monitor::Output;
+use vmpulse_protocol::MacAddr;
 use vmpulse_store::HostMonitorWrite;
+
+use crate::monitor::{MonitorConfig, Output};
 
 /// Of some outputs.
 #[derive(Debug, Default)]
 pub(super) struct Sum {
+    /// What is sent there depends on its key, which no record holds.
+    canary: Option<MacAddr>,
     count: u32,
     hash: crc32fast::Hasher,
 }
 
 impl Sum {
-    pub(super) fn add(&mut self, output: &Output) {
+    pub(super) fn new(config: &MonitorConfig) -> Self {
+        Self { canary: config.canary.as_ref().map(|canary| canary.mac), ..Self::default() }
+    }
+
+    /// Whether it counts.
+    pub(super) fn add(&mut self, output: &Output) -> bool {
+        if let Output::Transmit(frame) = output
+            && Some(frame.destination) == self.canary
+        {
+            return false;
+        }
         self.count = self.count.saturating_add(1);
         let hash = &mut self.hash;
         match output {
@@ -44,11 +58,12 @@ impl Sum {
                 hash.update(level.as_deref().unwrap_or("-").as_bytes());
             }
         }
+        true
     }
 
     /// How many there were and their checksum, if there were any; begins anew.
     pub(super) fn take(&mut self) -> Option<(u32, u32)> {
-        let Self { count, hash } = std::mem::take(self);
+        let (count, hash) = (std::mem::take(&mut self.count), std::mem::take(&mut self.hash));
         (count > 0).then(|| (count, hash.finalize()))
     }
 }

@@ -19,6 +19,7 @@ mod isolated_monitor;
 mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
+mod recorded_and_replayed;
 mod rehearsal_guest;
 mod rehearsal_host;
 mod rehearsal_paths;
@@ -98,6 +99,7 @@ const TOGETHER: &[Scenario] = &[
     scripts_misbehave::SCENARIO,
     systemd_unit::SCENARIO,
     suspension::SCENARIO,
+    recorded_and_replayed::SCENARIO,
     store_full::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,

@@ -36,6 +36,19 @@ pub enum Fact {
     AgentDown(usize, String),
     /// Something was announced in a guest.
     Said(usize, Said),
+    /// A silence was granted, for so many milliseconds from now.
+    QuietGranted(usize, u64),
+    /// A guest was told that a host monitor knows of its suspension, or of its end.
+    SuspensionHeard {
+        /// Which VM.
+        vm: usize,
+        /// What was said.
+        suspended: bool,
+        /// What the store says.
+        stored: bool,
+        /// If not that: whether a host monitor has writes that the store does not have yet.
+        kept: bool,
+    },
     /// A host monitor runs.
     MonitorUp(Hm),
     /// It does not, or stands still: why.

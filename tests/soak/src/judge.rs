@@ -4,6 +4,7 @@
 //! therefore noted before they begin and after they are over.
 
 mod figures;
+mod records;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ pub fn judge(folder: &Path) -> Result<Verdict, JudgeError> {
     let lines = facts(&folder.join("facts.jsonl"))?;
     let mut events = source::of_facts(&lines);
     let mut verdict = Verdict::default();
-    source::of_records(folder, &cast, &mut events, &mut verdict.judged)?;
+    records::add(folder, &cast, &mut events, &mut verdict)?;
     Ok(feed(&cast, events, verdict))
 }
 
@@ -100,8 +101,7 @@ fn plan(cast: &Cast, end: Instant) -> Plan {
 fn feed(cast: &Cast, mut events: Vec<(u64, Event)>, mut verdict: Verdict) -> Verdict {
     events.sort_by_key(|(at, _)| *at);
     let (first, last) = (events.first().map_or(0, |(at, _)| *at), events.last().map_or(0, |(at, _)| *at));
-    // Time begins with the soak; nothing is at zero, where checkers put what never was.
-    let instant = |at: u64| Instant::from_nanos(at - first + 1_000_000_000);
+    let instant = |at: u64| relative(at, first);
     let plan = plan(cast, instant(last));
     let mut checkers = checkers::all(&plan);
     let mut meter = Meter::new(cast.vms.len());
@@ -113,9 +113,13 @@ fn feed(cast: &Cast, mut events: Vec<(u64, Event)>, mut verdict: Verdict) -> Ver
             next_tick += TICK_NS;
         }
         let now = instant(*at);
-        meter.on_event(now, event);
-        verdict.beats += u64::from(matches!(event, Event::Beat { .. }));
-        step(&mut checkers, &mut trace, &mut verdict, now, event);
+        let mut event = event.clone();
+        if let Event::Beat { arrived, .. } = &mut event {
+            verdict.beats += 1;
+            *arrived = instant(arrived.as_nanos());
+        }
+        meter.on_event(now, &event);
+        step(&mut checkers, &mut trace, &mut verdict, now, &event);
     }
     for checker in &mut checkers {
         if let Err(text) = checker.at_end(plan.end) {
@@ -128,6 +132,11 @@ fn feed(cast: &Cast, mut events: Vec<(u64, Event)>, mut verdict: Verdict) -> Ver
     verdict.events = events.len() as u64;
     verdict.figures = meter.figures();
     verdict
+}
+
+/// Time begins with the soak; nothing is at zero, where checkers put what never was.
+const fn relative(at: u64, first: u64) -> Instant {
+    Instant::from_nanos(at.saturating_sub(first).saturating_add(1_000_000_000))
 }
 
 fn step(

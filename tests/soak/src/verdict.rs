@@ -35,8 +35,9 @@ pub struct Found {
 pub struct Figures {
     /// VMs declared failed.
     pub failures_told: u64,
-    /// Silences of VMs, of any cause, that lasted longer than their limits and 15 s while nothing else was wrong: each has to be
-    /// declared.
+    /// Times for which a guest was off or stood still for longer than its limit, unexcused by an announcement.
+    pub silences: u64,
+    /// Of these, such that lasted for 15 s more: if nothing else was wrong they had to be declared.
     pub failures_due: u64,
     /// From a guest's crash or freeze to its declaration, less its limit: the product's own part. Least, median and most.
     pub detection_ms: Option<[u64; 3]>,

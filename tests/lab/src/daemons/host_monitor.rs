@@ -194,11 +194,22 @@ impl HostMonitor {
         settings: MonitorSettings,
         store: &str,
     ) -> Lab<HostMonitor> {
+        HostMonitor::start_with_more(kit, trunk, settings, store, "")
+    }
+
+    /// The same with more settings.
+    pub(crate) fn start_with_more(
+        kit: &Kit,
+        trunk: &Trunk,
+        settings: MonitorSettings,
+        store: &str,
+        more: &str,
+    ) -> Lab<HostMonitor> {
         let uuid = HostMonitor::uuid_on(trunk);
         let text = format!(
             "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
              heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nreceive_buffer_bytes = {}\n\
-             vlan = {}\nlog = \"debug\"\n{}",
+             vlan = {}\nlog = \"debug\"\n{}{more}",
             trunk.device(),
             store,
             world::dir("state").display(),

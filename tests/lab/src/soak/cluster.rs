@@ -9,7 +9,7 @@ use vmpulse_soak::fact::{Cast, Fact};
 use vmpulse_soak::schedule::Shape;
 
 use super::cuts::Cuts;
-use super::guest::Guest;
+use super::guest::{Answer, Guest};
 use super::log::Log;
 use crate::daemons::{self, AS_SHIPPED, Controller, HostMonitor, requests};
 use crate::error::{Lab, LabError};
@@ -17,7 +17,7 @@ use crate::process::{self, Place};
 use crate::progress::Step;
 use crate::scenarios::two_hosts::server::Site;
 use crate::wait::{self, Stopwatch};
-use crate::world::{Trunk, World};
+use crate::world::{self, Trunk, World};
 
 /// Hosts, and trunks of each.
 pub(super) const HOSTS: usize = 2;
@@ -91,7 +91,8 @@ impl Cluster {
         for (index, trunk) in trunks.iter().enumerate() {
             let hm = Hm { host: index / TRUNKS, trunk: index % TRUNKS };
             log.note(Fact::MonitorUp(hm))?;
-            let monitor = HostMonitor::start_with_store(&kit, trunk, AS_SHIPPED, &site.url(&login(hm.host)))?;
+            let url = site.url(&login(hm.host));
+            let monitor = HostMonitor::start_with_more(&kit, trunk, AS_SHIPPED, &url, &recorder())?;
             nodes.push(Node {
                 hm,
                 trunk: trunk.clone(),
@@ -236,7 +237,30 @@ impl Cluster {
             }
         }
         self.supervise_controller(log)?;
+        self.note_answers(log)?;
         log.faults(self.faults())
+    }
+
+    /// What guests were told, and whether it is so.
+    fn note_answers(&mut self, log: &mut Log) -> Lab<()> {
+        let told = |guest: &mut Guest| (guest.vm(), guest.uuid().to_string(), guest.answers());
+        let answers: Vec<_> = self.guests.iter_mut().map(told).collect();
+        for (vm, uuid, answers) in answers {
+            for answer in answers {
+                let fact = match answer {
+                    Answer::Quiet(left) => Fact::QuietGranted(vm, left),
+                    Answer::Suspension(suspended) => {
+                        let stored = self.is_suspended(&uuid)?;
+                        let kept = stored != Some(suspended) && self.keeps_writes()?;
+                        // A store that does not answer says nothing, and so nothing is judged by it.
+                        let stored = stored.unwrap_or(suspended);
+                        Fact::SuspensionHeard { vm, suspended, stored, kept }
+                    }
+                };
+                log.note(fact)?;
+            }
+        }
+        Ok(())
     }
 
     fn supervise_controller(&mut self, log: &mut Log) -> Lab<()> {
@@ -269,6 +293,11 @@ fn expect_orderly(error: &LabError) -> Lab<()> {
     let text = error.to_string();
     let orderly = text.contains("ended with exit status") && !text.contains("exit status 101");
     if orderly { Ok(()) } else { Err(LabError::Unexpected(format!("a daemon crashed: {text}"))) }
+}
+
+/// Settings: everything is recorded, for as long as a soak may take.
+fn recorder() -> String {
+    format!("[recorder]\ndirectory = \"{}\"\nmax_mib = 4096\nkeep = 10000\n", world::dir("records").display())
 }
 
 fn login(host: usize) -> String {

@@ -2,6 +2,7 @@
 //! agent again.
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +10,7 @@ use vmpulse_soak::fact::{Fact, Said as Announced};
 
 use super::log::Log;
 use crate::error::{Lab, LabError};
-use crate::process::{Daemon, Said, run, signal};
+use crate::process::{self, Daemon, Said, run, signal};
 use crate::wait::Stopwatch;
 use crate::workspace::{make_dir, write};
 use crate::world::{self, DISK, PseudoGuest, Trunk, World};
@@ -20,8 +21,57 @@ pub(super) const AGENT: &str = "vmpulse-agentd";
 pub(super) const GUARDIAN: &str = "vmpulse-guardian";
 /// As the simulator's init does.
 const AGENT_RESTART: Duration = Duration::from_secs(2);
+/// A killed process is collected at once, however loaded the machine.
+const COLLECT_LIMIT: Duration = Duration::from_secs(20);
 /// The only application of each guest.
 const APP: &str = "app1";
+
+/// What was announced by a command that has not ended yet.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Suspension(bool),
+    Quiet,
+}
+
+#[derive(Debug)]
+struct Question {
+    asked: Asked,
+    since: Stopwatch,
+    child: Child,
+}
+
+/// What a guest was told of an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A host monitor knows of its suspension, or of its end.
+    Suspension(bool),
+    /// A silence is granted, for so many milliseconds from now at least.
+    Quiet(u64),
+}
+
+impl Question {
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(i32::MAX)
+    }
+
+    /// Nothing, if nobody answered, or if the administrator has said something else since.
+    fn answer(self, suspended: bool) -> Option<Answer> {
+        let output = self.child.wait_with_output().ok()?;
+        let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+        match self.asked {
+            Asked::Suspension(wanted) => {
+                let heard = answer.pointer("/suspension/heard").and_then(Value::as_bool).unwrap_or(false);
+                (heard && suspended == wanted).then_some(Answer::Suspension(wanted))
+            }
+            Asked::Quiet => {
+                let granted = answer.pointer("/quiet/granted_ms").and_then(Value::as_u64)?;
+                let passed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let left = granted.saturating_sub(passed);
+                (left > 0).then_some(Answer::Quiet(left))
+            }
+        }
+    }
+}
 
 /// How its agent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +99,9 @@ pub(super) struct Guest {
     broken: bool,
     /// Counts changes of its application's configuration: each ends a final state.
     changes: u32,
+    /// Numbers announced silences, so that their order can be told.
+    announced: u32,
+    questions: Vec<Question>,
 }
 
 impl Guest {
@@ -78,6 +131,8 @@ impl Guest {
             suspended: false,
             broken: false,
             changes: 0,
+            announced: 0,
+            questions: Vec::new(),
         };
         guest.write_scripts()?;
         guest.start_agent(log)?;
@@ -97,6 +152,11 @@ impl Guest {
     /// The last byte of its addresses.
     pub(super) fn number(&self) -> u8 {
         self.inside.number()
+    }
+
+    /// From 0.
+    pub(super) const fn vm(&self) -> usize {
+        self.vm
     }
 
     /// From 0.
@@ -150,9 +210,13 @@ impl Guest {
 
     /// Runs `vmmgr` in it.
     fn vmmgr(&self, line: &str) -> Lab<Said> {
+        run(self.vmmgr_command(line))
+    }
+
+    fn vmmgr_command(&self, line: &str) -> Command {
         let mut command = self.inside.place().command(self.programs.join("vmmgr"));
         command.args(line.split_whitespace());
-        run(command)
+        command
     }
 
     /// Its applications as its agent has them: `name=STATUS`.
@@ -183,6 +247,11 @@ impl Guest {
         log.note(Fact::AgentUp(self.vm))
     }
 
+    /// Our processes that have children in it.
+    fn entered(&self) -> Vec<i32> {
+        self.agent.iter().map(Daemon::pid).chain(self.questions.iter().map(Question::pid)).collect()
+    }
+
     fn agent_down(&mut self, log: &mut Log, why: &str, state: AgentState) -> Lab<()> {
         self.state = state;
         log.note(Fact::AgentDown(self.vm, why.to_string()))
@@ -203,7 +272,8 @@ impl Guest {
         }
         log.note(Fact::Stopped(self.vm, self.host))?;
         (self.on, self.frozen) = (false, false);
-        self.inside.power_off()?;
+        let entered = self.entered();
+        self.inside.power_off(entered)?;
         self.agent = None;
         Ok(())
     }
@@ -229,9 +299,9 @@ impl Guest {
             return Ok(());
         }
         self.inside.thaw()?;
-        if let Some(agent) = &self.agent {
-            // What runs it in the guest has stopped with it.
-            signal(agent.pid(), nix::sys::signal::Signal::SIGCONT)?;
+        // What runs them in the guest has stopped with them.
+        for pid in self.entered() {
+            signal(pid, nix::sys::signal::Signal::SIGCONT)?;
         }
         self.frozen = false;
         log.note(Fact::Thawed(self.vm))
@@ -265,27 +335,55 @@ impl Guest {
             AgentState::Hangs => {
                 log.note(Fact::AgentDown(self.vm, "is killed for its restart".to_string()))?;
                 self.inside.crash(AGENT)?;
+                if let Some(mut agent) = self.agent.take() {
+                    // What runs it in the guest has stopped with it, and is to collect it.
+                    signal(agent.pid(), nix::sys::signal::Signal::SIGCONT)?;
+                    agent.wait_for_end(COLLECT_LIMIT)?;
+                }
             }
             AgentState::Down => {}
         }
         self.start_agent(log)
     }
 
+    /// What it says is read when it has been answered: see [`Guest::answers`].
     pub(super) fn suspend(&mut self, log: &mut Log, suspend: bool) -> Lab<()> {
         let (word, said) =
             if suspend { ("suspend", Announced::Suspend) } else { ("resume", Announced::Resume) };
         log.note(Fact::Said(self.vm, said))?;
         self.suspended = suspend;
-        self.vmmgr(word)?.ok().map(drop)
+        self.ask(Asked::Suspension(suspend), word)
     }
 
+    /// The same.
     pub(super) fn quiet(&mut self, log: &mut Log, ms: u32) -> Lab<()> {
         log.note(Fact::Said(self.vm, Announced::Quiet(ms)))?;
-        if ms > 0 {
-            return self.vmmgr(&format!("quiet {ms}ms soak"))?.ok().map(drop);
+        self.announced += 1;
+        let line = if ms > 0 { format!("quiet {ms}ms q{}", self.announced) } else { "quiet end".to_string() };
+        self.ask(Asked::Quiet, &line)
+    }
+
+    fn ask(&mut self, asked: Asked, line: &str) -> Lab<()> {
+        let mut command = self.vmmgr_command(&format!("-o json {line}"));
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|source| process::start_error(&command, source))?;
+        self.questions.push(Question { asked, since: Stopwatch::start(), child });
+        Ok(())
+    }
+
+    /// What host monitors answered to announcements since the last call: `vmmgr` waits for them, and nobody for that.
+    pub(super) fn answers(&mut self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        let mut open = Vec::new();
+        for mut question in std::mem::take(&mut self.questions) {
+            match question.child.try_wait() {
+                Ok(None) => open.push(question),
+                Ok(Some(_)) => answers.extend(question.answer(self.suspended)),
+                Err(_) => {}
+            }
         }
-        // It may be over already.
-        self.vmmgr("quiet end").map(drop)
+        self.questions = open;
+        answers
     }
 
     pub(super) fn break_application(&mut self, broken: bool) -> Lab<()> {

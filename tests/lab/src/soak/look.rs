@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use vmpulse_soak::fact::{Fact, FinalMonitor, FinalVm};
 
-use super::cluster::{Cluster, Life};
+use super::cluster::{Cluster, Life, StoreLife};
 use crate::error::{Lab, LabError};
 use crate::wait;
 
@@ -140,6 +140,26 @@ impl Cluster {
             }));
         }
         Ok(())
+    }
+
+    /// Whether the administrator has suspended a VM, by the store; nothing while that does not answer.
+    pub(super) fn is_suspended(&self, uuid: &str) -> Lab<Option<bool>> {
+        if self.store != StoreLife::Up {
+            return Ok(None);
+        }
+        let sql = format!("SELECT suspended_by_administrator FROM vmpulse.vm WHERE uuid = '{uuid}'");
+        Ok(Some(self.site.sql(&sql)?.trim() == "1"))
+    }
+
+    /// Whether any host monitor has writes that the store does not have yet.
+    pub(super) fn keeps_writes(&self) -> Lab<bool> {
+        for node in self.nodes.iter().filter(|node| node.life == Life::Up) {
+            let status = node.monitor.status()?;
+            if status.is_none_or(|status| status.spool > 0 || status.pending_writes > 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// What the controller has recorded since the last call, with the time of the machine's clock.

@@ -197,7 +197,7 @@ impl Soak<'_> {
             .map_err(|error| LabError::Unexpected(format!("the judge's answer: {error}:\n{text}")))?;
         let verdict = &self.verdict;
         self.options.tell(&format!(
-            "minute {:5.1}  round {number} is judged in {:.1} s: {} events, {} violations; well again after {}; {} of {} failures told",
+            "minute {:5.1}  round {number} is judged in {:.1} s: {} events, {} violations; well again after {}; {} failures told of {} silences",
             self.minutes(),
             watch.seconds(),
             verdict.events,
@@ -206,7 +206,7 @@ impl Soak<'_> {
                 .last()
                 .map_or("never".to_string(), |time| format!("{:.0} s", time.as_secs_f64())),
             verdict.figures.failures_told,
-            verdict.figures.failures_due,
+            verdict.figures.silences,
         ));
         if verdict.violations.is_empty() {
             return Ok(());
@@ -250,7 +250,10 @@ impl Soak<'_> {
             format!("events judged {}, of them heartbeats {}", self.verdict.events, self.verdict.beats),
             format!("violations {}", self.verdict.violations.len()),
             format!("well again after {convergence:?} s"),
-            format!("VM failures: told {}, due {}", figures.failures_told, figures.failures_due),
+            format!(
+                "VM failures: told {}; guests off or still for longer than their limits {}, by more than 15 s {}",
+                figures.failures_told, figures.silences, figures.failures_due
+            ),
             format!(
                 "from a guest's end or freeze to its declaration, less its limit (least, median, most of {}): {}",
                 figures.detections,

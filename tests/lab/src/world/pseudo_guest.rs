@@ -20,7 +20,7 @@ use crate::world::{self, Trunk, private};
 /// How long making the namespaces may take on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// A frozen or killed process may run on for a moment on another core.
-const SIGNAL_LIMIT: Duration = Duration::from_secs(5);
+const SIGNAL_LIMIT: Duration = Duration::from_secs(20);
 /// A daemon says good-bye to every host monitor before it ends.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// What the guest's init leaves when all is in place.
@@ -48,10 +48,15 @@ impl PseudoGuest {
         Ok(PseudoGuest { name, uuid: world::uuid(1, number), number, keeper, init })
     }
 
-    /// Ends it as a power cut does: its first process is killed, and everything in it with that. Its adapters stay.
-    pub(crate) fn power_off(&mut self) -> Lab<()> {
+    /// Ends it as a power cut does: its first process is killed, and everything in it with that. Its adapters stay. `entered`:
+    /// processes of ours that have children in it; they may stand still, and the guest is not gone before they have
+    /// collected their children.
+    pub(crate) fn power_off(&mut self, entered: impl IntoIterator<Item = i32>) -> Lab<()> {
         // It may have been killed already.
         let _ = process::signal(self.init, Signal::SIGKILL);
+        for pid in entered {
+            let _ = process::signal(pid, Signal::SIGCONT);
+        }
         self.keeper.crash()?;
         let (name, init) = (&self.name, self.init);
         wait::until(SIGNAL_LIMIT, &format!("{name} to be gone"), || Ok(is_dead(init).then_some(())))

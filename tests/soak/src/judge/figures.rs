@@ -112,8 +112,9 @@ impl Meter {
         let Some(from) = guest.silent_from.take() else { return };
         let from = guest.quiet_until.map_or(from, |until| until.max(from));
         let limit = guest.limit.unwrap_or(USUAL_LIMIT);
-        if !guest.excused && now.since(from) > limit + SLACK {
-            self.figures.failures_due += 1;
+        if !guest.excused && now.since(from) > limit {
+            self.figures.silences += 1;
+            self.figures.failures_due += u64::from(now.since(from) > limit + SLACK);
         }
     }
 

@@ -1,13 +1,13 @@
-//! Where events come from.
+//! Where facts of the injector become events.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use vmpulse_sim::event::{Event, FinalVm, Said};
 use vmpulse_sim::names::{Hm, Vm};
 
-use super::JudgeError;
 use crate::deed;
-use crate::fact::{self, Cast, Fact, Line};
+use crate::fact::{self, Fact, Line};
 
 /// Tables that may have waiting rows, as the checkers' events name them.
 const TABLES: [&str; 3] = ["request", "message", "doorbell"];
@@ -23,7 +23,8 @@ const REASONS: [&str; 8] = [
     "ended by itself",
 ];
 
-const fn hm(hm: deed::Hm) -> Hm {
+/// As the checkers' events have it.
+pub(super) const fn hm(hm: deed::Hm) -> Hm {
     Hm { host: hm.host, trunk: hm.trunk }
 }
 
@@ -33,7 +34,18 @@ fn reason(text: &str) -> &'static str {
 
 /// What the injector knows.
 pub(super) fn of_facts(lines: &[Line]) -> Vec<(u64, Event)> {
-    lines.iter().filter_map(|line| Some((line.at, of_fact(&line.fact)?))).collect()
+    let mut events = Vec::new();
+    let mut told = BTreeSet::new();
+    for line in lines {
+        if let Fact::Told(_, incident, _) = &line.fact
+            && !told.insert(incident.clone())
+        {
+            // The store does not keep when it was closed; that it was, its index on open incidents sees to.
+            events.push((line.at, Event::Closed(incident.clone())));
+        }
+        events.extend(of_fact(&line.fact).map(|event| (line.at, event)));
+    }
+    events
 }
 
 fn of_fact(fact: &Fact) -> Option<Event> {
@@ -47,6 +59,11 @@ fn of_fact(fact: &Fact) -> Option<Event> {
         Fact::AgentUp(vm) => Event::AgentUp(Vm(*vm)),
         Fact::AgentDown(vm, why) => Event::AgentDown(Vm(*vm), reason(why)),
         Fact::Said(vm, said) => Event::Said(Vm(*vm), announced(*said)),
+        Fact::QuietGranted(vm, ms) => Event::QuietGranted(Vm(*vm), Duration::from_millis(*ms)),
+        Fact::SuspensionHeard { vm, suspended, stored, kept } => {
+            let (vm, suspended, stored, kept) = (Vm(*vm), *suspended, *stored, *kept);
+            Event::SuspensionHeard { vm, suspended, stored, kept }
+        }
         Fact::MonitorUp(of) => Event::MonitorUp(hm(*of)),
         Fact::MonitorDown(of, why) => Event::MonitorDown(hm(*of), reason(why)),
         Fact::ControllerUp => Event::ControllerUp,
@@ -75,7 +92,7 @@ fn announced(said: fact::Said) -> Said {
     match said {
         fact::Said::Suspend => Said::Suspend,
         fact::Said::Resume => Said::Resume,
-        fact::Said::Quiet(ms) => Said::Quiet(std::time::Duration::from_millis(ms.into())),
+        fact::Said::Quiet(ms) => Said::Quiet(Duration::from_millis(ms.into())),
         fact::Said::Shutdown => Said::Shutdown,
     }
 }
@@ -93,14 +110,4 @@ fn of_final(end: &fact::FinalVm) -> FinalVm {
         apps: end.apps.clone(),
         stored_apps: end.stored_apps.clone(),
     }
-}
-
-/// What daemons recorded.
-pub(super) fn of_records(
-    _folder: &Path,
-    _cast: &Cast,
-    _events: &mut Vec<(u64, Event)>,
-    _judged: &mut Vec<String>,
-) -> Result<(), JudgeError> {
-    Ok(())
 }

@@ -263,6 +263,7 @@ pub(super) fn watch_only(own: &ArgMatches, json: bool) -> Inject<Exit> {
     announce(class.about().expected, after);
     let asker = asker(own);
     let told = asker.told()?;
+    eprintln!("watching since {}: now make the failure", told.time);
     let named = named_by_user(own);
     let mut bounds = told.bounds(&named, own.get_one::<u64>("within").copied().unwrap_or_default());
     bounds.slack_s += LEAD_S;

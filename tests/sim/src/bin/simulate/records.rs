@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use vmpulse_protocol::time::Instant;
 use vmpulse_sim::checkers;
+use vmpulse_sim::event::Event;
 use vmpulse_sim::plan::{Cluster, Plan};
 use vmpulse_sim::replay::judge::judge;
 use vmpulse_sim::replay::{self, Names, Replayed, Stream, Timeline};
-use vmpulse_sim::trace::Trace;
+use vmpulse_sim::trace::{self, Trace};
 
 /// Whether all is well.
 pub(super) fn judge_all(files: &[PathBuf], trace: bool) -> Result<bool, Box<dyn std::error::Error>> {
@@ -48,9 +49,14 @@ fn show(stream: &Stream, first: Instant, all: bool) {
     if stream.records.len() > 1 && stream.timeline == Timeline::Wall {
         println!("records of several machines: together by their wall clocks");
     }
-    let mut trace = Trace::new(if all { Some(Box::new(|line: &str| println!("{line}"))) } else { None });
+    let mut trace = Trace::new(None);
     for (at, event) in &stream.events {
-        trace.push(Instant::ZERO + at.since(first), event);
+        let at = Instant::ZERO + at.since(first);
+        // Unlike a world's, whose writes can be seen in its store.
+        if all && !matches!(event, Event::Beat { .. }) {
+            println!("{}", trace::line(at, &event.to_string()));
+        }
+        trace.push(at, event);
     }
     println!("trace {} of {} events", trace.hash(), trace.events());
     if !all {
