@@ -8,7 +8,7 @@ use crate::class::{About, Class, Place, State};
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
 use crate::options::{Options, flag, value};
-use crate::process::Life;
+use crate::process::{Life, Process};
 use crate::record::Record;
 use crate::wire::divert::{self, Stage};
 use crate::wire::faults::{Cut, Faults};
@@ -200,9 +200,10 @@ impl Class for Path {
     }
 
     fn restore(&self, context: &Context, before: &Before) -> Inject<()> {
-        // Asked to end it sends what it has; nft, which has the same mark, ends with it.
-        for process in worker::find(context, self.name)? {
-            process.signal(Signal::SIGTERM)?;
+        // Asked to end it removes its rule and sends what it has. Its nft, which bears the same mark, ends with it.
+        let is_wire = |process: &Process| process.words().iter().any(|word| word == worker::SUBCOMMAND);
+        for wire in worker::find(context, self.name)?.into_iter().filter(is_wire) {
+            wire.signal(Signal::SIGTERM)?;
         }
         let gone = || Ok(worker::find(context, self.name)?.is_empty());
         if wait::until("the wire ends", wait::SOON, gone).is_err() {
