@@ -167,7 +167,11 @@ struct Status {
 
 impl Status {
     fn text(&self, name: &str) -> String {
-        let since = self.since.map(|since| format!(", since {}", local(since))).unwrap_or_default();
+        let since = self
+            .since
+            .filter(|_| self.state != State::Off)
+            .map(|since| format!(", since {}", local(since)))
+            .unwrap_or_default();
         format!("{name}: {}{since}", described(&self.state))
     }
 }
