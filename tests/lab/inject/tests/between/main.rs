@@ -58,7 +58,7 @@ fn run(program: &str, words: &str) -> String {
 
 /// A trunk `tk` with a guest's adapter, whose monitor's end is `tk-hm`, on a marked machine.
 struct Bed {
-    folder: tempfile::TempDir,
+    folder: std::rc::Rc<tempfile::TempDir>,
     guests: FramePort,
     monitor: FramePort,
 }
@@ -75,10 +75,15 @@ impl Bed {
         run("ip", "link add link tk name g1 address 52:54:00:00:00:01 type macvlan mode vepa");
         run("ip", "link set g1 up");
         let (guests, monitor) = (FramePort::open("g1").unwrap(), FramePort::open("tk-hm").unwrap());
-        let bed = Bed { folder: tempfile::tempdir().unwrap(), guests, monitor };
+        let bed = Bed { folder: tempfile::tempdir().unwrap().into(), guests, monitor };
         bed.settle();
         bed.good("mark rehearsal --target trunk:tk --target endpoint:127.0.0.1:5432 --yes");
         bed
+    }
+
+    /// The same bed, whose monitor listens elsewhere.
+    fn with_monitor(&self, monitor: FramePort) -> Bed {
+        Bed { folder: self.folder.clone(), guests: FramePort::open("g1").unwrap(), monitor }
     }
 
     /// A new adapter swallows the first frames.
@@ -131,30 +136,41 @@ impl Bed {
     /// Sends both ways, and waits for so many at least.
     fn exchange_of(&self, least: [usize; 2]) -> [Vec<u32>; 2] {
         let mut came = [Vec::new(), Vec::new()];
-        let mut buffer = FrameBuffer::new();
+        for number in 0..FRAMES {
+            let _ = self.guests.send(&frame(number));
+            let _ = self.monitor.send(&frame(number));
+            self.take(&mut came);
+        }
+        self.receive_more(came, least)
+    }
+
+    /// Waits for so many at least.
+    fn receive(&self, least: [usize; 2]) -> [Vec<u32>; 2] {
+        self.receive_more([Vec::new(), Vec::new()], least)
+    }
+
+    /// Until there are so many, and nothing comes any more.
+    fn receive_more(&self, mut came: [Vec<u32>; 2], least: [usize; 2]) -> [Vec<u32>; 2] {
         let mut quiet = 0;
-        let mut number = 0;
-        // Until nothing came for some looks after the last was sent.
         let short = |came: &[Vec<u32>; 2]| came[0].len() < least[0] || came[1].len() < least[1];
         while quiet < 25 || (short(&came) && quiet < 1000) {
-            if number < FRAMES {
-                let _ = self.guests.send(&frame(number));
-                let _ = self.monitor.send(&frame(number));
-                number += 1;
-                quiet = 0;
-            } else {
-                wait::pause(Duration::from_millis(20));
-                quiet += 1;
-            }
-            for (came, port) in came.iter_mut().zip([&self.monitor, &self.guests]) {
-                while let Some(got) = port.receive(&mut buffer).unwrap() {
-                    assert_eq!(got[..14], HEADER);
-                    came.push(u32::from_be_bytes(got[14..18].try_into().unwrap()));
-                    quiet = 0;
-                }
-            }
+            wait::pause(Duration::from_millis(20));
+            quiet = if self.take(&mut came) { 0 } else { quiet + 1 };
         }
         came
+    }
+
+    /// Takes what waits at both ends; whether there was something.
+    fn take(&self, came: &mut [Vec<u32>; 2]) -> bool {
+        let mut buffer = FrameBuffer::new();
+        let before = came[0].len() + came[1].len();
+        for (came, port) in came.iter_mut().zip([&self.monitor, &self.guests]) {
+            while let Some(got) = port.receive(&mut buffer).unwrap() {
+                assert_eq!(got[..14], HEADER);
+                came.push(u32::from_be_bytes(got[14..18].try_into().unwrap()));
+            }
+        }
+        came[0].len() + came[1].len() > before
     }
 }
 

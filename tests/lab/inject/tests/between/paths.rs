@@ -1,7 +1,8 @@
 //! Path classes on a trunk.
 
 use vmpulse_inject::wait;
-use vmpulse_link::FrameBuffer;
+use vmpulse_inject::wire::netns::within;
+use vmpulse_link::{FrameBuffer, FramePort};
 
 use super::{HEADER, PATIENCE, all, inside, none, run};
 
@@ -93,6 +94,55 @@ fn a_wire_that_is_killed_is_out_of_the_path() {
         assert!(bed.good("path-loss status").contains("OFF"));
         bed.good("path-loss off");
         assert_eq!(bed.traces(), before);
+    });
+}
+
+#[test]
+fn what_is_held_back_goes_out_when_the_wire_ends() {
+    inside("paths::what_is_held_back_goes_out_when_the_wire_ends", |bed| {
+        bed.good("path-delay on --group rehearsal --trunk tk --delay 60000 --keep-order");
+        assert_eq!(bed.exchange(), [none(), none()]);
+        wait::until("the wire counts them", PATIENCE, || {
+            Ok(bed.good("path-delay status").matches("waiting 400").count() == 2)
+        })
+        .unwrap();
+        bed.good("path-delay off");
+        assert_eq!(bed.receive([all().len(); 2]), [all(), all()]);
+    });
+}
+
+#[test]
+fn the_monitors_end_may_be_in_a_namespace_of_its_own() {
+    inside("paths::the_monitors_end_may_be_in_a_namespace_of_its_own", |bed| {
+        run("ip", "netns add mon");
+        let silent = || {
+            let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+            Ok(())
+        };
+        within(Some("mon"), silent).unwrap();
+        run("ip", "link del tk");
+        run("ip", "link add tk type veth peer name monitor netns mon");
+        run("ip", "-n mon link set monitor up");
+        run("ip", "link set tk up");
+        run("ip", "link add link tk name g1 address 52:54:00:00:00:01 type macvlan mode vepa");
+        run("ip", "link set g1 up");
+        let handle = tokio::runtime::Handle::current();
+        let monitor = within(Some("mon"), || {
+            let _inside = handle.enter();
+            Ok(FramePort::open("monitor").unwrap())
+        });
+        let bed = bed.with_monitor(monitor.unwrap());
+        bed.settle();
+        let place = "--trunk tk --monitor-end monitor --monitor-netns mon";
+        let rules = || run("ip", "netns exec mon nft list ruleset");
+        bed.good(&format!("path-loss on --group rehearsal {place} --loss 1000"));
+        assert!(rules().contains("vi-10d"), "{}", rules());
+        assert_eq!(bed.exchange(), [none(), none()]);
+        bed.good("path-loss off");
+        bed.all_pass();
+        bed.good(&format!("path-cut on --group rehearsal {place} --how link-down"));
+        bed.good("path-cut off");
+        assert_eq!(rules(), "");
     });
 }
 
