@@ -1,6 +1,7 @@
 //! The command line.
 
 mod expecting;
+mod list;
 mod mark;
 
 use std::ffi::OsString;
@@ -100,7 +101,7 @@ fn run(matches: &ArgMatches) -> Inject<Exit> {
     }
     let json = own.get_one::<String>("output").is_some_and(|form| form == "json");
     match (word, classes::named(word)) {
-        ("list", _) => Ok(list(json)),
+        ("list", _) => Ok(list::list(json)),
         ("mark", _) => mark::mark(&context, own, json),
         ("watch", _) => expecting::watch_only(own, json),
         ("unmark", _) => mark::unmark(&context, json),
@@ -218,14 +219,6 @@ fn tell(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) {
     } else {
         println!("{}", text());
     }
-}
-
-fn list(json: bool) -> Exit {
-    let all: Vec<_> = classes::all().map(AnyClass::about).collect();
-    tell(json, &all, || {
-        all.iter().map(|about| format!("{:<14} {}", about.name, about.what)).collect::<Vec<_>>().join("\n")
-    });
-    Exit::Done
 }
 
 fn work(context: &Context, own: &ArgMatches) -> Inject<Exit> {

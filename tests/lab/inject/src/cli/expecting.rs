@@ -241,7 +241,8 @@ fn announce(events: &[Expected], after: After) {
     eprintln!("must not come: any other event of severity Critical");
 }
 
-fn bound(within: Within) -> String {
+/// For people.
+pub(super) fn bound(within: Within) -> String {
     match within {
         Within::Seconds(seconds) => format!("{seconds} s"),
         Within::Vmfdt => "the VM's failure detection time (VMFDT)".to_owned(),
