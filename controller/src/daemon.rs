@@ -211,6 +211,7 @@ impl Poller {
         }
         if let Some(poll) = self.schedule.handle_timeout(clock()) {
             let outcome = self.controller.turn(store, &clock, poll)?;
+            self.schedule.on_shortest(clock(), outcome.shortest);
             self.schedule.on_answer(clock(), outcome.again_in, outcome.fast);
             if let Some(pending) = outcome.reports_pending {
                 self.schedule.on_reports(clock(), pending);
