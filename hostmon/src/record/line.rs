@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
@@ -46,7 +47,7 @@ pub(super) enum What<'a> {
         sum: u32,
         more: bool,
     },
-    Roster(Roster, Vec<Request>),
+    Roster(Json<Roster>, Vec<Request>),
     SameRoster,
     Standings(Vec<([u8; 16], Stands)>),
     /// No keys at all.
@@ -57,7 +58,7 @@ pub(super) enum What<'a> {
     Quiet {
         vm: [u8; 16],
         granted: Duration,
-        quiet: Option<Quiet>,
+        quiet: Option<Json<Quiet>>,
     },
     StoreReachable(bool),
     StoreClockStepped,
@@ -78,7 +79,7 @@ pub(super) enum What<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stands {
     Here,
-    Elsewhere(RosterVm),
+    Elsewhere(Json<RosterVm>),
     Removed,
     Unknown,
 }
@@ -89,6 +90,23 @@ pub(super) enum Request {
     Reconsider(i64, [u8; 16]),
     AskReport(i64, [u8; 16], MessageTag),
     ReportTaken(i64, [u8; 16], MessageTag),
+}
+
+/// A type of the store's, as JSON: it may get fields, which those who read what was written before do without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Serialize> Serialize for Json<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&serde_json::to_vec(&self.0).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(from)?;
+        serde_json::from_slice(bytes).map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// One by one they would be the slowest part of a line.
@@ -115,7 +133,7 @@ pub(super) fn roster(roster: &Roster) -> What<'static> {
         }
     };
     let requests = roster.requests.iter().map(request).collect();
-    What::Roster(Roster { requests: Vec::new(), ..roster.clone() }, requests)
+    What::Roster(Json(Roster { requests: Vec::new(), ..roster.clone() }), requests)
 }
 
 /// For comparison.
@@ -136,7 +154,7 @@ fn request(request: Request) -> HostMonitorRequest {
 fn stands(standing: &Standing) -> Stands {
     match standing {
         Standing::Here => Stands::Here,
-        Standing::Elsewhere(vm) => Stands::Elsewhere(vm.clone()),
+        Standing::Elsewhere(vm) => Stands::Elsewhere(Json(vm.clone())),
         Standing::Removed => Stands::Removed,
         Standing::Unknown => Stands::Unknown,
     }
@@ -145,7 +163,7 @@ fn stands(standing: &Standing) -> Stands {
 fn standing(stands: Stands) -> Standing {
     match stands {
         Stands::Here => Standing::Here,
-        Stands::Elsewhere(vm) => Standing::Elsewhere(vm),
+        Stands::Elsewhere(Json(vm)) => Standing::Elsewhere(vm),
         Stands::Removed => Standing::Removed,
         Stands::Unknown => Standing::Unknown,
     }
@@ -173,7 +191,7 @@ impl<'a> What<'a> {
             Input::Stored { up_to } => Self::Stored(*up_to),
             Input::NotTaken { number, report } => Self::NotTaken(*number, *report),
             Input::Quiet(QuietAnswer { vm, granted, quiet }) => {
-                Self::Quiet { vm: *vm.as_bytes(), granted: *granted, quiet: quiet.clone() }
+                Self::Quiet { vm: *vm.as_bytes(), granted: *granted, quiet: quiet.clone().map(Json) }
             }
             Input::StoreReachable(reachable) => Self::StoreReachable(*reachable),
             Input::StoreClockStepped => Self::StoreClockStepped,
@@ -198,7 +216,7 @@ impl<'a> What<'a> {
             Self::Heard { age_ns, lag_ns } => {
                 Input::Heard { until: before(now, age_ns), lag: Duration::from_nanos(lag_ns) }
             }
-            Self::Roster(roster, requests) => {
+            Self::Roster(Json(roster), requests) => {
                 Input::Roster(Roster { requests: requests.into_iter().map(request).collect(), ..roster })
             }
             Self::SameRoster => Input::Roster(latest.clone()),
@@ -211,6 +229,7 @@ impl<'a> What<'a> {
             Self::Stored(up_to) => Input::Stored { up_to },
             Self::NotTaken(number, report) => Input::NotTaken { number, report },
             Self::Quiet { vm, granted, quiet } => {
+                let quiet = quiet.map(|Json(quiet)| quiet);
                 Input::Quiet(QuietAnswer { vm: VmUuid::from_bytes(vm), granted, quiet })
             }
             Self::StoreReachable(reachable) => Input::StoreReachable(reachable),
@@ -238,7 +257,7 @@ impl std::fmt::Display for What<'_> {
             Self::Heard { .. } => out.write_str("the trunk was read"),
             Self::Turn => out.write_str("a turn"),
             Self::Outputs { count, .. } => write!(out, "{count} outputs"),
-            Self::Roster(roster, requests) => {
+            Self::Roster(Json(roster), requests) => {
                 write!(out, "a roster of {} VMs with {} requests", roster.vms.len(), requests.len())
             }
             Self::SameRoster => out.write_str("the same roster again"),

@@ -156,7 +156,11 @@ impl<'a> World<'a> {
             monitor_alarms: vec![Alarms::default(); hms.len()],
             monitors_wanted: vec![true; hms.len()],
             monitors_restarting: vec![false; hms.len()],
-            controller: ControllerNode::new(Duration::from_millis(cluster.poll_interval_ms), cluster.vms),
+            controller: ControllerNode::new(
+                Duration::from_millis(cluster.poll_interval_ms),
+                cluster.vms,
+                records.map(Path::to_owned),
+            ),
             controller_alarm: Alarm::default(),
             // Until everybody was started.
             faults: usize::MAX,

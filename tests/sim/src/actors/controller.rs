@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vmpulse_controller::controller::Controller;
+use vmpulse_controller::record::Recorded;
 use vmpulse_controller::schedule::{Schedule, WATCH};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{ControllerHeartbeat, Store, StoreError};
@@ -12,13 +14,14 @@ use vmpulse_store::{ControllerHeartbeat, Store, StoreError};
 use crate::event::Event;
 use crate::names::Vm;
 use crate::store::{Backing, Caller, FaultyStore, Shared, StoreNews};
+use crate::{replay, says};
 
 /// Its clock at its start.
 const CLOCK_AT_START: Instant = Instant::from_millis(5_000_000);
 
 struct Process {
     started: Instant,
-    controller: Controller,
+    controller: Recorded,
     schedule: Schedule,
     store: Option<FaultyStore>,
     opened_before: bool,
@@ -38,11 +41,21 @@ pub(crate) struct ControllerNode {
     failing: bool,
     /// Incidents that are open: closing others says nothing.
     open: BTreeSet<String>,
+    /// Where it records what happens, as its daemon does.
+    records: Option<PathBuf>,
 }
 
 impl ControllerNode {
-    pub(crate) const fn new(poll_interval: Duration, vms: usize) -> Self {
-        Self { process: None, poll_interval, vms, events: Vec::new(), failing: false, open: BTreeSet::new() }
+    pub(crate) const fn new(poll_interval: Duration, vms: usize, records: Option<PathBuf>) -> Self {
+        Self {
+            process: None,
+            poll_interval,
+            vms,
+            events: Vec::new(),
+            failing: false,
+            open: BTreeSet::new(),
+            records,
+        }
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -63,9 +76,13 @@ impl ControllerNode {
             version: "simulated".to_owned(),
             poll_interval_ms: u64::try_from(self.poll_interval.as_millis()).unwrap_or(u64::MAX),
         };
+        let recorder = self
+            .records
+            .as_deref()
+            .and_then(|directory| replay::controller_recorder(directory, now, &heartbeat, CLOCK_AT_START));
         self.process = Some(Process {
             started: now,
-            controller: Controller::new(heartbeat),
+            controller: Recorded::with(Controller::new(heartbeat), recorder),
             schedule: Schedule::new(self.poll_interval, CLOCK_AT_START),
             store: None,
             opened_before: false,
@@ -125,7 +142,7 @@ impl ControllerNode {
             let own = process.own(process.busy_until);
             process.store = None;
             process.stamp = None;
-            process.controller.on_failure(own);
+            process.controller.on_failure(own, Some(&error));
             process.schedule.on_failure(own);
             if !std::mem::replace(&mut self.failing, true) {
                 self.events.push(Event::ControllerFailed(error.to_string()));
@@ -169,7 +186,7 @@ impl Process {
             }
         }
         if self.schedule.reports_due(clock()) {
-            let pending = self.controller.reports(store, clock())?;
+            let pending = self.controller.reports(store, &clock, clock())?;
             self.schedule.on_reports(clock(), pending);
         }
         Ok(())
@@ -183,7 +200,7 @@ impl Process {
         self.store = Some(backing.connect(Caller::Controller)?);
         if std::mem::replace(&mut self.opened_before, true) {
             self.stamp = None;
-            self.controller.on_failure(clock());
+            self.controller.on_failure(clock(), None);
             self.schedule.on_change(clock());
         }
         Ok(())
@@ -192,11 +209,7 @@ impl Process {
 
 fn event_of(news: StoreNews, vms: usize) -> Event {
     match news {
-        StoreNews::Told { name, incident } => {
-            let uuid = incident.split(':').nth(1).and_then(|uuid| uuid.parse().ok());
-            let vm = uuid.and_then(|uuid| Vm::of(uuid, vms));
-            Event::Told { name, incident, vm }
-        }
+        StoreNews::Told { name, incident } => says::told(name, incident, |uuid| Vm::of(uuid, vms)),
         StoreNews::Closed(incident) => Event::Closed(incident),
         StoreNews::Phase(uuid, text) => Vm::of(uuid, vms).map_or_else(
             || Event::ControllerFailed(format!("a phase of an unknown VM {uuid}")),
