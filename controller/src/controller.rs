@@ -43,6 +43,8 @@ pub struct Outcome {
     pub again_in: Option<Duration>,
     /// Some VM is to be called failed after less than 10 s.
     pub fast: bool,
+    /// The shortest VMFDT that a VM has of its own.
+    pub shortest: Option<Duration>,
     /// Reports were asked for and are still to come; `None`: nobody looked.
     pub reports_pending: Option<bool>,
 }
@@ -103,7 +105,8 @@ impl Controller {
         clock: Clock<'_>,
         poll: Poll,
     ) -> Result<Outcome, StoreError> {
-        let mut outcome = Outcome { fast: self.memory.fleet.fast(), ..Outcome::default() };
+        let fleet = &self.memory.fleet;
+        let mut outcome = Outcome { fast: fleet.fast(), shortest: fleet.shortest(), ..Outcome::default() };
         let lately = self.memory.quick_query_at.is_some_and(|at| clock().since(at) < QUICK_QUERY_EVERY);
         if poll == Poll::Quick || !lately {
             self.quick_query(store, clock)?;

@@ -23,10 +23,12 @@ use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::errors::chain;
 use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::{LockError, RunLock};
+use vmpulse_local::recorder::{Daemon, Opening, Recorder};
 use vmpulse_store::{ControllerHeartbeat, StoreError};
 
 use crate::controller::Controller;
 use crate::events::log::EventsLog;
+use crate::record::{Recorded, Start};
 use crate::retention::keep_tidy;
 use crate::schedule::{Schedule, WATCH};
 use crate::settings::Settings;
@@ -165,7 +167,7 @@ fn spawn(
 struct Poller {
     clock: MonotonicClock,
     link: StoreLink,
-    controller: Controller,
+    controller: Recorded,
     schedule: Schedule,
     stamp: Option<u64>,
     openings: u64,
@@ -177,7 +179,7 @@ fn poll(settings: &Settings, stop: &Receiver<()>, news: &SyncSender<()>) {
     let mut poller = Poller {
         clock,
         link: StoreLink::new(settings.store.clone()),
-        controller: Controller::new(heartbeat(settings)),
+        controller: recorded(settings, &clock),
         schedule: Schedule::new(settings.poll_interval(), clock.now()),
         stamp: None,
         openings: 0,
@@ -188,9 +190,30 @@ fn poll(settings: &Settings, stop: &Receiver<()>, news: &SyncSender<()>) {
             Ok(()) => poller.trouble.on_well(),
             Err(error) => poller.on_failure(&error),
         }
+        if let Some(news) = poller.controller.take_news() {
+            tracing::warn!("{news}");
+        }
         // Full means that the log knows already.
         let _ = news.try_send(());
     }
+    poller.controller.close(clock.now());
+}
+
+/// A record that cannot be made is no reason not to work.
+fn recorded(settings: &Settings, clock: &MonotonicClock) -> Recorded {
+    let heartbeat = heartbeat(settings);
+    let start = Start { at_ns: clock.now().as_nanos(), heartbeat: heartbeat.clone() };
+    let opening = Opening::now(Daemon::Controller, env!("CARGO_PKG_VERSION"), clock);
+    let made = Recorder::start(&settings.recorder, "controller", &opening, &start);
+    let recorder = made.unwrap_or_else(|error| {
+        let directory = settings.recorder.directory.display();
+        tracing::warn!(err = %error, "nothing is recorded: no record can be made in {directory}");
+        None
+    });
+    if let Some(recorder) = &recorder {
+        tracing::info!(path = %recorder.path().display(), "everything that happens is recorded");
+    }
+    Recorded::with(Controller::new(heartbeat), recorder)
 }
 
 impl Poller {
@@ -211,13 +234,14 @@ impl Poller {
         }
         if let Some(poll) = self.schedule.handle_timeout(clock()) {
             let outcome = self.controller.turn(store, &clock, poll)?;
+            self.schedule.on_shortest(clock(), outcome.shortest);
             self.schedule.on_answer(clock(), outcome.again_in, outcome.fast);
             if let Some(pending) = outcome.reports_pending {
                 self.schedule.on_reports(clock(), pending);
             }
         }
         if self.schedule.reports_due(clock()) {
-            let pending = self.controller.reports(store, clock())?;
+            let pending = self.controller.reports(store, &clock, clock())?;
             self.schedule.on_reports(clock(), pending);
         }
         Ok(())
@@ -230,7 +254,7 @@ impl Poller {
         if before != 0 && before != self.openings {
             let now = self.clock.now();
             self.stamp = None;
-            self.controller.on_failure(now);
+            self.controller.on_failure(now, None);
             self.schedule.on_change(now);
         }
         Ok(())
@@ -241,7 +265,7 @@ impl Poller {
         self.trouble.on_error(&chain(error));
         self.link.close();
         self.stamp = None;
-        self.controller.on_failure(now);
+        self.controller.on_failure(now, Some(error));
         self.schedule.on_failure(now);
     }
 }

@@ -86,6 +86,9 @@ impl Exchange {
         now: Instant,
         name_of: &dyn Fn(VmUuid) -> String,
     ) -> Result<(usize, bool), StoreError> {
+        // Asked before what arrived is: what arrives in between is still pending by this, and so looked for again. The other way
+        // round it would wait for the next doorbell.
+        let pending = store.reports_pending()?;
         let arrived = store.reports_arrived()?;
         if !arrived.is_empty() {
             let mut known = known_applications(store)?;
@@ -96,8 +99,8 @@ impl Exchange {
                 known.insert(report.vm, applied);
             }
         }
-        let pending = store.reports_pending()?;
-        for vm in self.late(&pending, now) {
+        let taken: BTreeSet<VmUuid> = arrived.iter().map(|report| report.vm).collect();
+        for vm in self.late(&pending, now).into_iter().filter(|vm| !taken.contains(vm)) {
             request(store, vm, None)?;
         }
         Ok((arrived.len(), !pending.is_empty()))

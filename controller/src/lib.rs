@@ -8,6 +8,7 @@
 //! * [`schedule`]: when to poll what;
 //! * [`controller`]: one poll from the store's answer to what is written back;
 //! * [`daemon`]: the driver: threads, signals, the store's connection;
+//! * [`record`]: its turns recorded, and run again from the record;
 //! * [`settings`](mod@settings): `controller.toml`;
 //! * [`cli`]: the command `hamgr`.
 //!
@@ -21,6 +22,7 @@ pub mod daemon;
 pub mod events;
 pub mod exchange;
 pub mod fde;
+pub mod record;
 pub mod retention;
 pub mod schedule;
 pub mod settings;

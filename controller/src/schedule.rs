@@ -7,6 +7,9 @@
 //!     at start, after an outage, when a silence reaches its VMFDT, in fast mode always
 //! ```
 //!
+//! A VM with a VMFDT of its own that is too short for that: every poll asks for attention, and they are no further apart than a
+//! third of the VMFDT. A path is missing after 1.9 of at least three intervals in a VMFDT, so that its silence is known in time.
+//!
 //! Fast mode: some VM is to be called failed after less than 10 s, or the poll interval is below 1 s. Every poll then
 //! asks for attention, and the driver looks at the store's change stamp every 100 ms, so that an edge is seen at once.
 
@@ -46,6 +49,8 @@ pub struct Schedule {
     poll_interval: Duration,
     scan: u32,
     fast: bool,
+    /// Attention is to be asked for at least this often.
+    within: Option<Duration>,
     next: Instant,
     /// When a silence reaches its VMFDT, or work is left over.
     attention: Option<Instant>,
@@ -56,7 +61,15 @@ impl Schedule {
     /// Polls at once.
     #[must_use]
     pub fn new(poll_interval: Duration, now: Instant) -> Self {
-        Self { poll_interval, scan: 0, fast: false, next: now, attention: Some(now), reports: None }
+        Self {
+            poll_interval,
+            scan: 0,
+            fast: false,
+            within: None,
+            next: now,
+            attention: Some(now),
+            reports: None,
+        }
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) or [`reports_due`](Self::reports_due) next.
@@ -80,7 +93,7 @@ impl Schedule {
             return None;
         }
         self.scan = self.scan.wrapping_add(1);
-        if self.fast || self.scan.is_multiple_of(CADENCE) {
+        if self.fast || self.within.is_some() || self.scan.is_multiple_of(CADENCE) {
             return Some(self.take_attention(now));
         }
         self.next = now + self.poll_interval;
@@ -89,8 +102,19 @@ impl Schedule {
 
     fn take_attention(&mut self, now: Instant) -> Poll {
         self.attention = None;
-        self.next = now + self.poll_interval;
+        self.next = now + self.pause();
         Poll::Attention
+    }
+
+    fn pause(&self) -> Duration {
+        self.within.map_or(self.poll_interval, |within| within.min(self.poll_interval))
+    }
+
+    /// The shortest VMFDT that a VM has of its own; before [`on_answer`](Self::on_answer).
+    pub fn on_shortest(&mut self, now: Instant, vmfdt: Option<Duration>) {
+        let within = vmfdt.map(|vmfdt| vmfdt / 3);
+        self.within = within.filter(|within| *within < self.poll_interval * CADENCE);
+        self.next = self.next.min(now + self.pause());
     }
 
     /// Somebody wrote to the store: ask for attention now.
@@ -158,6 +182,26 @@ mod tests {
         assert_eq!(schedule.handle_timeout(at(7_000)), Some(Poll::Attention));
         schedule.on_answer(at(7_000), Some(Duration::ZERO), false);
         assert_eq!(schedule.poll_timeout(), at(8_000), "never a tight loop");
+    }
+
+    #[test]
+    fn a_short_detection_time_is_kept() {
+        let mut schedule = Schedule::new(INTERVAL, at(0));
+        schedule.handle_timeout(at(0));
+        schedule.on_shortest(at(0), Some(Duration::from_secs(30)));
+        assert_eq!(schedule.poll_timeout(), at(10_000));
+        assert_eq!(schedule.handle_timeout(at(10_000)), Some(Poll::Attention));
+        schedule.on_shortest(at(10_000), Some(Duration::from_secs(90)));
+        assert_eq!(schedule.handle_timeout(at(20_000)), Some(Poll::Attention));
+        schedule.on_shortest(at(20_000), Some(Duration::from_secs(90)));
+        assert_eq!(schedule.poll_timeout(), at(40_000), "no further apart than polls are");
+        schedule.on_shortest(at(20_000), Some(Duration::from_secs(180)));
+        assert_eq!(schedule.handle_timeout(at(40_000)), Some(Poll::Attention), "the third poll");
+        assert_eq!(
+            schedule.handle_timeout(at(60_000)),
+            Some(Poll::Quick),
+            "long enough for the usual cadence"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use vmpulse_local::recorder::RecorderSettings;
 pub use vmpulse_local::settings::SettingsError;
 use vmpulse_local::settings::{self, Checked, Fault};
 
@@ -37,6 +38,8 @@ pub struct Settings {
     pub log: String,
     /// How long old records stay in the store.
     pub retention: RetentionSettings,
+    /// What happens is kept in a file.
+    pub recorder: RecorderSettings,
 }
 
 impl Default for Settings {
@@ -48,6 +51,7 @@ impl Default for Settings {
             run_dir: PathBuf::from("/run/vmpulse"),
             log: "info".to_owned(),
             retention: RetentionSettings::default(),
+            recorder: RecorderSettings::default(),
         }
     }
 }
@@ -92,7 +96,7 @@ impl Checked for Settings {
                 return Some((key, format!("{:?} is not an absolute path", path.display().to_string())));
             }
         }
-        self.retention.first_fault()
+        self.retention.first_fault().or_else(|| self.recorder.fault())
     }
 }
 
@@ -132,6 +136,7 @@ mod tests {
             ("events_log = \"events.log\"", "events_log: \"events.log\" is not"),
             ("[retention]\nevents_days = 0", "retention.events_days: 0 is not in 1 to 3650"),
             ("run_dir = \"run\"", "run_dir: \"run\" is not"),
+            ("[recorder]\nkeep = 0", "recorder.keep: 0 is not in 1 to 10000"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -35,13 +35,16 @@ impl Fleet {
 
     /// Whether some VM is to be called failed so soon that every edge must be seen at once.
     pub(super) fn fast(&self) -> bool {
+        self.shortest().is_some_and(|shortest| shortest < Duration::from_millis(SHORT_VMFDT_MS))
+    }
+
+    /// The shortest VMFDT that a monitored VM has of its own.
+    pub(super) fn shortest(&self) -> Option<Duration> {
         let monitored =
             |vm: &&VmView| matches!(vm.state, VmState::Starting | VmState::Started | VmState::Suspended);
-        self.vms.values().filter(monitored).any(|vm| {
-            vm.settings
-                .vm_failure_detection_time_ms
-                .is_some_and(|time_ms| u64::from(time_ms) < SHORT_VMFDT_MS)
-        })
+        let times = self.vms.values().filter(monitored);
+        let times = times.filter_map(|vm| vm.settings.vm_failure_detection_time_ms);
+        times.min().map(|time_ms| Duration::from_millis(time_ms.into()))
     }
 
     /// What people call a VM.

@@ -50,6 +50,7 @@ impl Controller {
         Ok(Outcome {
             again_in: [due, more].into_iter().flatten().min(),
             fast: self.memory.fleet.fast(),
+            shortest: self.memory.fleet.shortest(),
             reports_pending: Some(pending),
         })
     }

@@ -235,11 +235,11 @@ fn a_record_ends_where_keys_are_loaded() {
 fn another_daemons_record_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let settings = RecorderSettings { directory: folder.path().to_owned(), ..RecorderSettings::default() };
-    let recorder = Recorder::start(&settings, "x", &opening(Daemon::Agent), &0_u8).unwrap().unwrap();
+    let recorder = Recorder::start(&settings, "x", &opening(Daemon::Controller), &0_u8).unwrap().unwrap();
     let path = recorder.path().to_owned();
     recorder.close(at(0));
     let error = replayed(&std::fs::read(path).unwrap()).unwrap_err();
-    assert!(matches!(error, ReplayError::Another { found: Daemon::Agent }), "{error}");
+    assert!(matches!(error, ReplayError::Another { found: Daemon::Controller }), "{error}");
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use vmpulse_protocol::id::HostMonitorId;
 
 use crate::{HostKey, MonitorMode};
 
 /// A host monitor works in another way, and nobody was told of it yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeNews {
     /// Names it to [`Store::mode_tell`](crate::Store::mode_tell).
     pub key: i64,

@@ -218,7 +218,7 @@ pub type AttentionTag = i64;
 pub type MessageTag = i64;
 
 /// Answer of a quick query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuickQuery {
     /// The store's clock at the poll.
     pub now: StoreTime,
@@ -227,7 +227,7 @@ pub struct QuickQuery {
 }
 
 /// A host in a quick query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostStatus {
     /// Which.
     pub key: HostKey,
@@ -236,7 +236,7 @@ pub struct HostStatus {
 }
 
 /// A host monitor in a quick query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostMonitorStatus {
     /// Which.
     pub id: HostMonitorId,
@@ -265,7 +265,7 @@ pub struct HostMonitorStatus {
 }
 
 /// Answer of a needs-attention query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeedsAttention {
     /// The store's clock at the poll.
     pub now: StoreTime,
@@ -276,7 +276,7 @@ pub struct NeedsAttention {
 }
 
 /// A host in a needs-attention answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostAttention {
     /// Which.
     pub key: HostKey,
@@ -286,7 +286,7 @@ pub struct HostAttention {
 }
 
 /// A VM in a needs-attention answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmAttention {
     /// Which; its text as it came for CANNOT_MANAGE guests.
     pub uuid: String,
@@ -324,7 +324,7 @@ pub struct MissedHeartbeats {
 }
 
 /// A VM as `hamgr query vm` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmView {
     /// Which.
     pub uuid: VmUuid,
@@ -355,7 +355,7 @@ pub struct VmView {
 }
 
 /// A path as shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathView {
     /// The host monitor at its other end.
     #[serde(serialize_with = "as_text")]
@@ -378,7 +378,7 @@ pub fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, to: S) -> 
 }
 
 /// An application as `hamgr query app` shows it: the last report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplicationView {
     /// The VM that reported it.
     pub vm: VmUuid,
@@ -444,7 +444,7 @@ pub struct VmSettings {
 }
 
 /// A report that arrived from a guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArrivedReport {
     /// The request it answers.
     pub tag: MessageTag,
@@ -457,7 +457,7 @@ pub struct ArrivedReport {
 }
 
 /// A request that waits for its report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingReport {
     /// The request.
     pub tag: MessageTag,
@@ -496,7 +496,7 @@ pub struct EventRecord {
 }
 
 /// A controller says that it lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControllerHeartbeat {
     /// Its host name.
     pub name: String,

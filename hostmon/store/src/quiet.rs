@@ -45,7 +45,7 @@ pub struct QuietAnswer {
 }
 
 /// An announced silence in force, as people see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuietView {
     /// When it will be over by the store's clock. It is over when a host monitor says so.
     pub until: StoreTime,
@@ -54,7 +54,7 @@ pub struct QuietView {
 }
 
 /// Something about announced silences that nobody was told of yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuietNews {
     /// Names it to [`Store::quiet_tell`](crate::Store::quiet_tell).
     pub key: i64,
@@ -67,7 +67,7 @@ pub struct QuietNews {
 }
 
 /// What happened to an announced silence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuietChange {
     /// It began.

@@ -49,8 +49,6 @@ const FRAME_BYTES: usize = 8;
 pub enum Daemon {
     /// `vmpulse-hostmond`.
     HostMonitor,
-    /// `vmpulse-agentd`.
-    Agent,
     /// `vmpulse-controllerd`.
     Controller,
 }
@@ -59,7 +57,6 @@ impl std::fmt::Display for Daemon {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(match self {
             Self::HostMonitor => "host monitor",
-            Self::Agent => "agent",
             Self::Controller => "controller",
         })
     }

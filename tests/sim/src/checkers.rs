@@ -81,14 +81,15 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Checker>> {
     ]
 }
 
-/// Those that can judge host monitors by themselves, of whose guests nothing else is known.
+/// Those that can judge daemons by what they recorded, when nothing else is known of their world.
 #[must_use]
-pub fn of_monitors(plan: &Plan) -> Vec<Box<dyn Checker>> {
+pub fn of_records(plan: &Plan) -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(accused::Accused::new(plan)),
         Box::new(mass_failure::MassFailure::new(plan)),
         Box::new(order::Order::default()),
         Box::new(once::Once::default()),
+        Box::new(incidents::Incidents::default()),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! simulator, and its outputs are held against those that are recorded. Several records become one stream, by the
 //! monotonic clock if all are of one boot of one machine, and by the wall clock otherwise.
 
+mod controller;
 pub mod judge;
 mod monitor;
 mod names;
@@ -12,10 +13,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use vmpulse_controller::record::{ReplayError as ControllerError, Start as ControllerStart};
 use vmpulse_hostmon::monitor::MonitorConfig;
 use vmpulse_hostmon::record::{ReplayError, Start};
-use vmpulse_local::recorder::{self, Daemon, Ending, Opening, Recorder, RecorderSettings};
+use vmpulse_local::recorder::{self, Daemon, Ending, Opening, ReadError, Recorder, RecorderSettings};
 use vmpulse_protocol::time::Instant;
+use vmpulse_store::ControllerHeartbeat;
 
 use crate::event::Event;
 use crate::names::Hm;
@@ -75,8 +78,22 @@ pub enum Failure {
         /// Which.
         path: PathBuf,
         /// What is wrong.
-        source: Box<ReplayError>,
+        source: Box<Cause>,
     },
+}
+
+/// What is wrong with a record.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// It is none.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Of a host monitor.
+    #[error(transparent)]
+    HostMonitor(#[from] ReplayError),
+    /// Of a controller.
+    #[error(transparent)]
+    Controller(#[from] ControllerError),
 }
 
 impl Failure {
@@ -86,7 +103,11 @@ impl Failure {
     pub fn is_difference(&self) -> bool {
         match self {
             Self::File { .. } => false,
-            Self::Record { source, .. } => matches!(**source, ReplayError::Differs { .. }),
+            Self::Record { source, .. } => match &**source {
+                Cause::HostMonitor(error) => matches!(error, ReplayError::Differs { .. }),
+                Cause::Controller(error) => matches!(error, ControllerError::Differs { .. }),
+                Cause::Read(_) => false,
+            },
         }
     }
 }
@@ -110,14 +131,11 @@ pub fn one(path: &Path, names: &mut Names) -> Result<Replayed, Failure> {
         .map_err(|source| Failure::Record { path: path.to_owned(), source: Box::new(source) })
 }
 
-fn of_bytes(path: &Path, bytes: &[u8], names: &mut Names) -> Result<Replayed, ReplayError> {
-    let opened = match recorder::open(bytes) {
-        Ok(opened) => opened,
-        Err(error) => return Err(ReplayError::Read(error)),
-    };
+fn of_bytes(path: &Path, bytes: &[u8], names: &mut Names) -> Result<Replayed, Cause> {
+    let opened = recorder::open(bytes)?;
     match opened.opening.daemon {
-        Daemon::HostMonitor => monitor::replay(path, opened, names),
-        found @ (Daemon::Agent | Daemon::Controller) => Err(ReplayError::Another { found }),
+        Daemon::HostMonitor => Ok(monitor::replay(path, opened, names)?),
+        Daemon::Controller => Ok(controller::replay(path, opened, names)?),
     }
 }
 
@@ -135,17 +153,32 @@ pub fn is_record(path: &Path) -> std::io::Result<bool> {
 
 /// For a simulated host monitor.
 pub(crate) fn recorder(directory: &Path, hm: Hm, config: &MonitorConfig, own: Instant) -> Option<Recorder> {
+    let name = format!("{hm}-{}", config.incarnation);
+    start(directory, &name, Daemon::HostMonitor, &Start::of(config, own))
+}
+
+/// For a simulated controller that is started now.
+pub(crate) fn controller_recorder(
+    directory: &Path,
+    now: Instant,
+    heartbeat: &ControllerHeartbeat,
+    own: Instant,
+) -> Option<Recorder> {
+    let start_with = ControllerStart { at_ns: own.as_nanos(), heartbeat: heartbeat.clone() };
+    start(directory, &format!("controller-{:020}", now.as_nanos()), Daemon::Controller, &start_with)
+}
+
+fn start(directory: &Path, name: &str, daemon: Daemon, with: &impl serde::Serialize) -> Option<Recorder> {
     let settings =
         RecorderSettings { directory: directory.to_owned(), keep: 10_000, ..RecorderSettings::default() };
     let opening = Opening {
-        daemon: Daemon::HostMonitor,
+        daemon,
         product: env!("CARGO_PKG_VERSION").to_owned(),
         boot: "simulated".to_owned(),
         monotonic_ns: 0,
         realtime_ns: 0,
     };
-    let name = format!("{hm}-{}", config.incarnation);
-    Recorder::start(&settings, &name, &opening, &Start::of(config, own)).ok().flatten()
+    Recorder::start(&settings, name, &opening, with).ok().flatten()
 }
 
 fn merge(mut records: Vec<Replayed>) -> Stream {
@@ -165,7 +198,19 @@ fn merge(mut records: Vec<Replayed>) -> Stream {
     }
     // Stable: what one daemon did stays in its order.
     events.sort_by_key(|(at, _)| *at);
+    keep_what_closes(&mut events);
     Stream { events, timeline, records }
+}
+
+/// A controller closes incidents whether they are open or not: only what was open, of whichever start, is closed by that.
+fn keep_what_closes(events: &mut Vec<(Instant, Event)>) {
+    let mut open = std::collections::BTreeSet::new();
+    events.retain(|(_, event)| {
+        if let Event::Told { incident, .. } = event {
+            open.insert(incident.clone());
+        }
+        if let Event::Closed(incident) = event { open.remove(incident) } else { true }
+    });
 }
 
 fn shifted(at: Instant, origin: u64) -> Instant {

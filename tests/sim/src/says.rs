@@ -1,4 +1,4 @@
-//! What a host monitor does, as events: of one that is simulated, and of one that was recorded.
+//! What daemons do, as events: of one that is simulated, and of one that was recorded.
 
 use vmpulse_hostmon::monitor::Note;
 use vmpulse_hostmon::tracker::Edge;
@@ -58,6 +58,13 @@ pub(crate) fn noted(hm: Hm, note: &Note, mut vm: impl FnMut(VmUuid) -> Option<Vm
         Edge::Deferred { .. } => None,
     }
     .unwrap_or_else(says)
+}
+
+/// A controller recorded an event.
+pub(crate) fn told(name: String, incident: String, vm: impl FnOnce(VmUuid) -> Option<Vm>) -> Event {
+    let uuid = incident.split(':').nth(1).and_then(|uuid| uuid.parse().ok());
+    let vm = uuid.and_then(vm);
+    Event::Told { name, incident, vm }
 }
 
 /// What a write is, and what tells it from others of its kind; without tags and addresses, which say nothing to a reader.

@@ -146,7 +146,8 @@ impl<'a> World<'a> {
             MonitorNode::new(*hm, cluster.vms, cluster.canary, random, records.map(Path::to_owned))
         };
         let poll_interval = Duration::from_millis(cluster.poll_interval_ms);
-        let controller = |number| ControllerNode::new(number, poll_interval, cluster.vms);
+        let controller =
+            |number| ControllerNode::new(number, poll_interval, cluster.vms, records.map(Path::to_owned));
         let mut world = Self {
             now: Instant::ZERO,
             queue: Queue::new(),

@@ -183,7 +183,12 @@ mod tests {
     }
 
     fn judged(facts: Vec<(u64, Fact)>) -> Verdict {
+        judged_with(facts, |_| {})
+    }
+
+    fn judged_with(facts: Vec<(u64, Fact)>, prepare: impl FnOnce(&Path)) -> Verdict {
         let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
         std::fs::write(folder.path().join("cast.json"), serde_json::to_string(&cast()).unwrap()).unwrap();
         let lines = facts.into_iter().map(|(at, fact)| Line { at: (at + 7000) * SECOND, fact });
         let text: String = lines.map(|line| serde_json::to_string(&line).unwrap() + "\n").collect();
@@ -218,6 +223,31 @@ mod tests {
     fn nothing_is_found_where_nothing_is_wrong() {
         let verdict = judged(well(1000, false));
         assert_eq!(verdict.violations, [], "{verdict:?}");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_replayed_is_found() {
+        let verdict =
+            judged_with(well(0, false), |folder| std::fs::write(folder.join("a.vmrec"), "nothing").unwrap());
+        assert_eq!(
+            verdict.violations.first().map(|found| found.checker.as_str()),
+            Some("replay"),
+            "{verdict:?}"
+        );
+    }
+
+    #[test]
+    fn detection_is_measured_from_the_silence_less_its_limit() {
+        let mut facts = well(0, false);
+        facts.extend([
+            (20, Fact::Action("guest vm1 detection-time 30000".to_owned())),
+            (100, Fact::Frozen(0)),
+            (137, Fact::Told("VM_FAILURE_DETECTED".to_owned(), "vm-silent:x".to_owned(), Some(0))),
+            (150, Fact::Thawed(0)),
+        ]);
+        let figures = judged(facts).figures;
+        assert_eq!((figures.failures_told, figures.silences, figures.failures_due), (1, 1, 1));
+        assert_eq!((figures.detections, figures.detection_ms), (1, Some([7000; 3])));
     }
 
     #[test]

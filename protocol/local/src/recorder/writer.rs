@@ -106,6 +106,12 @@ impl Recorder {
         &self.path
     }
 
+    /// Instant of the last line.
+    #[must_use]
+    pub const fn last(&self) -> Instant {
+        self.last
+    }
+
     /// Why it records no more, if it does not.
     #[must_use]
     pub const fn ended(&self) -> Option<&Ending> {

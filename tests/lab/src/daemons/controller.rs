@@ -23,9 +23,14 @@ pub(crate) struct Controller {
 impl Controller {
     /// Writes its settings and starts it.
     pub(crate) fn start(kit: &Kit, poll_interval_ms: u32) -> Lab<Controller> {
+        Controller::start_with(kit, poll_interval_ms, "")
+    }
+
+    /// The same with more settings.
+    pub(crate) fn start_with(kit: &Kit, poll_interval_ms: u32, more: &str) -> Lab<Controller> {
         let text = format!(
             "store = \"{}\"\npoll_interval_ms = {poll_interval_ms}\nevents_log = \"{}\"\n\
-             log = \"debug\"\n",
+             log = \"debug\"\n{more}",
             store_url(),
             world::log_file("events").display(),
         );

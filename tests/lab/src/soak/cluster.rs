@@ -104,7 +104,7 @@ impl Cluster {
             });
         }
         log.note(Fact::ControllerUp)?;
-        let controller = Controller::start(&kit, POLL_INTERVAL_MS)?;
+        let controller = Controller::start_with(&kit, POLL_INTERVAL_MS, &recorder())?;
         let guests = start_guests(&world, log, &trunks, guests)?;
         let mut cluster = Cluster {
             nodes,

@@ -1,9 +1,11 @@
 //! The controller: its core and its schedule, in the shape of its polling thread.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vmpulse_controller::controller::Controller;
+use vmpulse_controller::record::Recorded;
 use vmpulse_controller::schedule::{Schedule, WATCH};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{ControllerHeartbeat, Store, StoreError};
@@ -11,13 +13,14 @@ use vmpulse_store::{ControllerHeartbeat, Store, StoreError};
 use crate::event::Event;
 use crate::names::Vm;
 use crate::store::{Backing, Caller, FaultyStore, Shared, StoreNews};
+use crate::{replay, says};
 
 /// Its clock at its start.
 const CLOCK_AT_START: Instant = Instant::from_millis(5_000_000);
 
 struct Process {
     started: Instant,
-    controller: Controller,
+    controller: Recorded,
     schedule: Schedule,
     store: Option<FaultyStore>,
     opened_before: bool,
@@ -37,11 +40,18 @@ pub(crate) struct ControllerNode {
     vms: usize,
     events: Vec<Event>,
     failing: bool,
+    /// Where it records what happens, as its daemon does.
+    records: Option<PathBuf>,
 }
 
 impl ControllerNode {
-    pub(crate) const fn new(number: usize, poll_interval: Duration, vms: usize) -> Self {
-        Self { number, process: None, poll_interval, vms, events: Vec::new(), failing: false }
+    pub(crate) const fn new(
+        number: usize,
+        poll_interval: Duration,
+        vms: usize,
+        records: Option<PathBuf>,
+    ) -> Self {
+        Self { number, process: None, poll_interval, vms, events: Vec::new(), failing: false, records }
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -66,9 +76,13 @@ impl ControllerNode {
             version: "simulated".to_owned(),
             poll_interval_ms: u64::try_from(self.poll_interval.as_millis()).unwrap_or(u64::MAX),
         };
+        let recorder = self
+            .records
+            .as_deref()
+            .and_then(|directory| replay::controller_recorder(directory, now, &heartbeat, CLOCK_AT_START));
         self.process = Some(Process {
             started: now,
-            controller: Controller::new(heartbeat),
+            controller: Recorded::with(Controller::new(heartbeat), recorder),
             schedule: Schedule::new(self.poll_interval, CLOCK_AT_START),
             store: None,
             opened_before: false,
@@ -118,7 +132,7 @@ impl ControllerNode {
             let own = process.own(process.busy_until);
             process.store = None;
             process.stamp = None;
-            process.controller.on_failure(own);
+            process.controller.on_failure(own, Some(&error));
             process.schedule.on_failure(own);
             if !std::mem::replace(&mut self.failing, true) {
                 self.events.push(Event::ControllerFailed(error.to_string()));
@@ -155,13 +169,14 @@ impl Process {
         }
         if let Some(poll) = self.schedule.handle_timeout(clock()) {
             let outcome = self.controller.turn(store, &clock, poll)?;
+            self.schedule.on_shortest(clock(), outcome.shortest);
             self.schedule.on_answer(clock(), outcome.again_in, outcome.fast);
             if let Some(pending) = outcome.reports_pending {
                 self.schedule.on_reports(clock(), pending);
             }
         }
         if self.schedule.reports_due(clock()) {
-            let pending = self.controller.reports(store, clock())?;
+            let pending = self.controller.reports(store, &clock, clock())?;
             self.schedule.on_reports(clock(), pending);
         }
         Ok(())
@@ -180,7 +195,7 @@ impl Process {
         self.store = Some(backing.connect(caller)?);
         if std::mem::replace(&mut self.opened_before, true) {
             self.stamp = None;
-            self.controller.on_failure(clock());
+            self.controller.on_failure(clock(), None);
             self.schedule.on_change(clock());
         }
         Ok(())
@@ -189,11 +204,7 @@ impl Process {
 
 fn event_of(news: StoreNews, vms: usize) -> Event {
     match news {
-        StoreNews::Told { name, incident } => {
-            let uuid = incident.split(':').nth(1).and_then(|uuid| uuid.parse().ok());
-            let vm = uuid.and_then(|uuid| Vm::of(uuid, vms));
-            Event::Told { name, incident, vm }
-        }
+        StoreNews::Told { name, incident } => says::told(name, incident, |uuid| Vm::of(uuid, vms)),
         StoreNews::Closed(incident) => Event::Closed(incident),
         StoreNews::Phase(uuid, text) => Vm::of(uuid, vms).map_or_else(
             || Event::ControllerFailed(format!("a phase of an unknown VM {uuid}")),

@@ -72,12 +72,34 @@ fn records(directory: &Path) -> Vec<Replayed> {
     paths.iter().map(|path| one(path, &mut names()).unwrap()).collect()
 }
 
+/// What controllers found.
+fn findings(events: &[(Instant, Event)]) -> Vec<String> {
+    let found = |event: &Event| {
+        matches!(event, Event::Told { .. } | Event::Closed(_) | Event::Phase(..) | Event::ControllerUp)
+    };
+    events.iter().filter(|(_, event)| found(event)).map(|(_, event)| event.to_string()).collect()
+}
+
+/// By their records, the oldest first.
+fn of_controllers(records: &[Replayed]) -> Vec<String> {
+    let controllers = records.iter().filter(|record| record.opening.daemon == Daemon::Controller);
+    let mut events: Vec<_> = controllers.flat_map(|record| record.events.iter().cloned()).collect();
+    keep_what_closes(&mut events);
+    findings(&events)
+}
+
 /// Runs the plan, and says how many starts of host monitors were replayed to exactly the same.
 fn same_events(plan: &Plan) -> usize {
     let folder = tempfile::tempdir().unwrap();
-    let truth = starts(run::recorded(plan, folder.path()));
+    let truth = run::recorded(plan, folder.path());
+    let records = records(folder.path());
+    // Of what the store has and did not answer, no record knows.
+    if !plan.to_string().contains("loses-answers") {
+        assert_eq!(findings(&truth), of_controllers(&records));
+    }
+    let truth = starts(truth);
     let mut replayed: BTreeMap<Hm, Vec<Vec<(u128, String)>>> = BTreeMap::new();
-    for record in records(folder.path()) {
+    for record in records {
         for (hm, mut said) in starts(record.events) {
             replayed.entry(hm).or_default().append(&mut said);
         }
@@ -97,9 +119,15 @@ fn same_events(plan: &Plan) -> usize {
 
 #[test]
 fn what_simulated_monitors_recorded_is_what_they_did() {
-    for name in
-        ["monitor-killed", "store-refuses", "report-application", "quiet-granted", "move", "session-lossy"]
-    {
+    for name in [
+        "monitor-killed",
+        "store-refuses",
+        "report-application",
+        "quiet-granted",
+        "move",
+        "session-lossy",
+        "controller-restart",
+    ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name).join("scenario");
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
         assert!(same_events(&Plan::parse(&text).unwrap()) > 0, "{name}");

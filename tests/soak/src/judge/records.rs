@@ -1,6 +1,7 @@
 //! What daemons recorded, replayed by their own cores and given to the checkers as events.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use vmpulse_local::recorder::Ending;
@@ -16,6 +17,25 @@ use crate::verdict::{Found, Verdict};
 /// How records are called.
 const SUFFIX: &str = "vmrec";
 
+/// The controller's word and the store's are the same thing if they are no further apart than a slow commit.
+const SAME_WITHIN_NS: u64 = 10_000_000_000;
+
+/// Of whom a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Monitor(Hm),
+    Controller,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Monitor(hm) => write!(out, "{hm}"),
+            Self::Controller => out.write_str("controller"),
+        }
+    }
+}
+
 /// Adds what is in the folder's records. Who runs when records say better than the injector: to the instant.
 pub(super) fn add(
     folder: &Path,
@@ -24,38 +44,71 @@ pub(super) fn add(
     verdict: &mut Verdict,
 ) -> Result<(), JudgeError> {
     let mut names = names(cast, folder)?;
-    let mut of_monitors: BTreeMap<Hm, Vec<Replayed>> = BTreeMap::new();
+    let mut recorded: BTreeMap<Who, Vec<Replayed>> = BTreeMap::new();
     for path in files(folder)? {
         match replay::one(&path, &mut names) {
             Ok(record) => {
-                if let Some(hm) = whose(&record) {
-                    of_monitors.entry(hm).or_default().push(record);
+                if let Some(who) = whose(&record) {
+                    recorded.entry(who).or_default().push(record);
                 }
             }
             Err(failure) => verdict.violations.push(of_failure(&failure)),
         }
     }
-    let runs: Vec<Hm> = of_monitors.keys().copied().filter(|hm| runs(events, *hm)).collect();
-    events.retain(|(_, event)| !matches!(life(event), Some(hm) if of_monitors.contains_key(&hm)));
-    for (hm, mut records) in of_monitors {
+    let running: Vec<Who> = recorded.keys().copied().filter(|who| runs(events, *who)).collect();
+    events.retain(|(_, event)| !matches!(life(event), Some(who) if recorded.contains_key(&who)));
+    let mut happened = Vec::new();
+    for (who, mut records) in recorded {
         records.sort_by_key(|record| record.opening.monotonic_ns);
         let lines: u64 = records.iter().map(|record| record.lines).sum();
-        verdict.judged.push(format!("{hm}: {} starts, {lines} lines recorded", records.len()));
+        verdict.judged.push(format!("{who}: {} starts, {lines} lines recorded", records.len()));
         let last = records.len();
         for (number, record) in records.into_iter().enumerate() {
             if let Some(ending) = record.ending.as_ref().filter(|ending| **ending != Ending::Stopped) {
-                verdict.judged.push(format!("{hm}: not all of it: {ending}"));
+                verdict.judged.push(format!("{who}: not all of it: {ending}"));
             }
-            let still_runs = number + 1 == last && runs.contains(&hm);
+            let still_runs = number + 1 == last && running.contains(&who);
             let origin = record.opening.monotonic_ns;
-            let happened = record.events.into_iter();
+            let of_record = record.events.into_iter();
             // The last record of one that runs ends where it was read, and nowhere else.
-            let happened =
-                happened.filter(|(_, event)| !(still_runs && matches!(event, Event::MonitorDown(..))));
-            events.extend(happened.map(|(at, event)| (at.as_nanos() + origin, at_origin(event, origin))));
+            let of_record = of_record.filter(|(_, event)| !(still_runs && is_end(event)));
+            happened.extend(of_record.map(|(at, event)| (at.as_nanos() + origin, at_origin(event, origin))));
         }
     }
+    leave_out_what_was_said_twice(events, &happened);
+    events.extend(happened);
     Ok(())
+}
+
+/// The store's table of events has what a controller told that was killed before it recorded that; and all else once more.
+fn leave_out_what_was_said_twice(events: &mut Vec<(u64, Event)>, recorded: &[(u64, Event)]) {
+    let mut told: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
+    for (at, event) in recorded {
+        if let Event::Told { name, incident, .. } = event {
+            told.entry((name, incident)).or_default().push(*at);
+        }
+    }
+    if told.is_empty() {
+        return;
+    }
+    let is_known = |at: u64, name: &str, incident: &str| {
+        told.get(&(name, incident))
+            .is_some_and(|times| times.iter().any(|time| time.abs_diff(at) < SAME_WITHIN_NS))
+    };
+    // What the injector guesses of closings is not needed where they are recorded.
+    events.retain(|(at, event)| match told_of(event) {
+        Some((name, incident)) => !is_known(*at, name, incident),
+        None => !matches!(event, Event::Closed(_)),
+    });
+}
+
+// Nothing else is told.
+#[allow(clippy::wildcard_enum_match_arm)]
+fn told_of(event: &Event) -> Option<(&str, &str)> {
+    match event {
+        Event::Told { name, incident, .. } => Some((name, incident)),
+        _ => None,
+    }
 }
 
 fn names(cast: &Cast, folder: &Path) -> Result<Names, JudgeError> {
@@ -84,24 +137,28 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, JudgeError> {
     Ok(paths)
 }
 
-/// The host monitor that a record is of.
-fn whose(record: &Replayed) -> Option<Hm> {
+fn whose(record: &Replayed) -> Option<Who> {
     record.events.iter().find_map(|(_, event)| life(event))
 }
 
-// Everything else says nothing of a monitor's start and end.
+// Everything else says nothing of a start or an end.
 #[allow(clippy::wildcard_enum_match_arm)]
-const fn life(event: &Event) -> Option<Hm> {
+const fn life(event: &Event) -> Option<Who> {
     match event {
-        Event::MonitorUp(hm) | Event::MonitorDown(hm, _) => Some(*hm),
+        Event::MonitorUp(hm) | Event::MonitorDown(hm, _) => Some(Who::Monitor(*hm)),
+        Event::ControllerUp | Event::ControllerDown(_) => Some(Who::Controller),
         _ => None,
     }
 }
 
+const fn is_end(event: &Event) -> bool {
+    matches!(event, Event::MonitorDown(..) | Event::ControllerDown(_))
+}
+
 /// By what the injector noted last of it.
-fn runs(events: &[(u64, Event)], hm: Hm) -> bool {
-    let last = events.iter().rev().find(|(_, event)| life(event) == Some(hm));
-    matches!(last, Some((_, Event::MonitorUp(_))))
+fn runs(events: &[(u64, Event)], who: Who) -> bool {
+    let last = events.iter().rev().find(|(_, event)| life(event) == Some(who));
+    last.is_some_and(|(_, event)| !is_end(event))
 }
 
 /// The core did something else than it had done, or a record is damaged.
@@ -121,4 +178,30 @@ fn at_origin(mut event: Event, origin: u64) -> Event {
         *arrived = Instant::from_nanos(arrived.as_nanos().saturating_add(origin));
     }
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(incident: &str) -> Event {
+        Event::Told { name: "VM_FAILURE_DETECTED".to_owned(), incident: incident.to_owned(), vm: None }
+    }
+
+    #[test]
+    fn what_a_controller_told_counts_once_and_what_only_the_store_has_counts_too() {
+        let second = 1_000_000_000;
+        let closed = Event::Closed("a".to_owned());
+        let mut of_store = vec![
+            (100 * second, told("a")),
+            (200 * second, closed.clone()),
+            (200 * second, told("a")),
+            (201 * second, told("b")),
+        ];
+        leave_out_what_was_said_twice(&mut of_store, &[(101 * second, told("a")), (150 * second, closed)]);
+        assert_eq!(of_store, [(200 * second, told("a")), (201 * second, told("b"))]);
+        let mut alone = vec![(1, told("a")), (2, Event::Closed("a".to_owned()))];
+        leave_out_what_was_said_twice(&mut alone, &[]);
+        assert_eq!(alone.len(), 2, "nothing is recorded: the store's word is all there is");
+    }
 }

@@ -26,7 +26,7 @@ pub(super) fn judge_all(files: &[PathBuf], trace: bool) -> Result<bool, Box<dyn 
     stream.records.iter().for_each(|record| println!("{}", about(record)));
     show(&stream, first, trace);
     let plan = Plan { cluster: Cluster::default(), actions: Vec::new(), end: first, converges: false };
-    let violations = judge(&stream.events, checkers::of_monitors(&plan));
+    let violations = judge(&stream.events, checkers::of_records(&plan));
     for violation in &violations {
         let at = Instant::ZERO + violation.at.since(first);
         println!("  FOUND by {} at {at}: {}", violation.checker, violation.text);
