@@ -122,21 +122,36 @@ pub(super) struct Announcements {
     /// Until when a silence that was ended may go on somewhere where that was not heard.
     ending: Option<Instant>,
     quiet_lines: BTreeMap<PathKey, Line>,
-    /// `SUSPEND` (true) or `RESUME` (false) until every host monitor that was told of it has acknowledged it.
+    /// `SUSPEND` (true) or `RESUME` (false) until every host monitor that was told of it, or may still keep what was said before, has
+    /// acknowledged it.
     suspension: Option<bool>,
     suspension_lines: BTreeMap<PathKey, Line>,
     /// Who was told of it, or of what was said before, and has not acknowledged what was said last: it may keep the older word, and
     /// write it after what another one has written.
     unsure: BTreeSet<PathKey>,
+    /// Who has acknowledged what was said last. While the store is away it only keeps that: once something else is said, it is as
+    /// unsure as the others.
+    knowing: BTreeSet<PathKey>,
+    /// An earlier life said something that was never acknowledged, to host monitors that this one does not know: whichever opens a
+    /// path may have read that only now, and is told what was said last.
+    inherited: bool,
 }
 
-/// Host monitors in [`Announcements::unsure`]: those of a few adapters, and some that were replaced. Beyond, the first is forgotten.
+/// Host monitors in [`Announcements::unsure`] and in `knowing`: those of a few adapters, and some that were replaced. Beyond, the
+/// first is forgotten.
 const UNSURE_MAXIMUM: usize = 16;
+
+fn remember(key: PathKey, among: &mut BTreeSet<PathKey>) {
+    among.insert(key);
+    while among.len() > UNSURE_MAXIMUM {
+        among.pop_first();
+    }
+}
 
 impl Announcements {
     /// `unheard`: said in an earlier life, and never acknowledged.
     pub(super) fn new(unheard: Option<bool>) -> Self {
-        Self { suspension: unheard, ..Self::default() }
+        Self { suspension: unheard, inherited: unheard.is_some(), ..Self::default() }
     }
 
     fn lines(&mut self, what: Announced) -> &mut BTreeMap<PathKey, Line> {
@@ -179,6 +194,7 @@ impl Announcements {
         lines.filter(on_it).for_each(|(_, line)| line.lost = true);
         // Nobody is there any more to be told.
         self.unsure.retain(|key| key.0 != adapter);
+        self.knowing.retain(|key| key.0 != adapter);
     }
 }
 
@@ -196,8 +212,12 @@ impl Trunks {
     }
 
     pub(super) fn on_suspension(&mut self, now: Instant, suspend: bool) {
-        self.announcements.suspension = Some(suspend);
-        self.announcements.suspension_lines.clear();
+        let announcements = &mut self.announcements;
+        announcements.suspension = Some(suspend);
+        announcements.suspension_lines.clear();
+        for key in std::mem::take(&mut announcements.knowing) {
+            remember(key, &mut announcements.unsure);
+        }
         for key in self.open_paths() {
             self.tell_suspension(now, key);
         }
@@ -206,7 +226,10 @@ impl Trunks {
 
     /// On a path that has just opened: what is not over, and what nobody has heard. [Q-2] [M-9]
     pub(super) fn tell_announcements(&mut self, now: Instant, key: PathKey) {
-        self.tell_suspension(now, key);
+        let announcements = &self.announcements;
+        if !announcements.unsure.is_empty() || !announcements.knowing.contains(&key) {
+            self.tell_suspension(now, key);
+        }
         self.tell_quiet(now, key);
     }
 
@@ -225,10 +248,7 @@ impl Trunks {
     fn tell_suspension(&mut self, now: Instant, key: PathKey) {
         let announcements = &mut self.announcements;
         let Some(suspend) = announcements.suspension else { return };
-        announcements.unsure.insert(key);
-        if announcements.unsure.len() > UNSURE_MAXIMUM {
-            announcements.unsure.pop_first();
-        }
+        remember(key, &mut announcements.unsure);
         let message = if suspend { Message::Suspend } else { Message::Resume };
         self.add_line(now, key, Announced::Suspension, false);
         self.send(now, key, Purpose::Suspension { suspend }, &message);
@@ -259,8 +279,9 @@ impl Trunks {
             return;
         }
         announcements.unsure.remove(&key);
+        remember(key, &mut announcements.knowing);
         if announcements.unsure.is_empty() || is_on(Bug::LateSuspension) {
-            announcements.suspension = None;
+            announcements.suspension = announcements.suspension.filter(|_| announcements.inherited);
             self.outputs.push_back(TrunkOutput::SuspensionHeard);
         }
     }

@@ -1,5 +1,6 @@
 //! The thread that keeps writes until the store has them. It waits for the spool's file, and for nothing else.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
@@ -287,6 +288,9 @@ impl Worker {
             if self.stall.poll_timeout() <= now {
                 let stood = self.stall.look(now, self.turns.load(Ordering::Relaxed));
                 self.spool.on_stall(now, stood);
+                if self.spool.has_file() && !self.file.is_there() {
+                    self.on_file_gone(now);
+                }
             }
             self.spool.handle_timeout(now);
             while let Some(action) = self.spool.poll_action(self.clock.now()) {
@@ -337,13 +341,22 @@ impl Worker {
     }
 
     fn carry_out(&mut self, action: Action) {
+        let appended = matches!(action, Action::Append(_));
         let outcome = match action {
             Action::Append(bytes) => self.file.append(&bytes),
             Action::Replace(bytes) => self.file.replace(&bytes),
             Action::Apply(starts) => return self.give(Job::Apply(starts)),
             Action::Probe => return self.give(Job::Probe),
         };
+        if appended && outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return self.on_file_gone(self.clock.now());
+        }
         self.spool.on_kept(self.clock.now(), outcome.map_err(|error| error.to_string()));
+    }
+
+    fn on_file_gone(&mut self, now: Instant) {
+        tracing::warn!("somebody removed the spool's file; it is made anew with what waits");
+        self.spool.on_file_gone(now);
     }
 
     fn tell(&mut self, told: Told, stored: bool) {

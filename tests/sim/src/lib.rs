@@ -2,7 +2,7 @@
 //! seed.
 //!
 //! * [`plan`]: what a run is, as text; [`plan::random`] makes one of a seed;
-//! * [`run`]: runs a plan and judges it;
+//! * [`run`]: runs a plan and judges it; [`batch`]: many seeds;
 //! * [`replay`]: what real daemons recorded, as events;
 //! * [`event`]: what happens, as values; [`trace`]: their hash and their last;
 //! * [`checkers`]: what must hold, each in a file of its own;
@@ -11,6 +11,7 @@
 //! docs/development/simulator.md says how to use it, and what is not in it.
 
 mod actors;
+pub mod batch;
 pub mod checkers;
 pub mod event;
 pub mod names;

@@ -1,23 +1,24 @@
-//! The health store of the world: the real SQLite back end on a file of its own in memory, with a clock that the world sets,
-//! behind a caller that may wait, fail, or lose an answer.
+//! The health store of the world: the real SQLite back end in memory, with a clock that the world sets, behind a caller that
+//! may wait, fail, or lose an answer.
 //!
-//! The file is the same for every caller, as a PostgreSQL server would be: what the back ends have in common is proved by
+//! It is the same for every caller, as a PostgreSQL server would be: what the back ends have in common is proved by
 //! their conformance suite, so what holds here holds for both.
 
+mod arena;
 mod faulty;
 pub(crate) mod look;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tempfile::TempDir;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{FixedClock, SqliteStore, StoreError};
+use vmpulse_store::StoreError;
 
+use arena::{Arena, Lease};
 pub(crate) use faulty::FaultyStore;
+use look::Look;
 
 use crate::names::Hm;
 use crate::plan::StoreAction;
@@ -32,8 +33,6 @@ const SLOW_US: (u64, u64) = (100_000, 1_500_000);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Until it hears that it cannot connect.
 const REFUSAL: Duration = Duration::from_millis(2);
-/// Of this are folders in memory.
-const MEMORY: &str = "/dev/shm";
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +59,8 @@ pub(crate) enum StoreNews {
 
 #[derive(Debug)]
 struct Inner {
+    // Always there, until it is put back.
+    arena: Option<Arena>,
     random: fastrand::Rng,
     mode: Mode,
     loses_answers: u16,
@@ -77,15 +78,27 @@ struct Inner {
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     inner: Arc<Mutex<Inner>>,
-    clock: Arc<AtomicI64>,
+}
+
+impl Inner {
+    fn arena(&mut self) -> &mut Arena {
+        self.arena.as_mut().expect("it is there until this is dropped")
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(arena) = self.arena.take() {
+            arena.put_back();
+        }
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Backing {
-    // Removed with the world.
-    _folder: TempDir,
-    path: PathBuf,
+    // Always there, until it is put back.
+    look: Option<Look>,
     pub(crate) shared: Shared,
 }
 
@@ -100,7 +113,7 @@ impl Shared {
         let us = i64::try_from(now.as_nanos() / 1000).unwrap_or(i64::MAX);
         inner.begun_us = EPOCH_US.saturating_add(us).saturating_add(inner.stepped_us);
         inner.elapsed = Duration::ZERO;
-        self.set(&inner);
+        self.set(&mut inner);
     }
 
     /// How long the calls of this turn have taken.
@@ -150,20 +163,21 @@ impl Shared {
         inner.cut.clear();
     }
 
-    fn set(&self, inner: &Inner) {
+    fn set(&self, inner: &mut Inner) {
         let elapsed = i64::try_from(inner.elapsed.as_micros()).unwrap_or(i64::MAX);
-        self.clock.store(inner.begun_us.saturating_add(elapsed), Ordering::Relaxed);
+        let us = inner.begun_us.saturating_add(elapsed);
+        inner.arena().clock.store(us, Ordering::Relaxed);
     }
 }
 
 impl Backing {
     /// # Errors
-    /// The store's file cannot be made.
+    /// The store cannot be made.
     pub(crate) fn new(random: fastrand::Rng) -> Result<Self, StoreError> {
-        let folder = folder().map_err(|error| unmade(&error))?;
-        let path = folder.path().join("health.db");
-        std::fs::write(&path, template()?).map_err(|error| unmade(&error))?;
+        let mut arena = Arena::take()?;
+        let look = arena.look.take();
         let inner = Inner {
+            arena: Some(arena),
             random,
             mode: Mode::Well,
             loses_answers: 0,
@@ -174,16 +188,15 @@ impl Backing {
             revision: 0,
             news: Vec::new(),
         };
-        let shared = Shared { inner: Arc::new(Mutex::new(inner)), clock: Arc::new(AtomicI64::new(EPOCH_US)) };
-        Ok(Self { _folder: folder, path, shared })
+        Ok(Self { look, shared: Shared { inner: Arc::new(Mutex::new(inner)) } })
     }
 
     /// A connection that never fails, for what is no part of the run.
     ///
     /// # Errors
-    /// The file cannot be opened.
-    pub(crate) fn administrator(&self) -> Result<SqliteStore, StoreError> {
-        SqliteStore::open(&self.path, Box::new(FixedClock(Arc::clone(&self.shared.clock))))
+    /// It cannot be made.
+    pub(crate) fn administrator(&self) -> Result<Lease, StoreError> {
+        Lease::new(&self.shared)
     }
 
     /// A caller's connection.
@@ -194,33 +207,13 @@ impl Backing {
         FaultyStore::connect(self.administrator()?, caller, self.shared.clone())
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn look(&self) -> &Look {
+        self.look.as_ref().expect("it is there until this is dropped")
     }
 }
 
-fn folder() -> std::io::Result<TempDir> {
-    let memory = Path::new(MEMORY);
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
-}
-
-fn unmade(error: &std::io::Error) -> StoreError {
-    StoreError::Access { problem: format!("the world's store cannot be made: {error}") }
-}
-
-/// An empty store, migrated once in a process; without the random number that a new one draws.
-fn template() -> Result<&'static [u8], StoreError> {
-    static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
-    if let Some(bytes) = TEMPLATE.get() {
-        return Ok(bytes);
+impl Drop for Backing {
+    fn drop(&mut self) {
+        self.shared.lock().arena().look = self.look.take();
     }
-    let folder = folder().map_err(|error| unmade(&error))?;
-    let path = folder.path().join("template.db");
-    drop(SqliteStore::open(&path, Box::new(FixedClock::default()))?);
-    let connection = rusqlite::Connection::open(&path)?;
-    connection.execute("UPDATE cluster SET tag_salt = 4711", [])?;
-    connection.pragma_update(None, "wal_checkpoint", "TRUNCATE")?;
-    drop(connection);
-    let bytes = std::fs::read(&path).map_err(|error| unmade(&error))?;
-    Ok(TEMPLATE.get_or_init(|| bytes))
 }

@@ -26,7 +26,6 @@ use crate::plan::Plan;
 use crate::queue::Queue;
 use crate::random::stream;
 use crate::store::Backing;
-use crate::store::look::Look;
 use crate::trace::Trace;
 
 /// Checkers that wait are asked this often.
@@ -100,7 +99,6 @@ pub(crate) struct World<'a> {
     violations: Vec<Violation>,
     network: Network,
     store: Backing,
-    look: Look,
     revision: u64,
     hypervisor: Hypervisor,
     guests: Vec<Guest>,
@@ -134,7 +132,6 @@ impl<'a> World<'a> {
             .collect();
         let store = Backing::new(stream(seed, "store"))?;
         register(&store, &plan, &hms)?;
-        let look = Look::open(store.path())?;
         let guest = |vm: usize| {
             let random = stream(seed, &format!("guest {vm}"));
             Guest::new(Vm(vm), cluster.trunks, cluster.apps, cluster.guardian, random)
@@ -151,7 +148,6 @@ impl<'a> World<'a> {
             checkers,
             violations: Vec::new(),
             network: Network::new(stream(seed, "network"), hms.iter().copied()),
-            look,
             revision: 0,
             hypervisor: Hypervisor::new(cluster.vms, cluster.hosts),
             guests: (0..cluster.vms).map(guest).collect(),
@@ -447,7 +443,7 @@ impl<'a> World<'a> {
             Wish::SuspensionHeard => {
                 let suspended = self.guests[vm].suspension.suspended;
                 // What cannot be read counts as contradicted: somebody has to look.
-                let stored = self.look.is_suspended(Vm(vm)).unwrap_or(!suspended);
+                let stored = self.store.look().is_suspended(Vm(vm)).unwrap_or(!suspended);
                 let kept = |monitor: &MonitorNode| {
                     monitor.kept_suspension(self.now, Vm(vm).uuid()) == Some(suspended)
                 };

@@ -1,6 +1,7 @@
 //! The same seed gives the same trace: in one process, where every hash map has another order, and as it was written down, by
 //! another build on another day.
 
+use vmpulse_sim::batch::Batch;
 use vmpulse_sim::plan::random;
 use vmpulse_sim::run::run;
 
@@ -20,4 +21,23 @@ fn a_plan_as_text_gives_the_same_trace() {
     let plan = random::plan(7);
     let read = vmpulse_sim::plan::Plan::parse(&plan.to_string()).unwrap();
     assert_eq!(run(&plan, None).unwrap(), run(&read, None).unwrap());
+}
+
+/// Neither how many run at a time, nor what ran before over the same store.
+#[test]
+fn a_batch_finds_the_same_with_any_number_of_jobs() {
+    let hashes = |jobs| {
+        let mut hashes = Vec::new();
+        let take = |seed, outcome: &vmpulse_sim::run::Outcome| {
+            hashes.push((seed, outcome.hash.clone()));
+            true
+        };
+        let batch = Batch { first: 31, last: Some(42), time: None, jobs };
+        let summary = batch.run(take, |_, _| {}).unwrap();
+        assert_eq!(summary.seeds, 12);
+        hashes
+    };
+    let alone: Vec<_> = (31..43).map(|seed| (seed, run(&random::plan(seed), None).unwrap().hash)).collect();
+    assert_eq!(hashes(1), alone);
+    assert_eq!(hashes(3), alone);
 }

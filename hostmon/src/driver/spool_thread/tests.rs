@@ -201,6 +201,37 @@ fn a_store_that_may_only_be_read_and_a_start_without_one() {
     assert_eq!(bench.threads.as_ref().unwrap().view().kept, 0);
 }
 
+/// What was acknowledged is in no file then, until it is kept anew.
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_spool_that_somebody_removes_is_made_anew() {
+    let mut bench = Bench::new();
+    bench.start();
+    bench.wait_until_safe();
+    let lock = rusqlite::Connection::open(bench.path()).unwrap();
+    lock.execute_batch(
+        "CREATE TRIGGER no_writes BEFORE UPDATE ON host_monitor BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END",
+    )
+    .unwrap();
+    bench.write(suspended());
+    bench.wait_until_local();
+    bench.wait_until_safe();
+    let spool = bench.folder.path().join("trunkA.spool");
+    std::fs::remove_file(&spool).unwrap();
+    let until = StdInstant::now() + LIMIT;
+    while !spool.exists() {
+        assert!(StdInstant::now() < until, "in vain");
+        bench.threads.as_ref().unwrap().turned();
+        std::thread::yield_now();
+    }
+    // Killed, and started again with a store that works.
+    bench.end();
+    lock.execute_batch("DROP TRIGGER no_writes").unwrap();
+    bench.start();
+    bench.wait_until_global();
+    assert_eq!(bench.store().vms().unwrap()[0].state, VmState::Suspended);
+}
+
 /// Its own threads go on: they say so, and that it is over.
 #[test]
 #[allow(clippy::disallowed_methods)]

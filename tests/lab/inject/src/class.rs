@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
+use crate::expect::Named;
 use crate::options::Options;
 use crate::record::Record;
 
@@ -165,6 +166,11 @@ pub trait Class: Sync {
     /// When it cannot be known.
     fn state(&self, context: &Context, before: Option<&Self::Before>) -> Inject<State>;
 
+    /// Whom events name: VMs, host monitors, applications. None where the class does not know; one event of anybody counts then.
+    fn named(&self, _context: &Context, _before: &Self::Before) -> Vec<Named> {
+        Vec::new()
+    }
+
     /// How long [`Within::Own`] is.
     fn own_seconds(&self, _before: &Self::Before) -> u64 {
         0
@@ -205,6 +211,11 @@ pub trait AnyClass: Sync {
     /// # Errors
     /// As there, and when the state file is not of this class.
     fn state(&self, context: &Context, before: Option<Value>) -> Inject<State>;
+    /// See [`Class::named`].
+    ///
+    /// # Errors
+    /// When the state file is not of this class.
+    fn named(&self, context: &Context, before: Value) -> Inject<Vec<Named>>;
     /// See [`Class::own_seconds`].
     ///
     /// # Errors
@@ -250,6 +261,10 @@ impl<C: Class> AnyClass for C {
     fn state(&self, context: &Context, before: Option<Value>) -> Inject<State> {
         let before = before.map(|value| typed(self, value)).transpose()?;
         Class::state(self, context, before.as_ref())
+    }
+
+    fn named(&self, context: &Context, before: Value) -> Inject<Vec<Named>> {
+        Ok(Class::named(self, context, &typed(self, before)?))
     }
 
     fn own_seconds(&self, before: Value) -> Inject<u64> {

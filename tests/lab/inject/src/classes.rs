@@ -3,9 +3,13 @@
 mod app;
 mod events;
 mod freeze;
+mod kernel;
 mod kill;
+mod server;
 mod store_full;
 mod targets;
+mod vm_crash;
+mod vm_hang;
 mod wire;
 
 use crate::class::AnyClass;
@@ -13,8 +17,10 @@ use freeze::Freeze;
 use kill::Kill;
 
 /// Guests, daemons, hosts, the store.
-const HERE: [&dyn AnyClass; 10] = [
+const HERE: [&dyn AnyClass; 12] = [
     &app::App,
+    &vm_crash::VmCrash,
+    &vm_hang::VmHang,
     &Kill::Agent,
     &Freeze::Agent,
     &Freeze::Vm,

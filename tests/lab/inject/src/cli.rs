@@ -1,5 +1,6 @@
 //! The command line.
 
+mod expecting;
 mod mark;
 
 use std::ffi::OsString;
@@ -9,7 +10,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use serde::Serialize;
 use vmpulse_local::exit::Exit;
 
-use crate::class::{AnyClass, State};
+use crate::class::{After, AnyClass, State};
 use crate::classes;
 use crate::context::Context;
 use crate::engine::{self, Done};
@@ -66,6 +67,7 @@ pub fn command() -> Command {
         ])
         .subcommand(Command::new("list").about("the classes of failures"))
         .subcommands(mark::commands())
+        .subcommand(expecting::command())
         .subcommand(hidden)
         .subcommands(classes::all().map(class_command))
 }
@@ -77,7 +79,12 @@ fn class_command(class: &'static dyn AnyClass) -> Command {
         .long("group")
         .value_name("NAME")
         .help("the test group this machine is marked for; needed by `on`");
-    Command::new(about.name).about(about.what).arg(action).arg(group).args(class.arguments())
+    Command::new(about.name)
+        .about(about.what)
+        .arg(action)
+        .arg(group)
+        .args(class.arguments())
+        .args(expecting::arguments())
 }
 
 fn run(matches: &ArgMatches) -> Inject<Exit> {
@@ -89,6 +96,7 @@ fn run(matches: &ArgMatches) -> Inject<Exit> {
     match (word, classes::named(word)) {
         ("list", _) => Ok(list(json)),
         ("mark", _) => mark::mark(&context, own, json),
+        ("watch", _) => expecting::watch_only(own, json),
         ("unmark", _) => mark::unmark(&context, json),
         (worker::SUBCOMMAND, _) => work(&context, own),
         (_, Some(class)) => act(class, &context, own, json),
@@ -118,22 +126,18 @@ fn act(class: &dyn AnyClass, context: &Context, own: &ArgMatches, json: bool) ->
             let group = own.get_one::<String>("group");
             let group = group
                 .ok_or_else(|| InjectError::Usage("`on` needs --group NAME: the test group.".to_owned()))?;
-            let done = engine::on(class, context, group, &Options::new(own.clone()))?;
-            tell(json, &done, || told(name, &done));
+            let options = Options::new(own.clone());
+            expecting::act(class, context, own, After::On, json, || {
+                engine::on(class, context, group, &options)
+            })
         }
-        Some("off") => {
-            let done = engine::off(class, context)?;
-            tell(json, &done, || told(name, &done));
-        }
+        Some("off") => expecting::act(class, context, own, After::Off, json, || engine::off(class, context)),
         Some(_) | None => {
             let state = engine::status(class, context)?;
             tell(json, &state, || format!("{name}: {}", described(&state)));
-            if let State::Unsupported(_) = state {
-                return Ok(Exit::Unavailable);
-            }
+            Ok(if matches!(state, State::Unsupported(_)) { Exit::Unavailable } else { Exit::Done })
         }
     }
-    Ok(Exit::Done)
 }
 
 fn told(name: &str, done: &Done) -> String {

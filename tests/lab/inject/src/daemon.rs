@@ -54,6 +54,15 @@ impl Proof {
         }
     }
 
+    /// The trunk adapter, where it is a host monitor.
+    #[must_use]
+    pub fn trunk(&self) -> Option<String> {
+        match self {
+            Proof::Lock { file, .. } => trunk_of(file.file_name()?.to_str()?),
+            Proof::Postmaster(_) => None,
+        }
+    }
+
     /// The process that is it now.
     ///
     /// # Errors
@@ -90,8 +99,11 @@ pub fn monitors(context: &Context, run_dir: &str) -> Inject<Vec<(String, Proof)>
 
 fn monitor(entry: fs::DirEntry) -> Option<(String, Proof)> {
     let name = entry.file_name().into_string().ok()?;
-    let trunk = name.strip_prefix("hostmon-")?.strip_suffix(".lock")?.to_owned();
-    Some((trunk, Proof::Lock { file: entry.path(), program: "vmpulse-hostmond".to_owned() }))
+    Some((trunk_of(&name)?, Proof::Lock { file: entry.path(), program: "vmpulse-hostmond".to_owned() }))
+}
+
+fn trunk_of(lock: &str) -> Option<String> {
+    lock.strip_prefix("hostmon-")?.strip_suffix(".lock").map(str::to_owned)
 }
 
 /// The process that holds a lock. The lock is only looked at, never tried: a trial could keep a daemon that starts from it.

@@ -8,6 +8,7 @@
 //! * [`context`], [`options`], [`record`], [`process`], [`worker`], [`wait`], [`tool`]: what classes are made with;
 //! * [`wire`]: frames that are lost, late, doubled or damaged;
 //! * [`daemon`], [`launch`], [`systemd`], [`group`]: whose processes these are, how they are started again, stopped and killed together;
+//! * [`expect`]: the events that must come, and those that must not;
 //! * [`cli`]: the command line.
 
 pub mod class;
@@ -17,6 +18,7 @@ pub mod context;
 pub mod daemon;
 pub mod engine;
 pub mod error;
+pub mod expect;
 pub mod group;
 pub mod launch;
 pub mod marker;

@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
-use crate::process::{self, Process};
+use crate::process::{self, Life, Process};
 use crate::record::Saved;
+use crate::wait;
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "worker";
@@ -33,9 +34,21 @@ pub fn start(context: &Context, class: &str) -> Inject<Process> {
     // Not in the terminal's group: Ctrl-C at the injector must not undo half of it.
     command.process_group(0);
     let child = command.spawn().map_err(InjectError::file("start", &context.program))?;
-    i32::try_from(child.id()).ok().and_then(Process::of).ok_or_else(|| {
-        InjectError::Failed(format!("The worker of {class} ended at once: {}.", path.display()))
-    })
+    let ended = || InjectError::Failed(format!("The worker of {class} ended at once: {}.", path.display()));
+    let process = i32::try_from(child.id()).ok().and_then(Process::of).ok_or_else(ended)?;
+    // A process that has only just begun shows no environment for a moment, by which it is found.
+    let pair = pair(&saved.mark);
+    wait::until("the worker begins", wait::SOON, || {
+        if process.life() == Life::Gone {
+            return Err(ended());
+        }
+        Ok(process.has_variable(&pair))
+    })?;
+    Ok(process)
+}
+
+fn pair(mark: &str) -> String {
+    format!("{VARIABLE}={mark}")
 }
 
 /// Where a worker's errors are.
@@ -50,7 +63,7 @@ pub fn log_file(context: &Context, class: &str) -> std::path::PathBuf {
 /// When the state file cannot be read.
 pub fn find(context: &Context, class: &str) -> Inject<Vec<Process>> {
     let Some(saved) = Saved::read(context, class)? else { return Ok(Vec::new()) };
-    let pair = format!("{VARIABLE}={}", saved.mark);
+    let pair = pair(&saved.mark);
     Ok(process::all().into_iter().filter(|process| process.has_variable(&pair)).collect())
 }
 

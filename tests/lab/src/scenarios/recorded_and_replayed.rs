@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Scenario;
+use crate::artifacts::SIMULATOR;
 use crate::daemons::{AS_SHIPPED, Chain, HostMonitor, MonitorSettings, Plan};
 use crate::error::{Lab, LabError, expect};
 use crate::outcome::Report;
@@ -76,7 +77,7 @@ fn records(directory: &Path) -> Lab<Vec<PathBuf>> {
 }
 
 fn simulate(chain: &Chain, files: &[PathBuf]) -> Lab<Said> {
-    let mut command = Place::Here.command(chain.world.kit().program("simulate"));
+    let mut command = Place::Here.command(chain.world.kit().program(SIMULATOR));
     command.arg("--replay").args(files).arg("--trace");
     run_command(command)
 }

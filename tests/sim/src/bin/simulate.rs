@@ -7,6 +7,7 @@
 //! simulate --replay FILE           a plan; --seed 7 --plan writes one
 //! simulate --replay RECORD...      what real daemons recorded
 //! simulate --day                   an undisturbed day of 2 hosts and 20 VMs
+//!          --jobs 4                several at a time
 //! simulate bless [NAME...]         writes the scenarios' logs anew
 //! ```
 
@@ -15,18 +16,16 @@ mod records;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use vmpulse_sim::batch::{Batch, JOBS_MAXIMUM};
 use vmpulse_sim::plan::{Cluster, Plan, random};
 use vmpulse_sim::replay;
 use vmpulse_sim::run::{self, Outcome};
 use vmpulse_sim::scenarios;
 use vmpulse_sim::trace::Sink;
 use vmpulse_store::DetectionSpeed;
-
-/// Between two lines that say how far it is.
-const PROGRESS_SECONDS: u64 = 10;
 
 /// Runs the real cores of vmpulse under one virtual clock and one seed.
 #[derive(Parser)]
@@ -44,6 +43,9 @@ struct Arguments {
     /// First seed of --minutes
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// Of --seeds, --minutes and bite, so many at a time; what is found does not depend on it
+    #[arg(long, global = true, default_value_t = 1, value_parser = jobs)]
+    jobs: usize,
     /// Run the plan in this file; or replay and judge the records of daemons in these files
     #[arg(long, num_args = 1.., value_name = "FILE")]
     replay: Vec<PathBuf>,
@@ -84,6 +86,11 @@ fn range(text: &str) -> Result<(u64, u64), String> {
     bounds.filter(|(low, high)| low <= high).ok_or_else(|| format!("{text}: expected LOW..HIGH"))
 }
 
+fn jobs(text: &str) -> Result<usize, String> {
+    let jobs = text.parse().ok().filter(|jobs| (1..=JOBS_MAXIMUM).contains(jobs));
+    jobs.ok_or_else(|| format!("{text}: expected a number from 1 to {JOBS_MAXIMUM}"))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match work(&arguments) {
@@ -105,14 +112,17 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
             return Ok(true);
         }
         #[cfg(feature = "deliberate-bugs")]
-        Some(Command::Bite { seeds }) => return bite(*seeds),
+        Some(Command::Bite { seeds }) => return bite(*seeds, arguments.jobs),
         None => {}
     }
     if let Some((low, high)) = arguments.seeds {
-        return many(low, |seed, _| seed > high, arguments.shrink);
+        let batch = Batch { first: low, last: Some(high), time: None, jobs: arguments.jobs };
+        return many(batch, arguments.shrink);
     }
     if let Some(minutes) = arguments.minutes {
-        return many(arguments.from, |_, seconds| seconds >= minutes * 60, arguments.shrink);
+        let time = Some(Duration::from_secs(minutes.saturating_mul(60)));
+        let batch = Batch { first: arguments.from, last: None, time, jobs: arguments.jobs };
+        return many(batch, arguments.shrink);
     }
     if let Some(first) = arguments.replay.first()
         && replay::is_record(first).map_err(|error| format!("{}: {error}", first.display()))?
@@ -161,33 +171,29 @@ fn repeat(seed: u64) -> String {
     format!("cargo run --release -p vmpulse-sim --bin simulate -- --seed {seed} --trace")
 }
 
-fn many(
-    first: u64,
-    is_over: impl Fn(u64, u64) -> bool,
-    shrinks: bool,
-) -> Result<bool, Box<dyn std::error::Error>> {
-    // How long it takes is shown to a person; nothing depends on it but the end of --minutes.
-    #[allow(clippy::disallowed_methods)]
-    let began = Instant::now();
-    let (mut seed, mut failed, mut said) = (first, 0_u64, 0);
-    while !is_over(seed, began.elapsed().as_secs()) {
-        let plan = random::plan(seed);
-        let outcome = run::run(&plan, None)?;
-        if !outcome.is_well() {
-            failed += 1;
+fn many(batch: Batch, shrinks: bool) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut failing = Vec::new();
+    let summary = batch.run(
+        |seed, outcome| {
+            if !outcome.is_well() {
+                println!("seed {seed}:");
+                explain(outcome, &repeat(seed), false);
+                failing.push(seed);
+            }
+            true
+        },
+        |summary, time| {
+            eprintln!("{} seeds in {} s, {} failed", summary.seeds, time.as_secs(), summary.failed);
+        },
+    )?;
+    if shrinks {
+        for seed in &failing {
             println!("seed {seed}:");
-            explain(&outcome, &repeat(seed), false);
-            shrink(&plan, shrinks)?;
-        }
-        seed += 1;
-        let seconds = began.elapsed().as_secs();
-        if seconds >= said + PROGRESS_SECONDS {
-            said = seconds;
-            eprintln!("{} seeds in {seconds} s, {failed} failed", seed - first);
+            shrink(&random::plan(*seed), true)?;
         }
     }
-    println!("{} seeds in {:.1} s, {failed} failed", seed - first, began.elapsed().as_secs_f64());
-    Ok(failed == 0)
+    println!("{} seeds, {} failed: {failing:?}", summary.seeds, summary.failed);
+    Ok(summary.failed == 0)
 }
 
 fn explain(outcome: &Outcome, command: &str, traced: bool) {
@@ -210,37 +216,50 @@ fn shrink(plan: &Plan, wanted: bool) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Whether every fault is found.
 #[cfg(feature = "deliberate-bugs")]
-fn bite(seeds: u64) -> Result<bool, Box<dyn std::error::Error>> {
+fn bite(seeds: u64, jobs: usize) -> Result<bool, Box<dyn std::error::Error>> {
     use vmpulse_protocol::bugs::{Bug, switch};
+    println!("{:<18} {:>5}  {:<14} what was found", "fault", "seed", "by");
     let mut missed = 0;
     for bug in Bug::ALL {
-        switch(Some(bug));
-        let mut found = None;
-        for seed in 1..=seeds {
-            let plan = random::plan(seed);
-            let outcome = run::run(&plan, None)?;
-            found = outcome.violations.into_iter().next().map(|violation| (seed, violation));
-            if found.is_some() {
-                // What is found without the fault as well is another one.
-                switch(None);
-                if run::run(&plan, None)?.is_well() {
-                    break;
-                }
-                switch(Some(bug));
-                found = None;
-            }
+        let (mut first, mut found) = (1, None);
+        while found.is_none() && first <= seeds {
+            switch(Some(bug));
+            let Some((seed, violation)) = first_found(first, seeds, jobs)? else { break };
+            // What is found without the fault as well is another one.
+            switch(None);
+            let another = !run::run(&random::plan(seed), None)?.is_well();
+            first = seed + 1;
+            found = Some((seed, violation)).filter(|_| !another);
         }
         match found {
-            Some((seed, violation)) => {
-                println!("{bug:?}: seed {seed}, by {}: {}", violation.checker, violation.text);
+            Some((seed, one)) => {
+                println!("{:<18} {seed:>5}  {:<14} {}", format!("{bug:?}"), one.checker, one.text);
             }
             None => {
                 missed += 1;
-                println!("{bug:?}: NOT FOUND in {seeds} seeds");
+                println!("{:<18} {:>5}  NOT FOUND in {seeds} seeds", format!("{bug:?}"), "-");
             }
         }
     }
     switch(None);
     println!("{} of {} faults found", Bug::ALL.len() - missed, Bug::ALL.len());
     Ok(missed == 0)
+}
+
+/// The first seed that finds something, and what.
+#[cfg(feature = "deliberate-bugs")]
+fn first_found(
+    first: u64,
+    last: u64,
+    jobs: usize,
+) -> Result<Option<(u64, vmpulse_sim::checkers::Violation)>, Box<dyn std::error::Error>> {
+    let mut found = None;
+    let look = |seed, outcome: &Outcome| {
+        if found.is_none() {
+            found = outcome.violations.first().cloned().map(|violation| (seed, violation));
+        }
+        found.is_none()
+    };
+    Batch { first, last: Some(last), time: None, jobs }.run(look, |_, _| {})?;
+    Ok(found)
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_store::*;
 
+use super::arena::Lease;
 use super::{Caller, Mode, PATIENCE, REFUSAL, SLOW_US, Shared, StoreNews, USUAL_US};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct FaultyStore {
-    inner: SqliteStore,
+    inner: Lease,
     caller: Caller,
     shared: Shared,
 }
@@ -25,7 +26,7 @@ enum Kind {
 }
 
 impl FaultyStore {
-    pub(super) fn connect(inner: SqliteStore, caller: Caller, shared: Shared) -> Result<Self, StoreError> {
+    pub(super) fn connect(inner: Lease, caller: Caller, shared: Shared) -> Result<Self, StoreError> {
         let store = Self { inner, caller, shared };
         store.reach()?;
         Ok(store)
@@ -44,7 +45,7 @@ impl FaultyStore {
         };
         let us = inner.random.u64(low..=high);
         inner.elapsed += Duration::from_micros(us);
-        self.shared.set(&inner);
+        self.shared.set(&mut inner);
         Ok(())
     }
 
@@ -206,14 +207,6 @@ impl Store for FaultyStore {
         writes: &[HostMonitorWrite],
     ) -> Result<Applied, StoreError> {
         self.call(Kind::Write, |store| store.host_monitor_apply(host_monitor, writes))
-    }
-
-    fn host_monitor_apply_once(
-        &mut self,
-        host_monitor: HostMonitorId,
-        writes: &[(u64, HostMonitorWrite)],
-    ) -> Result<Applied, StoreError> {
-        self.call(Kind::Write, |store| store.host_monitor_apply_once(host_monitor, writes))
     }
 
     fn host_monitor_replay(

@@ -24,7 +24,8 @@ pub(crate) struct VmRow {
 
 impl Look {
     pub(crate) fn open(path: &Path) -> rusqlite::Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         Ok(Self(Connection::open_with_flags(path, flags)?))
     }
 
@@ -44,7 +45,7 @@ impl Look {
         let count = |row: &rusqlite::Row<'_>, column| {
             row.get::<_, i64>(column).map(|count| usize::try_from(count).unwrap_or(0))
         };
-        let mut found = self.0.query_row(sql, [&uuid], |row| {
+        let mut found = self.0.prepare_cached(sql)?.query_row([&uuid], |row| {
             Ok(VmRow {
                 state: row.get(0)?,
                 phase: row.get(1)?,
@@ -56,7 +57,7 @@ impl Look {
         })?;
         let sql = "SELECT application.name || '=' || status FROM application JOIN vm ON vm.id = vm_id \
                    WHERE vm.uuid = ?1 ORDER BY application.name";
-        let mut statement = self.0.prepare(sql)?;
+        let mut statement = self.0.prepare_cached(sql)?;
         found.apps = statement.query_map([&uuid], |row| row.get(0))?.collect::<Result<_, _>>()?;
         Ok(found)
     }
@@ -65,7 +66,7 @@ impl Look {
     pub(crate) fn node_events(&self, hm: Hm) -> rusqlite::Result<BTreeMap<String, u64>> {
         let sql = "SELECT kind, count(*) FROM node_event JOIN host_monitor ON host_monitor.id = host_monitor_id \
                    WHERE uuid = ?1 GROUP BY kind";
-        let mut statement = self.0.prepare(sql)?;
+        let mut statement = self.0.prepare_cached(sql)?;
         let rows = statement.query_map([hm.id().to_string()], |row| {
             Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
         })?;
@@ -75,11 +76,12 @@ impl Look {
     /// Whether it is UP, GLOBAL and hears its trunk, by what it said last.
     pub(crate) fn is_monitor_well(&self, hm: Hm) -> rusqlite::Result<bool> {
         let sql = "SELECT state = 'UP' AND mode = 'GLOBAL' AND blind = 0 FROM host_monitor WHERE uuid = ?1";
-        self.0.query_row(sql, [hm.id().to_string()], |row| row.get(0))
+        self.0.prepare_cached(sql)?.query_row([hm.id().to_string()], |row| row.get(0))
     }
 
     pub(crate) fn rows(&self, table: &str) -> rusqlite::Result<u64> {
-        let count: i64 = self.0.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+        let sql = format!("SELECT count(*) FROM {table}");
+        let count: i64 = self.0.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }

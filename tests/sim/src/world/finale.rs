@@ -28,15 +28,15 @@ impl World<'_> {
             let monitor = &self.monitors[index];
             let (hm, runs, pending) = (monitor.hm, monitor.is_up(), monitor.waiting());
             let spooled = monitor.spooled();
-            let well = self.look.is_monitor_well(hm)?;
-            let events = self.look.node_events(hm)?;
+            let well = self.store.look().is_monitor_well(hm)?;
+            let events = self.store.look().node_events(hm)?;
             self.event(&Event::FinalMonitor { hm, runs, well, pending, spooled });
             for (kind, count) in events {
                 self.event(&Event::FinalNodeEvents(hm, kind, count));
             }
         }
         for vm in (0..self.guests.len()).map(Vm) {
-            let row = self.look.vm(vm)?;
+            let row = self.store.look().vm(vm)?;
             let guest = &self.guests[vm.0];
             let event = Event::FinalVm(FinalVm {
                 vm,
@@ -53,7 +53,7 @@ impl World<'_> {
             self.event(&event);
         }
         for table in WAITING_TABLES {
-            let rows = self.look.rows(table)?;
+            let rows = self.store.look().rows(table)?;
             self.event(&Event::FinalRows(table, rows));
         }
         Ok(())

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::class::{About, After, Class, Expected, Place, Source, State, Subject, Within};
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
+use crate::expect::Named;
 use crate::options::{Options, value};
 use crate::record::Record;
 use crate::tool;
@@ -144,6 +145,10 @@ impl Class for App {
             }
         };
         Ok(if on { State::On(details()) } else { State::Off })
+    }
+
+    fn named(&self, _context: &Context, before: &Before) -> Vec<Named> {
+        vec![(Subject::App, before.app.clone())]
     }
 
     fn own_seconds(&self, before: &Before) -> u64 {

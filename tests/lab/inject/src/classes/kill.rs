@@ -8,6 +8,7 @@ use crate::class::{About, Class, Place, State};
 use crate::context::Context;
 use crate::daemon::Proof;
 use crate::error::Inject;
+use crate::expect::Named;
 use crate::group::Group;
 use crate::launch::Launch;
 use crate::options::{Options, flag};
@@ -141,6 +142,16 @@ impl Class for Kill {
         };
         let victims: Inject<Vec<Victim>> = named.into_iter().map(victim).collect();
         Ok(Before { victims: victims?, once: options.flag("once") })
+    }
+
+    fn named(&self, context: &Context, before: &Before) -> Vec<Named> {
+        match self {
+            Kill::Agent => targets::this_vm(context),
+            Kill::Monitor | Kill::AllMonitors => {
+                targets::trunks(before.victims.iter().map(|victim| &victim.proof))
+            }
+            Kill::Store => Vec::new(),
+        }
     }
 
     fn apply(&self, context: &Context, record: &mut Record<'_, Before>) -> Inject<()> {

@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, value_parser};
 
+use super::server;
+use crate::class::Subject;
 use crate::context::Context;
 use crate::daemon::{Proof, RUN_DIR, monitors};
 use crate::error::{Inject, InjectError};
+use crate::expect::Named;
+use crate::marker::Identity;
 use crate::options::{Options, value};
 use crate::process::{self, Process};
 
@@ -77,6 +81,17 @@ fn belongs(context: &Context, trunk: &str) -> Inject<()> {
     if names_some { context.need_target(MONITOR, trunk) } else { Ok(()) }
 }
 
+/// This guest, as events name it.
+pub(super) fn this_vm(context: &Context) -> Vec<Named> {
+    let identity = Identity::here(context);
+    identity.vm_uuid.or(identity.dmi_uuid).map(|uuid| (Subject::Vm, uuid)).into_iter().collect()
+}
+
+/// Host monitors, as events name them.
+pub(super) fn trunks<'a>(proofs: impl Iterator<Item = &'a Proof>) -> Vec<Named> {
+    proofs.filter_map(Proof::trunk).map(|trunk| (Subject::Monitor, trunk)).collect()
+}
+
 /// The folder of `--data`, which the mark must name.
 pub(super) fn data_folder(context: &Context, options: &Options) -> Inject<PathBuf> {
     let data = options.path("data").ok_or_else(|| {
@@ -87,9 +102,26 @@ pub(super) fn data_folder(context: &Context, options: &Options) -> Inject<PathBu
     Ok(folder)
 }
 
-/// The PostgreSQL server of `--data`.
+/// The PostgreSQL server of `--data`, which must not be one that holds no store.
 pub(super) fn server(context: &Context, options: &Options) -> Inject<Proof> {
-    Ok(Proof::Postmaster(data_folder(context, options)?))
+    let data = data_folder(context, options)?;
+    let proof = Proof::Postmaster(data.clone());
+    let first = proof.need("the store's server")?;
+    match server::holds_store(&data, first) {
+        Some(true) => {}
+        Some(false) => {
+            let why = format!(
+                "no database of the server of {} holds a health store (schema vmpulse).",
+                data.display()
+            );
+            return Err(InjectError::Refused(why));
+        }
+        None => eprintln!(
+            "vmpulse-inject: the server of {} does not say whether it holds a store; the mark names it.",
+            data.display()
+        ),
+    }
+    Ok(proof)
 }
 
 /// The emulator of the VM of this name or UUID.

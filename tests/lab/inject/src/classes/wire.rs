@@ -1,7 +1,9 @@
 //! Paths, endpoints and storage: what lies between the daemons.
 
 mod cut;
+mod endpoint;
 mod path;
+mod storage;
 
 use crate::class::AnyClass;
 
@@ -13,4 +15,6 @@ pub(super) const ALL: &[&dyn AnyClass] = &[
     &path::DUPLICATE_PATH,
     &path::CORRUPT_PATH,
     &path::WIRE_PATH,
+    &endpoint::Endpoint,
+    &storage::Storage,
 ];

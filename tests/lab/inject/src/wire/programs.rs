@@ -28,21 +28,29 @@ pub fn run(program: &str, words: &[&str]) -> Inject<String> {
     said(program, words, command(program).args(words).output())
 }
 
+/// Runs `program` with these words and `input` at its standard input.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(program: &str, words: &[&str], input: &str) -> Inject<String> {
+    let mut command = command(program);
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = command.spawn().and_then(|mut child| {
+        if let Some(mut pipe) = child.stdin.take() {
+            // If it refuses its input early, its exit status says why.
+            let _ = pipe.write_all(input.as_bytes());
+        }
+        child.wait_with_output()
+    });
+    said(program, words, output)
+}
+
 /// Has nft do a script: all of it, or nothing.
 ///
 /// # Errors
 /// As [`run`]; `Unsupported` if the kernel lacks what the script needs.
 pub fn nft(script: &str) -> Inject<()> {
-    let mut nft = command("nft");
-    nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = nft.spawn().and_then(|mut child| {
-        if let Some(mut pipe) = child.stdin.take() {
-            // If it refuses the script early, its exit status says why.
-            let _ = pipe.write_all(script.as_bytes());
-        }
-        child.wait_with_output()
-    });
-    match said("nft", &["-f", "-"], output) {
+    match run_with("nft", &["-f", "-"], script) {
         Err(InjectError::Failed(text)) if lacks(&text) => Err(InjectError::Unsupported(text)),
         result => result.map(drop),
     }

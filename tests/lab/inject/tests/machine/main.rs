@@ -3,7 +3,10 @@
 
 mod app;
 mod daemons;
+mod documents;
+mod expect;
 mod frame;
+mod kernel;
 mod store;
 mod vms;
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::class::{About, After, Class, Expected, Place, Source, State, Subject, Within};
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
+use crate::expect::Named;
 use crate::options::{Options, value};
 use crate::record::Record;
 use crate::wire::Way;
@@ -46,6 +47,8 @@ struct Stop {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Before {
     stops: Vec<Stop>,
+    /// Adapters of the monitors that are cut off, as far as they are known here: events name them.
+    monitors: Vec<String>,
 }
 
 impl Class for Cut {
@@ -87,6 +90,8 @@ impl Class for Cut {
 
     fn plan(&self, context: &Context, options: &Options) -> Inject<Before> {
         let ends = trunk::ends(context, options)?;
+        let monitors = ends.iter().filter(|end| end.way == Way::Down);
+        let monitors = monitors.map(|end| end.interface.clone()).collect();
         let stops = match options.text("how").as_deref() {
             Some("link-down") => downs(ends, options.text("way").as_deref())?,
             Some(_) | None => ends.into_iter().map(dropping).collect::<Inject<Vec<_>>>()?,
@@ -99,7 +104,11 @@ impl Class for Cut {
                 )));
             }
         }
-        Ok(Before { stops })
+        Ok(Before { stops, monitors })
+    }
+
+    fn named(&self, _context: &Context, before: &Before) -> Vec<Named> {
+        before.monitors.iter().map(|name| (Subject::Monitor, name.clone())).collect()
     }
 
     fn apply(&self, _context: &Context, record: &mut Record<'_, Before>) -> Inject<()> {
