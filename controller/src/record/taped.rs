@@ -160,7 +160,6 @@ store! {
     messages_remove(of: Option<&[VmUuid]>) -> u64;
     prune(keep: &Retention, most: u32) -> Pruned;
     host_monitor_apply(host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
-    host_monitor_apply_once(host_monitor: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
     host_monitor_replay(host_monitor: HostMonitorId, starts: &[StartWrites]) -> Applied;
     }
 }
