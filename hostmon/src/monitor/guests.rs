@@ -244,7 +244,8 @@ impl Monitor {
     pub(super) fn reconcile_guardians(&mut self, now: Instant) {
         let beats = |vm: &VmUuid| self.sessions.view(*vm).is_some_and(|session| session.guardian);
         let known = self.troubles.iter().map(|(vm, trouble)| (*vm, trouble.agent_failed, beats(vm)));
-        let untold: Vec<_> = known.filter(|(_, told, beats)| told != beats).collect();
+        let mut untold: Vec<_> = known.filter(|(_, told, beats)| told != beats).collect();
+        untold.sort_unstable();
         for (vm, _, beats) in untold {
             self.on_guardian(now, vm, beats);
         }

@@ -155,7 +155,7 @@ impl Monitor {
     ///
     pub(super) fn on_roster_quiets(&mut self, now: Instant, quiets: Vec<Quiet>) {
         let in_force: BTreeSet<VmUuid> = quiets.iter().map(|quiet| quiet.vm).collect();
-        let ended: Vec<VmUuid> =
+        let ended: BTreeSet<VmUuid> =
             self.quiets.known.keys().filter(|vm| !in_force.contains(vm)).copied().collect();
         for vm in ended {
             self.forget_quiet(now, vm);

@@ -29,8 +29,11 @@ impl Reminders {
         self.missing.contains(&vm)
     }
 
+    /// In their order: a seed has one trace.
     pub(super) fn missing(&self) -> Vec<VmUuid> {
-        self.missing.iter().copied().collect()
+        let mut missing: Vec<VmUuid> = self.missing.iter().copied().collect();
+        missing.sort_unstable();
+        missing
     }
 
     pub(super) fn handle_closed(&mut self, vm: VmUuid, place: Place) {
