@@ -23,8 +23,9 @@ pub struct CanaryIdentity {
     pub vm: VmUuid,
     /// Address of its adapter.
     pub mac: MacAddr,
-    /// Its secret.
-    pub key: Key,
+    /// Its secret. `None` where the core runs again from a record, which holds no key: what came in its name counts as
+    /// the canary's, without proof.
+    pub key: Option<Key>,
 }
 
 impl CanaryIdentity {
@@ -38,14 +39,15 @@ impl CanaryIdentity {
         Self {
             vm: VmUuid::from_bytes(*uuid),
             mac: MacAddr((first & 0xfe) | 0x02, b, c, d, e, f),
-            key: Key::from_bytes(*key),
+            key: Some(Key::from_bytes(*key)),
         }
     }
 
     /// What both its ends demand.
     #[must_use]
     pub fn authentication(&self) -> Authentication {
-        Authentication::new(Mode::Required, KeyId::new(1).map(|id| (id, self.key.clone())))
+        let Some(key) = &self.key else { return Authentication::NONE };
+        Authentication::new(Mode::Required, KeyId::new(1).map(|id| (id, key.clone())))
     }
 }
 

@@ -39,8 +39,9 @@ use vmpulse_local::logging::LevelHandle;
 use vmpulse_protocol::time::Instant;
 
 use crate::endpoint::Question;
-use crate::monitor::{CanaryReport, Input, Monitor, Output};
+use crate::monitor::{CanaryReport, Input, Output};
 use crate::pending::Waiting;
+use crate::record::{Aside, Recorded};
 use crate::status::CommandRequest;
 use canary::CanaryThread;
 use desk::{Desk, Paper};
@@ -65,7 +66,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 struct Driver {
     clock: MonotonicClock,
-    monitor: Monitor,
+    monitor: Recorded,
     trunk: Trunk,
     store: StoreThread,
     policing: Policing,
@@ -133,13 +134,16 @@ impl Driver {
                 self.tell_drops(now);
             }
             // In every turn: it also says when the loop is to come round again, from which lateness counts.
-            self.monitor.handle_timeout(now);
-            if let Some(guests) = self.monitor.take_question(now) {
+            if let Some(guests) = self.monitor.turn(now) {
                 self.store.ask_about(guests);
             }
             self.carry(now);
             self.policing.poll(now, &self.monitor);
+            if let Some(news) = self.monitor.take_news() {
+                self.desk.warn(news);
+            }
             if self.is_done(now) {
+                self.monitor.close(now);
                 return;
             }
         }
@@ -180,7 +184,7 @@ impl Driver {
         match outcome {
             trunk::Outcome::Heard { until, lag } => monitor.handle_input(now, Input::Heard { until, lag }),
             trunk::Outcome::Lost => {
-                monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble()));
+                monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble().into()));
                 monitor.handle_input(now, Input::Adapter(false));
             }
         }
@@ -225,7 +229,7 @@ impl Driver {
                 canary.monitor_at(mac);
             }
         }
-        self.monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble()));
+        self.monitor.handle_input(now, Input::AdapterIs(self.trunk.trouble().into()));
         self.monitor.handle_input(now, Input::Adapter(up));
     }
 
@@ -238,8 +242,11 @@ impl Driver {
 
     fn on_reply(&mut self, now: Instant, reply: Option<Reply>) {
         match reply {
-            Some(Reply::Safe { up_to }) => {
+            Some(Reply::Safe { up_to, stored }) => {
                 self.committed = self.committed.max(up_to);
+                if !stored {
+                    self.monitor.aside(now, Aside::Kept);
+                }
                 self.monitor.handle_input(now, Input::Stored { up_to });
             }
             Some(Reply::NotTaken { number, report }) => {
@@ -262,6 +269,7 @@ impl Driver {
                 if self.facts.store_error.as_ref() != Some(&error) {
                     self.desk.warn(format!("the store: {error}"));
                 }
+                self.monitor.aside(now, Aside::StoreFailed(error.clone()));
                 self.facts.store_error = Some(error);
                 self.monitor.handle_input(now, Input::StoreReachable(false));
             }

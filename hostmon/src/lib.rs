@@ -1,7 +1,7 @@
 //! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
 //!
 //! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`spool`], [`local_copy`], [`by_vm`], [`canary`], [`passthru`]'s
-//! parsing and rendering, [`policing`], [`doctor`], most of [`endpoint`].
+//! parsing and rendering, [`policing`], [`doctor`], most of [`endpoint`], [`record`] but for its file.
 //! Edges and drivers: [`driver`] (the daemon), [`keys`], [`settings`].
 
 pub mod by_vm;
@@ -17,6 +17,7 @@ pub mod passthru;
 pub mod pending;
 pub mod policing;
 mod queue;
+pub mod record;
 pub mod sessions;
 pub mod settings;
 pub mod spool;

@@ -22,6 +22,7 @@ mod strangers;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -82,6 +83,11 @@ pub struct Monitor {
     /// As the store last said.
     settings: MonitorSettings,
     removed: bool,
+    /// It said that it stops.
+    shutting_down: bool,
+    /// Number of the write by which it last said that it runs, and up to which its writes are safe.
+    started_write: u64,
+    stored_up_to: u64,
     sessions: Sessions,
     tracker: Tracker,
     started: Instant,
@@ -115,7 +121,7 @@ pub struct Monitor {
     /// When the loop was to come round again, as of its last turn.
     due: Option<Instant>,
     adapter_down: bool,
-    adapter_is: &'static str,
+    adapter_is: Cow<'static, str>,
     canary: Option<Box<Canary>>,
     isolation: Isolation,
     store_reachable: bool,
@@ -144,6 +150,9 @@ impl Monitor {
             own_settings: OwnSettings::of(&config),
             settings: MonitorSettings::default(),
             removed: false,
+            shutting_down: false,
+            started_write: 0,
+            stored_up_to: 0,
             sessions,
             tracker: Tracker::new(),
             started: now,
@@ -170,7 +179,7 @@ impl Monitor {
             heard: None,
             due: None,
             adapter_down: false,
-            adapter_is: "",
+            adapter_is: Cow::default(),
             canary,
             isolation: Isolation::default(),
             store_reachable: true,
@@ -218,11 +227,14 @@ impl Monitor {
             }
             Input::Adapter(up) => self.on_adapter(now, up),
             Input::Readdressed { mac, mtu } => self.on_readdressed(now, mac, mtu),
-            Input::Shutdown => self.write(HostMonitorWrite::NodeChanged {
-                state: NodeState::Down,
-                reason: REASON_NODE_SHUTDOWN,
-                mode: MonitorMode::Down,
-            }),
+            Input::Shutdown => {
+                self.shutting_down = true;
+                self.write(HostMonitorWrite::NodeChanged {
+                    state: NodeState::Down,
+                    reason: REASON_NODE_SHUTDOWN,
+                    mode: MonitorMode::Down,
+                });
+            }
         }
         self.settle(now);
     }
@@ -256,6 +268,7 @@ impl Monitor {
         }
         self.canary_timeout(now, as_of);
         self.tracker.handle_timeout(as_of);
+        self.on_return(now);
         self.settle(now);
         self.due = self.next_turn().map(|due| due.max(now));
     }
@@ -399,6 +412,7 @@ impl Monitor {
     }
 
     fn on_stored(&mut self, now: Instant, up_to: u64) {
+        self.stored_up_to = self.stored_up_to.max(up_to);
         let later = self.to_accept.split_off(&up_to.saturating_add(1));
         let committed = std::mem::replace(&mut self.to_accept, later);
         for (vm, receipt) in committed.into_values() {
@@ -446,7 +460,8 @@ impl Monitor {
     /// Silences are said again with their ages by this monitor's clock.
     fn repeat_silences(&mut self, now: Instant) {
         let silent = self.watched.keys().filter(|vm| self.tracker.is_missing(**vm));
-        for vm in silent.copied().collect::<Vec<_>>() {
+        // In an order that does not depend on the table's: a replay says the same.
+        for vm in silent.copied().collect::<BTreeSet<_>>() {
             self.tracker.repeat(now, vm);
         }
     }
@@ -460,7 +475,7 @@ impl Monitor {
         self.tracker.handle_doubt(now, Doubt::AdapterDown);
         let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" };
         let what = std::mem::take(&mut self.adapter_is);
-        let text = match (up, what) {
+        let text = match (up, what.as_ref()) {
             (true, _) => format!("trunk adapter {} is up", self.config.trunk),
             (false, "") => format!("trunk adapter {} is down", self.config.trunk),
             (false, what) => format!("trunk adapter {} {what}", self.config.trunk),
@@ -539,6 +554,9 @@ impl Monitor {
 
     fn write(&mut self, write: HostMonitorWrite) {
         self.next_write = self.next_write.saturating_add(1);
+        if write.start().is_some() {
+            self.started_write = self.next_write;
+        }
         self.outputs.push_back(Output::Store { number: self.next_write, write });
     }
 

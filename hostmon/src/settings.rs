@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use vmpulse_local::keys::deserialize_mode;
+use vmpulse_local::recorder::RecorderSettings;
 pub use vmpulse_local::settings::SettingsError;
 use vmpulse_local::settings::{self, Checked, Fault};
 use vmpulse_protocol::auth::Mode;
@@ -116,6 +117,8 @@ pub struct Settings {
     pub status_key: PathBuf,
     /// The authorities whose certificates clients must have.
     pub status_client_ca: PathBuf,
+    /// What happens is kept in a file.
+    pub recorder: RecorderSettings,
 }
 
 impl Default for Settings {
@@ -144,6 +147,7 @@ impl Default for Settings {
             status_cert: PathBuf::new(),
             status_key: PathBuf::new(),
             status_client_ca: PathBuf::new(),
+            recorder: RecorderSettings::default(),
         }
     }
 }
@@ -332,6 +336,7 @@ impl Checked for Settings {
             .or_else(|| self.priority_fault())
             .or_else(|| self.place_fault())
             .or_else(|| endpoint::fault(self))
+            .or_else(|| self.recorder.fault())
     }
 }
 

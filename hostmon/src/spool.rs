@@ -277,6 +277,20 @@ impl Spool {
         }
     }
 
+    /// The file is not there any more, and nothing of what was kept in it: everything that waits is kept anew, at once.
+    pub fn on_file_gone(&mut self, now: Instant) {
+        self.keeping = None;
+        (self.kept, self.file_bytes, self.live_bytes) = (0, 0, 0);
+        self.names_start = false;
+        self.next_keep = now;
+    }
+
+    /// Whether something is in the file, as far as is known.
+    #[must_use]
+    pub const fn has_file(&self) -> bool {
+        self.file_bytes > 0
+    }
+
     /// The store answers.
     pub fn on_ready(&mut self, now: Instant) {
         self.flight = None;

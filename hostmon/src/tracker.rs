@@ -105,13 +105,15 @@ struct Watch {
     grace: Duration,
     /// A new path was opened: its first heartbeat is said, though the VM beat before.
     reopened: bool,
+    /// It is MISSING together with most of its trunk.
+    common: bool,
     /// When the schedule looks here next.
     looked_at: Option<Instant>,
 }
 
 impl Watch {
     const fn new(state: State, silent_from: Instant, interval: Duration, grace: Duration) -> Self {
-        Self { state, silent_from, interval, grace, reopened: false, looked_at: None }
+        Self { state, silent_from, interval, grace, reopened: false, common: false, looked_at: None }
     }
 
     /// Silence after which it is MISSING.
@@ -217,7 +219,7 @@ impl Tracker {
             State::Beating => self.edges.push_back(Edge::Detected { vm }),
             State::Missing => {
                 let age = now.since(watch.silent_from);
-                self.edges.push_back(Edge::Missing { vm, age, common: false });
+                self.edges.push_back(Edge::Missing { vm, age, common: watch.common });
             }
             State::Expected | State::Waiting => {}
         }
@@ -240,6 +242,7 @@ impl Tracker {
         let Some(watch) = self.watches.get_near_mut(&vm, hint) else { return };
         watch.silent_from = watch.silent_from.max(arrived);
         watch.grace = Duration::ZERO;
+        watch.common = false;
         let reopened = std::mem::take(&mut watch.reopened);
         let before = std::mem::replace(&mut watch.state, State::Beating);
         if !self.lines.enter(*hint, watch.silent_from, watch.allowed()) {
@@ -265,6 +268,7 @@ impl Tracker {
         let mut again = until + watch.allowed();
         if watch.state == State::Missing && until > now {
             watch.state = State::Waiting;
+            watch.common = false;
             again = now + watch.allowed();
             self.recent.forget(vm);
         }
@@ -453,18 +457,23 @@ impl Tracker {
         watch.state = State::Missing;
         self.quiet.remove(&vm);
         let (age, interval) = (now.since(watch.silent_from), watch.interval);
-        self.accuse(now, vm, age, interval);
+        self.accuse(now, at, age, interval);
     }
 
-    fn accuse(&mut self, now: Instant, vm: VmUuid, age: Duration, interval: Duration) {
+    fn accuse(&mut self, now: Instant, at: Hint, age: Duration, interval: Duration) {
+        let Some((vm, _)) = self.watches.at(at) else { return };
         self.recent.push(now, vm, interval);
         let common = self.recent.is_common(now, interval, self.beating);
+        if let Some((_, watch)) = self.watches.at_mut(at) {
+            watch.common = common;
+        }
         self.edges.push_back(Edge::Missing { vm, age, common });
         if common {
             for other in self.recent.mark_common() {
                 if other != vm
-                    && let Some(watch) = self.watches.get(&other)
+                    && let Some(watch) = self.watches.get_mut(&other)
                 {
+                    watch.common = true;
                     let age = now.since(watch.silent_from);
                     self.edges.push_back(Edge::Missing { vm: other, age, common: true });
                 }

@@ -280,6 +280,16 @@ host_test! {
         assert!(host.node_events("ADAPTER_CHANGED") >= 1);
         assert!(host.node_events("ISOLATED") >= 1);
 
+        // Somebody sets the canary's own down: it is made anew, and nobody takes that for the trunk.
+        let isolations = host.node_events("ISOLATED");
+        let made = ip("-br link show dev trunkA-cy");
+        ip("link set dev trunkA-cy down");
+        host.wait_for_status("the canary to be up again", |status| {
+            beats(status) && ip("link").lines().any(|line| line.contains("trunkA-cy") && line.contains(",UP"))
+        });
+        assert_eq!(ip("-br link show dev trunkA-cy").split_whitespace().nth(2), made.split_whitespace().nth(2));
+        assert_eq!((host.node_events("ISOLATED"), host.node_events("CANARY_OFF")), (isolations, 1));
+
         // One that was killed leaves its adapter behind; the next one has a new one.
         let address = || ip("-br link show dev trunkA-cy");
         let old = address();

@@ -94,7 +94,6 @@ delegate! {
         fn vm_phase_replace(&mut self, vm: VmUuid, phase: &str) -> ();
         fn controller_heartbeat(&mut self, controller: &ControllerHeartbeat) -> ();
         fn host_monitor_apply(&mut self, host_monitor: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
-        fn host_monitor_apply_once(&mut self, host_monitor: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
         fn host_monitor_replay(&mut self, host_monitor: HostMonitorId, starts: &[StartWrites]) -> Applied;
         fn mode_tell(&mut self, news: &ModeNews, event: &NewEvent) -> bool;
         fn quiet_tell(&mut self, news: &QuietNews, event: &NewEvent) -> bool;

@@ -23,7 +23,8 @@ use vmpulse_protocol::time::Instant;
 
 use super::priority;
 use crate::canary::{CanaryIdentity, CanaryVmm};
-use crate::monitor::{CanaryReport, Input, Monitor};
+use crate::monitor::{CanaryReport, Input};
+use crate::record::Recorded;
 use crate::settings::Settings;
 use adapter::Place;
 
@@ -88,7 +89,7 @@ impl CanaryThread {
     }
 
     /// Tells the monitor what the canary says of itself.
-    pub(super) fn poll(&mut self, now: Instant, monitor: &mut Monitor) {
+    pub(super) fn poll(&mut self, now: Instant, monitor: &mut Recorded) {
         loop {
             match self.reports.try_recv() {
                 Ok(report) => monitor.handle_input(now, Input::Canary(report)),
@@ -242,7 +243,9 @@ impl Worker {
                 return End::Lost(why);
             }
             vmm.handle_timeout(now);
-            self.send(now, socket, &mut vmm);
+            if let Err(why) = self.send(now, socket, &mut vmm) {
+                return End::Lost(why);
+            }
             if next_look <= now {
                 next_look = now + LOOK_PERIOD;
                 if let Err(error) = socket.check() {
@@ -252,16 +255,20 @@ impl Worker {
         }
     }
 
-    /// What is not taken by the adapter is lost, as on any trunk that is cut; that it was tried counts.
-    fn send(&self, now: Instant, socket: &PacketSocket, vmm: &mut CanaryVmm) {
+    /// What is not taken by the adapter is lost, as on any trunk that is cut; that it was tried counts. Error: somebody set the
+    /// canary's own adapter down. That is not the trunk's fault: while what it stands on is down, it takes frames as before.
+    fn send(&self, now: Instant, socket: &PacketSocket, vmm: &mut CanaryVmm) -> Result<(), String> {
         while let Some((to, payload)) = vmm.poll_transmit() {
-            if let Err(error) = socket.send(to, None, &payload) {
-                tracing::debug!(err = %error, "a frame of the canary was not sent");
+            match socket.send(to, None, &payload) {
+                Ok(()) => {}
+                Err(error @ LinkError::InterfaceDown { .. }) => return Err(errors::chain(&error)),
+                Err(error) => tracing::debug!(err = %error, "a frame of the canary was not sent"),
             }
         }
         if vmm.take_beaten() {
             self.tried.store(now.as_nanos(), Ordering::Relaxed);
         }
+        Ok(())
     }
 
     fn report(&self, report: CanaryReport) {
@@ -284,14 +291,12 @@ fn receive(
                 vmm.handle_frame(now, frame.source, unicast, frame.payload);
             }
             Ok(None)
-            | Err(
-                LinkError::InterfaceDown { .. }
-                | LinkError::WouldBlock { .. }
-                | LinkError::NoBuffers { .. }
-                | LinkError::TooLong { .. },
-            ) => return Ok(()),
+            | Err(LinkError::WouldBlock { .. } | LinkError::NoBuffers { .. } | LinkError::TooLong { .. }) => {
+                return Ok(());
+            }
             Err(
-                error @ (LinkError::NoPermission { .. }
+                error @ (LinkError::InterfaceDown { .. }
+                | LinkError::NoPermission { .. }
                 | LinkError::NoSuchInterface { .. }
                 | LinkError::NotEthernet { .. }
                 | LinkError::InvalidEtherType { .. }

@@ -70,6 +70,7 @@ impl Driver {
             trunk_heard: self.monitor.hears_trunk(),
             isolated: self.monitor.is_isolated(),
             blind: self.monitor.is_blind(),
+            removed: self.monitor.is_removed(),
         }
     }
 

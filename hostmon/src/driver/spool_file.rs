@@ -1,8 +1,8 @@
 //! Files that must outlive the daemon and the machine: written whole or not at all, and synced.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Guests' words are in them.
@@ -40,12 +40,21 @@ impl SpoolFile {
         Ok(aside)
     }
 
-    /// Appends and syncs.
+    /// Whether its name still leads to it, and not to another file or to none: what is in a file without a name is lost with
+    /// the process.
+    pub(super) fn is_there(&self) -> bool {
+        self.file.as_ref().map_or_else(|| self.path.exists(), |file| is_named(file, &self.path))
+    }
+
+    /// Appends and syncs. Error of kind [`NotFound`](io::ErrorKind::NotFound): somebody removed it, and what was in it.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = match self.file.take() {
             Some(file) => file,
             None => OpenOptions::new().write(true).open(&self.path)?,
         };
+        if !is_named(&file, &self.path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         file.write_all_at(bytes, self.length)?;
         file.sync_data()?;
         self.length = self.length.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
@@ -60,6 +69,11 @@ impl SpoolFile {
         self.keep_up_to(bytes.len());
         Ok(())
     }
+}
+
+fn is_named(file: &File, path: &Path) -> bool {
+    let same = |open: Metadata, named: Metadata| (open.dev(), open.ino()) == (named.dev(), named.ino());
+    file.metadata().and_then(|open| Ok(same(open, std::fs::metadata(path)?))).unwrap_or(false)
 }
 
 /// Writes a file whole: whoever reads it finds this or what was there before, also after the machine stopped.

@@ -1,5 +1,6 @@
 //! The thread that keeps writes until the store has them. It waits for the spool's file, and for nothing else.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
@@ -28,7 +29,11 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) enum Reply {
     /// Every write up to this number is in the store or in the spool's file.
-    Safe { up_to: u64 },
+    Safe {
+        up_to: u64,
+        /// In the store; otherwise in the file, as far as is known.
+        stored: bool,
+    },
     /// This one is in neither, and will not be.
     NotTaken { number: u64, report: Option<MessageTag> },
     /// The store's answers to guests.
@@ -137,6 +142,7 @@ impl StoreThread {
             last_job: 0,
             given: None,
             replies,
+            applied: Vec::new(),
             stall: Stall::new(0, clock.now()),
             turns: Arc::clone(&turns),
             view: Arc::clone(&view),
@@ -253,6 +259,8 @@ struct Worker {
     last_job: u64,
     given: Option<u64>,
     replies: UnboundedSender<Reply>,
+    /// What is to be told because the store has taken something.
+    applied: Vec<Told>,
     stall: Stall,
     turns: Arc<AtomicU64>,
     view: Arc<Mutex<SpoolView>>,
@@ -280,6 +288,9 @@ impl Worker {
             if self.stall.poll_timeout() <= now {
                 let stood = self.stall.look(now, self.turns.load(Ordering::Relaxed));
                 self.spool.on_stall(now, stood);
+                if self.spool.has_file() && !self.file.is_there() {
+                    self.on_file_gone(now);
+                }
             }
             self.spool.handle_timeout(now);
             while let Some(action) = self.spool.poll_action(self.clock.now()) {
@@ -287,8 +298,11 @@ impl Worker {
             }
             // Whoever is told something sees it.
             *self.view.lock().unwrap_or_else(PoisonError::into_inner) = self.spool.view();
+            for told in std::mem::take(&mut self.applied) {
+                self.tell(told, true);
+            }
             while let Some(told) = self.spool.poll_told() {
-                self.tell(told);
+                self.tell(told, false);
             }
         }
     }
@@ -308,7 +322,10 @@ impl Worker {
                 self.given = None;
                 match word {
                     StoreWord::Ready => self.spool.on_ready(now),
-                    StoreWord::Applied(quiets) => self.spool.on_applied(now, quiets),
+                    StoreWord::Applied(quiets) => {
+                        self.spool.on_applied(now, quiets);
+                        self.applied.extend(std::iter::from_fn(|| self.spool.poll_told()));
+                    }
                     StoreWord::Failed(error) => self.spool.on_failed(now, error),
                 }
             }
@@ -324,18 +341,27 @@ impl Worker {
     }
 
     fn carry_out(&mut self, action: Action) {
+        let appended = matches!(action, Action::Append(_));
         let outcome = match action {
             Action::Append(bytes) => self.file.append(&bytes),
             Action::Replace(bytes) => self.file.replace(&bytes),
             Action::Apply(starts) => return self.give(Job::Apply(starts)),
             Action::Probe => return self.give(Job::Probe),
         };
+        if appended && outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return self.on_file_gone(self.clock.now());
+        }
         self.spool.on_kept(self.clock.now(), outcome.map_err(|error| error.to_string()));
     }
 
-    fn tell(&mut self, told: Told) {
+    fn on_file_gone(&mut self, now: Instant) {
+        tracing::warn!("somebody removed the spool's file; it is made anew with what waits");
+        self.spool.on_file_gone(now);
+    }
+
+    fn tell(&mut self, told: Told, stored: bool) {
         let reply = match told {
-            Told::Safe { up_to } => Reply::Safe { up_to },
+            Told::Safe { up_to } => Reply::Safe { up_to, stored },
             Told::NotTaken { number, report } => Reply::NotTaken { number, report },
             Told::Quiets(quiets) => Reply::Quiets(quiets),
             Told::Global => Reply::Global,

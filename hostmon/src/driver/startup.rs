@@ -11,8 +11,10 @@ use vmpulse_local::command::{CommandError, CommandListener};
 use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::{LockError, RunLock};
 use vmpulse_local::logging::{self, LevelHandle, LoggingError};
+use vmpulse_local::recorder::{Daemon, Opening, Recorder};
 use vmpulse_protocol::id::Incarnation;
 use vmpulse_protocol::path::HmIdentity;
+use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{StoreError, StoreTime};
 
@@ -30,6 +32,7 @@ use crate::canary::CanaryIdentity;
 use crate::endpoint::tls::TlsError;
 use crate::keys::{Keeper, KeyDirectory, Marks};
 use crate::monitor::{Monitor, MonitorConfig};
+use crate::record::{Recorded, Start};
 use crate::settings::{Canary, Receive, Settings, SettingsError};
 
 /// The command socket may be asked by anybody in its group; there is nothing to change through it.
@@ -221,7 +224,7 @@ fn start(
     let secrets = Secrets::new(keys, settings.authentication, settings.key_dir.display().to_string());
     let mut driver = Driver {
         clock,
-        monitor: Monitor::new(config, now),
+        monitor: recorded(settings, config, &clock, now),
         trunk,
         store,
         policing,
@@ -269,6 +272,21 @@ fn start_store(
         StoreThreadError::Thread(source) => StartError::System { what: "start the store's thread", source },
         StoreThreadError::Spool { path, source } => StartError::Spool { path, source },
     })
+}
+
+/// A record that cannot be made is no reason not to monitor.
+fn recorded(settings: &Settings, config: MonitorConfig, clock: &MonotonicClock, now: Instant) -> Recorded {
+    let opening = Opening::now(Daemon::HostMonitor, env!("CARGO_PKG_VERSION"), clock);
+    let (name, start) = (format!("hostmon-{}", settings.trunk), Start::of(&config, now));
+    let recorder = Recorder::start(&settings.recorder, &name, &opening, &start).unwrap_or_else(|error| {
+        let directory = settings.recorder.directory.display();
+        tracing::warn!(err = %error, "nothing is recorded: no record can be made in {directory}");
+        None
+    });
+    if let Some(recorder) = &recorder {
+        tracing::info!(path = %recorder.path().display(), "everything that happens is recorded");
+    }
+    Recorded::with(Monitor::new(config, now), recorder)
 }
 
 fn keeper(settings: &Settings) -> Keeper {

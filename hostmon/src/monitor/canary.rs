@@ -9,13 +9,14 @@
 //!                                                        +--- heartbeat -------- Broken
 //! ```
 //! Silent: the trunk is not trusted. Broken: it is the canary that has failed, and guests are judged as if there were none.
+//! One that ends while it is silent leaves the trunk as it was, until guests beat or it does.
 //!
 //! The canary is no VM: whatever comes from its address is dealt with here alone, and only what is authenticated by its key
 //! counts. Nobody else has that key, and a guest of an isolating trunk never sees the address.
 
 use std::time::Duration;
 
-use vmpulse_protocol::auth::{Addresses, Authentication, Nonces};
+use vmpulse_protocol::auth::{Addresses, Authentication, Key, Nonces};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::message::{Message, VmmSyn};
 use vmpulse_protocol::path::{Event, Outputs, Reception, Responder, Token};
@@ -31,7 +32,7 @@ use crate::tracker::Doubt;
 const SILENT_AFTER_TENTHS: u32 = 19;
 /// A canary that has not tried to beat for this long, in tenths of its interval, is not the trunk's fault.
 const TRIED_WITHIN_TENTHS: u32 = 15;
-/// How late a heartbeat of it may be, beside a quarter of its interval, without being taken for lost: a scheduler's everyday
+/// How long nothing of it may come, beside 1.25 of its intervals, before what was lost meanwhile is a doubt: a scheduler's everyday
 /// behaviour. Where it lost one, guests may have lost theirs. (It is asked for some in between, so nearly two
 /// intervals without any need not pass.)
 const GAP_SLACK: Duration = Duration::from_millis(20);
@@ -103,8 +104,11 @@ pub(super) struct Canary {
     told_ms: Option<u32>,
     telling_ms: Option<u32>,
     heard: Option<Instant>,
+    /// Count in the trailer of its latest packet on the open path: each sending has its own, so one that is left out was sent
+    /// and lost. A canary that is late leaves none out.
+    count: Option<u64>,
     tried: Option<Instant>,
-    /// It is not called silent before: the monitor may have missed it.
+    /// It is not called silent before: the monitor may have missed it, or it was told a shorter interval.
     not_before: Instant,
     begun: Option<Instant>,
     next_hello: Instant,
@@ -115,6 +119,10 @@ pub(super) struct Canary {
     ups: u64,
     /// Guests beat when it was found silent: one look more before anything is concluded.
     spares_trunk: bool,
+    /// It ended while it accused the trunk, which is no better for that: only guests that beat, or it itself, can take it back.
+    ended_accusing: bool,
+    /// While it is silent, or ended so: when the guests are looked to next.
+    next_look: Instant,
     /// What comes in its name does not belong to the open path: the two ends may have different ones.
     misunderstood: bool,
     /// What it sent since then did not come.
@@ -133,7 +141,7 @@ impl Canary {
     ) -> Self {
         let mut nonces = Nonces::new(nonce_seed);
         // Other nonces than the guests' sessions draw from the same seed.
-        nonces.stir(identity.key.as_bytes());
+        nonces.stir(identity.key.as_ref().map_or(&[0; 32], Key::as_bytes));
         Self {
             authentication: identity.authentication(),
             identity,
@@ -148,6 +156,7 @@ impl Canary {
             told_ms: None,
             telling_ms: None,
             heard: None,
+            count: None,
             tried: None,
             not_before: now,
             begun: None,
@@ -157,6 +166,8 @@ impl Canary {
             discarded: 0,
             ups: 0,
             spares_trunk: false,
+            ended_accusing: false,
+            next_look: now,
             misunderstood: false,
             lost_since: now,
             guests_beat_since: None,
@@ -165,12 +176,27 @@ impl Canary {
 
     /// Whether its silence says that the trunk does not work.
     pub(super) fn accuses_trunk(&self) -> bool {
-        self.state == CanaryState::Silent && !self.spares_trunk
+        self.ended_accusing || self.state == CanaryState::Silent && !self.spares_trunk
+    }
+
+    /// When the guests are to be asked whether the trunk works.
+    fn look(&self) -> Option<Instant> {
+        (self.ended_accusing || self.state == CanaryState::Silent).then_some(self.next_look)
     }
 
     /// When it was last heard, if it beats.
     pub(super) fn proof(&self) -> Option<Instant> {
         self.heard.filter(|_| self.state == CanaryState::Beating)
+    }
+
+    /// What a packet counts, and the packet; without what proves it where there is no key.
+    fn checked<'a>(&self, packet: Packet<'a>) -> (Option<u64>, Packet<'a>) {
+        let count = packet.trailer.map(|trailer| trailer.count);
+        if self.identity.key.is_some() {
+            return (count, packet);
+        }
+        let Packet { version, number, flags, payload, .. } = packet;
+        (count, Packet::plain(version, number, flags.without(Flags::AUTH), payload))
     }
 
     /// Its address, once it had an adapter of it.
@@ -209,6 +235,16 @@ impl Canary {
             .then(|| self.heard.map(|heard| (heard + allowed).max(self.not_before)))?
     }
 
+    /// It has acknowledged the interval that it was told. By a shorter one its silence so far may already be too long. [L-4]
+    fn on_told(&mut self, now: Instant) {
+        let before = self.interval();
+        self.told_ms = self.telling_ms.take();
+        if self.interval() < before {
+            self.not_before =
+                self.not_before.max(now + self.interval().saturating_mul(SILENT_AFTER_TENTHS) / 10);
+        }
+    }
+
     /// Doubts of the monitor's own hearing; at most one interval more each.
     pub(super) fn handle_doubt(&mut self, now: Instant, doubt: Doubt) {
         if doubt.is_noteworthy() && doubt.matters_to(self.interval()) {
@@ -239,9 +275,8 @@ impl Canary {
     fn poll_timeout(&self, asks: bool) -> Option<Instant> {
         let hello = self.is_to_be_helloed().then_some(self.next_hello);
         let ask = self.ask_period(asks).map(|_| self.next_ask);
-        let look = (self.state == CanaryState::Silent).then(|| self.since + self.interval());
         let starting = (self.state == CanaryState::Starting).then(|| self.since + STARTING_MAXIMUM);
-        let all = [hello, ask, look, starting, self.deadline(), self.responder.poll_timeout()];
+        let all = [hello, ask, self.look(), starting, self.deadline(), self.responder.poll_timeout()];
         all.into_iter().flatten().min()
     }
 }
@@ -264,6 +299,7 @@ impl Monitor {
             canary.discarded = canary.discarded.saturating_add(1);
             return;
         };
+        let (count, packet) = canary.checked(packet);
         if packet.has(Flags::HEL) {
             // It asks for one.
             if canary.next_hello <= now {
@@ -274,8 +310,9 @@ impl Monitor {
             self.on_canary_syn(now, &packet);
         } else {
             canary.responder.handle_packet(now, &packet, &self.config.identity, &mut canary.out);
+            return self.on_canary_events(now, arrived, count);
         }
-        self.on_canary_events(now, arrived);
+        self.on_canary_events(now, arrived, None);
     }
 
     fn on_canary_syn(&mut self, now: Instant, packet: &Packet<'_>) {
@@ -315,6 +352,7 @@ impl Monitor {
                 canary.set(now, CanaryState::Starting, None);
             }
             CanaryReport::Off(reason) => {
+                canary.ended_accusing = canary.accuses_trunk();
                 let news = canary.reason.as_ref() != Some(&reason);
                 canary.set(now, CanaryState::Off, Some(reason.clone()));
                 self.tracker.handle_unproved();
@@ -355,7 +393,7 @@ impl Monitor {
             canary.next_ask = now + period;
             self.outputs.push_back(Output::AskCanary);
         }
-        self.on_canary_events(now, now);
+        self.on_canary_events(now, now, None);
         self.judge_canary(now, as_of);
     }
 
@@ -374,20 +412,22 @@ impl Monitor {
             }
             CanaryState::Beating if canary.deadline().is_some_and(|due| due <= as_of) => {
                 canary.set(now, CanaryState::Silent, None);
+                canary.next_look = now + interval;
                 canary.lost_since = canary.heard.map_or(as_of, |heard| heard + interval);
                 canary.spares_trunk = !self.adapter_down;
                 canary.guests_beat_since = None;
-                self.weigh_canary(now, as_of);
-            }
-            CanaryState::Silent if now.since(canary.since) >= interval => {
-                canary.since = now;
                 self.weigh_canary(now, as_of);
             }
             CanaryState::Off
             | CanaryState::Starting
             | CanaryState::Beating
             | CanaryState::Silent
-            | CanaryState::Broken => {}
+            | CanaryState::Broken => {
+                if canary.look().is_some_and(|look| look <= now) {
+                    canary.next_look = now + interval;
+                    self.weigh_canary(now, as_of);
+                }
+            }
         }
     }
 
@@ -402,7 +442,10 @@ impl Monitor {
             canary.guests_beat_since.is_some_and(|since| self.tracker.evidence(since, as_of).heard > 0);
         canary.spares_trunk &= alive;
         canary.guests_beat_since = alive.then(|| canary.guests_beat_since.unwrap_or(as_of));
-        let reason = if !tries {
+        let reason = if canary.ended_accusing {
+            canary.ended_accusing = !(alive && later);
+            return;
+        } else if !tries {
             "it did not even try to beat: its thread is held up"
         } else if alive && later {
             "guests of the same trunk beat"
@@ -414,24 +457,29 @@ impl Monitor {
         self.remark(now, "CANARY_SILENT", format!("the canary is silent, and the trunk works: {reason}"));
     }
 
-    fn on_canary_events(&mut self, now: Instant, arrived: Instant) {
+    /// `count`: in the trailer of the packet that they came of; right unless that was discarded.
+    fn on_canary_events(&mut self, now: Instant, arrived: Instant, count: Option<u64>) {
+        let mut count = count;
         while let Some(canary) = &mut self.canary
             && let Some(event) = canary.out.poll_event()
         {
             match event {
-                Event::Heartbeat { .. } => self.on_canary_beat(now, arrived),
+                Event::Heartbeat { .. } => self.on_canary_beat(now, arrived, count),
                 Event::Opened { .. } => {
+                    // They are counted anew.
+                    (canary.count, count) = (None, None);
                     canary.told_ms = None;
                     canary.telling_ms = None;
                     self.tell_canary(now);
                 }
                 Event::Delivered(_) => {
-                    canary.told_ms = canary.telling_ms.take();
+                    canary.on_told(now);
                     self.tell_canary(now);
                 }
                 Event::HandedBack { .. } | Event::Closed(_) => canary.telling_ms = None,
                 Event::Message { delivery, .. } => canary.responder.refuse(delivery),
                 Event::Discarded(_) => {
+                    count = None;
                     canary.discarded = canary.discarded.saturating_add(1);
                     canary.misunderstood = true;
                 }
@@ -439,18 +487,22 @@ impl Monitor {
             }
         }
         let Some(canary) = &mut self.canary else { return };
+        canary.count = count.or(canary.count);
         while let Some(payload) = canary.out.poll_packet() {
             let frame = Transmit { destination: canary.identity.mac, vlan: None, payload };
             self.outputs.push_back(Output::Transmit(frame));
         }
     }
 
-    fn on_canary_beat(&mut self, now: Instant, arrived: Instant) {
+    fn on_canary_beat(&mut self, now: Instant, arrived: Instant, count: Option<u64>) {
         let Some(canary) = &mut self.canary else { return };
         canary.heartbeats = canary.heartbeats.saturating_add(1);
         let relied_on = matches!(canary.state, CanaryState::Beating | CanaryState::Silent);
         let gap = canary.heard.filter(|_| relied_on).map_or(Duration::ZERO, |heard| arrived.since(heard));
-        let lost = gap > canary.interval().saturating_mul(5) / 4 + GAP_SLACK;
+        let missed = count
+            .zip(canary.count)
+            .map_or(0, |(count, before)| count.saturating_sub(before).saturating_sub(1));
+        let lost = missed > 0 && gap > canary.interval().saturating_mul(5) / 4 + GAP_SLACK;
         canary.heard = Some(canary.heard.map_or(arrived, |heard| heard.max(arrived)));
         let before = canary.state;
         if before == CanaryState::Off {
@@ -459,6 +511,7 @@ impl Monitor {
         }
         if before != CanaryState::Beating {
             canary.set(now, CanaryState::Beating, None);
+            canary.ended_accusing = false;
         }
         canary.misunderstood = false;
         if lost {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{AcceptedVersions, HostMonitorWrite, MonitorSettings};
+use vmpulse_store::{AcceptedVersions, HostMonitorWrite, MonitorSettings, NodeState};
 
 use super::notes::Note;
 use super::{Monitor, MonitorConfig, Output};
@@ -74,9 +74,19 @@ impl Monitor {
         }
         self.removed = removed;
         self.note(Note::Removed { removed });
-        if removed {
-            return;
+        if !removed {
+            self.say_who_it_is();
         }
+    }
+
+    /// Whether it was taken out and registered again between two rosters: the store takes it to be down, although it has
+    /// what it said at its start.
+    pub(super) fn is_registered_anew(&self, state: Option<NodeState>) -> bool {
+        let said = self.stored_up_to >= self.started_write;
+        state == Some(NodeState::Down) && said && !self.shutting_down && !self.removed
+    }
+
+    pub(super) fn say_who_it_is(&mut self) {
         let start = self.start_record();
         self.write(HostMonitorWrite::Started(start));
         // What the store took back with it is said anew.
@@ -85,5 +95,17 @@ impl Monitor {
             self.write(HostMonitorWrite::TrunkHeard { heard: false });
         }
         self.settings = MonitorSettings::default();
+    }
+
+    /// The store forgot its paths: those that are open, and which of them beat or are MISSING.
+    pub(super) fn say_paths_again(&mut self, now: Instant) {
+        let watched: Vec<_> = self.watched.keys().copied().collect();
+        for vm in watched {
+            // A handshake ends a suspension, so it is not said of one that is silent: it may have been shut down.
+            if let Some(session) = self.sessions.view(vm).filter(|_| self.tracker.is_beating(vm)) {
+                self.write_opened(vm, session.mac, session.version);
+            }
+            self.tracker.repeat(now, vm);
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Whether a guest beats is reconciled, not commanded: whatever was lost or restarted, the difference between
 //! what is *wanted* and what it was *told* is sent when it can hear it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
@@ -244,8 +245,8 @@ impl Monitor {
     pub(super) fn reconcile_guardians(&mut self, now: Instant) {
         let beats = |vm: &VmUuid| self.sessions.view(*vm).is_some_and(|session| session.guardian);
         let known = self.troubles.iter().map(|(vm, trouble)| (*vm, trouble.agent_failed, beats(vm)));
-        let mut untold: Vec<_> = known.filter(|(_, told, beats)| told != beats).collect();
-        untold.sort_unstable();
+        // In an order that does not depend on the table's: a replay says the same.
+        let untold: BTreeSet<_> = known.filter(|(_, told, beats)| told != beats).collect();
         for (vm, _, beats) in untold {
             self.on_guardian(now, vm, beats);
         }

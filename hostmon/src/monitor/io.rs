@@ -1,5 +1,6 @@
 //! What goes into the core of a host monitor and what comes out of it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ pub enum Input<'a> {
     /// The trunk adapter went down or away (false), or came back (true).
     Adapter(bool),
     /// What is wrong with the trunk adapter, or was, for people; said before [`Input::Adapter`].
-    AdapterIs(&'static str),
+    AdapterIs(Cow<'static, str>),
     /// What the canary's thread says of itself.
     Canary(CanaryReport),
     /// The trunk adapter came back with another address or MTU.

@@ -98,8 +98,7 @@ impl Monitor {
                 self.isolation.trunk = Trunk::Returning { until, look: now };
                 self.on_return(now);
             }
-            Trunk::Returning { .. } => self.on_return(now),
-            Trunk::Trusted | Trunk::Isolated => {}
+            Trunk::Trusted | Trunk::Isolated | Trunk::Returning { .. } => {}
         }
         self.tell_trunk();
         if let Some(text) = self.isolation.flapping.take_summary(now) {
@@ -107,12 +106,15 @@ impl Monitor {
         }
     }
 
-    /// Over when every open silence of before had the time to end.
-    fn on_return(&mut self, now: Instant) {
+    /// Over when every open silence of before had the time to end, and the monitor would have heard it. To be called once in a
+    /// turn, after everything that had arrived was heard and the lateness of the turn is known.
+    pub(super) fn on_return(&mut self, now: Instant) {
         let Trunk::Returning { until, look } = self.isolation.trunk else { return };
         if now < look.min(until) {
             return;
         }
+        let doubted = if until <= now { self.tracker.doubt_of_the_missing(now) } else { None };
+        let until = doubted.unwrap_or(until);
         self.isolation.trunk = Trunk::Returning { until, look: now + LOOK_PERIOD };
         if until <= now || self.tracker.chance_of_the_missing(now).is_none() {
             self.isolation.trunk = Trunk::Trusted;

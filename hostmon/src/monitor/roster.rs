@@ -27,6 +27,10 @@ pub(super) enum Asked {
 impl Monitor {
     pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
         self.on_removed(roster.removed);
+        let registered_anew = self.is_registered_anew(roster.state);
+        if registered_anew {
+            self.say_who_it_is();
+        }
         self.on_settings(now, roster.settings);
         let registered: HashSet<VmUuid> =
             roster.vms.iter().chain(&roster.visiting).map(|vm| vm.uuid).collect();
@@ -36,7 +40,9 @@ impl Monitor {
         for vm in &roster.visiting {
             self.on_visiting(now, vm);
         }
-        let gone: Vec<VmUuid> = self.watched.keys().filter(|vm| !registered.contains(*vm)).copied().collect();
+        // In an order that does not depend on the table's: a replay does the same.
+        let gone: BTreeSet<VmUuid> =
+            self.watched.keys().filter(|vm| !registered.contains(*vm)).copied().collect();
         for vm in gone {
             if self.sessions.is_open(vm) && !self.removed {
                 // Of another host now, maybe, but heard here: it stays watched until that is known.
@@ -57,6 +63,9 @@ impl Monitor {
             self.questions.ask();
         }
         self.on_intervals_changed(now);
+        if registered_anew {
+            self.say_paths_again(now);
+        }
         let open: BTreeSet<i64> = roster.requests.iter().map(|request| request.tag).collect();
         self.requests.retain(|tag| open.contains(tag));
         for request in roster.requests {

@@ -82,6 +82,7 @@ impl Monitor {
         for (vm, standing) in standings {
             if self.sessions.is_registered(vm) {
                 // By a roster that is newer than the question.
+                self.questions.take_beating(vm);
                 continue;
             }
             match standing {
@@ -98,7 +99,8 @@ impl Monitor {
                     self.on_not_ours(now, vm);
                     self.stop_if_beating(now, vm);
                 }
-                Standing::Here => {}
+                // The next roster has it, and what it is to be told follows from that.
+                Standing::Here => drop(self.questions.take_beating(vm)),
             }
         }
         // Who came by may beat faster than everybody here, or was the fastest and is gone.

@@ -192,6 +192,7 @@ impl From<StoreError> for Refusal {
             | StoreError::Slow { .. }
             | StoreError::Outdated { .. }
             | StoreError::Superseded(_)
+            | StoreError::TagRoom(_)
             | StoreError::Corrupt { .. } => Code::Store,
         };
         let reason = error.source().map(|source| format!(": {source}")).unwrap_or_default();

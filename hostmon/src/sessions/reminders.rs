@@ -29,7 +29,7 @@ impl Reminders {
         self.missing.contains(&vm)
     }
 
-    /// In their order: a seed has one trace.
+    /// In an order that does not depend on the table's: a replay says Hello to them in the same one.
     pub(super) fn missing(&self) -> Vec<VmUuid> {
         let mut missing: Vec<VmUuid> = self.missing.iter().copied().collect();
         missing.sort_unstable();

@@ -24,6 +24,7 @@ fn the_shipped_sample_has_every_key_with_its_default() {
         "realtime_priority",
         "receive",
         "receive_buffer_bytes",
+        "recorder",
         "run_dir",
         "state_dir",
         "status_cert",
@@ -69,6 +70,9 @@ fn unknown_keys_and_bad_values_are_refused_with_their_name() {
         ("status_listen = \"[::]:1\"\nstatus_cert = \"/c\"\nstatus_key = \"/k\"", "status_client_ca"),
         ("status_listen = \"[::]:1\"\nstatus_cert = \"c\"", "absolute"),
         ("status_key = \"/k\"", "status_listen"),
+        ("[recorder]\nfile = \"/r\"", "file"),
+        ("[recorder]\nmax_mib = 0", "recorder.max_mib"),
+        ("[recorder]\ndirectory = \"r\"", "recorder.directory"),
     ] {
         let error = parse(text).unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

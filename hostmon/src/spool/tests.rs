@@ -213,6 +213,31 @@ fn a_file_that_cannot_be_written_acknowledges_nothing_and_is_tried_again() {
 }
 
 #[test]
+fn a_file_that_is_gone_is_made_anew_with_all_that_waits() {
+    let mut spool = fresh();
+    spool.on_failed(ZERO, "gone".to_owned());
+    push(&mut spool, 1, ZERO, suspended());
+    spool.poll_action(at(20));
+    spool.on_kept(at(20), Ok(()));
+    push(&mut spool, 2, at(50), HostMonitorWrite::Resumed { vm: vm(2) });
+    let mut action = spool.poll_action(at(100));
+    assert!(matches!(action, Some(Action::Append(_))), "{action:?}");
+    for ms in [100, 1000] {
+        told(&mut spool);
+        spool.on_file_gone(at(ms));
+        assert_eq!((told(&mut spool), spool.view().kept), (vec![], 0), "nothing is safe");
+        action = spool.poll_action(at(ms));
+        let Some(Action::Replace(file)) = &action else { panic!("{action:?}") };
+        let kept = record::read(file, &clock(), ZERO).unwrap();
+        let writes: Vec<_> = kept.starts.iter().flat_map(|start| &start.writes).collect();
+        // And that it is LOCAL.
+        assert_eq!(writes.len(), 3, "{writes:?}");
+        spool.on_kept(at(ms), Ok(()));
+        assert_eq!(told(&mut spool), [Told::Safe { up_to: 2 }]);
+    }
+}
+
+#[test]
 fn a_day_of_flapping_leaves_a_bounded_file() {
     let mut spool = fresh();
     spool.on_failed(ZERO, "gone".to_owned());

@@ -43,7 +43,7 @@ pub(super) struct Proof {
 pub struct Evidence {
     /// Guests heard after the moment asked about, and within their interval.
     pub heard: usize,
-    /// Guests that beat before and whose heartbeat is overdue.
+    /// Guests that beat before and whose heartbeat is overdue; not who announced to be silent.
     pub overdue: usize,
 }
 
@@ -123,12 +123,15 @@ impl Tracker {
     pub fn evidence(&self, since: Instant, now: Instant) -> Evidence {
         let mut evidence = Evidence::default();
         for at in self.watches.hints() {
-            let Some((_, watch)) = self.watches.at(at).filter(|(_, watch)| watch.state == State::Beating)
+            let Some((vm, watch)) = self.watches.at(at).filter(|(_, watch)| watch.state == State::Beating)
             else {
                 continue;
             };
             // A tenth of an interval is more than what a heartbeat is late by on a trunk that works.
             let is_overdue = now.since(watch.silent_from) > watch.interval.saturating_mul(11) / 10;
+            if is_overdue && self.quiet.get(&vm).is_some_and(|over| *over + watch.allowed() > now) {
+                continue;
+            }
             evidence.overdue = evidence.overdue.saturating_add(usize::from(is_overdue));
             let is_heard = !is_overdue && watch.silent_from > since;
             evidence.heard = evidence.heard.saturating_add(usize::from(is_heard));
@@ -142,6 +145,14 @@ impl Tracker {
         let watches = self.watches.hints().filter_map(|at| self.watches.at(at));
         let missing = watches.filter(|(_, watch)| watch.state == State::Missing);
         missing.map(|(_, watch)| now + watch.allowed()).max()
+    }
+
+    /// Whether heartbeats of one that is MISSING may have come lately without being heard; then until when that is to be waited for.
+    #[must_use]
+    pub fn doubt_of_the_missing(&self, now: Instant) -> Option<Instant> {
+        let watches = self.watches.hints().filter_map(|at| self.watches.at(at));
+        let missing = watches.filter(|(_, watch)| watch.state == State::Missing);
+        missing.filter_map(|(_, watch)| Some(self.doubts.defer(now, watch.interval)?.0)).max()
     }
 
     /// Nobody is judged while the trunk is not trusted.

@@ -182,6 +182,18 @@ fn most_of_a_trunk_falling_silent_together_is_common_and_said_of_the_first_ones_
     assert_eq!(edges(&mut tracker), expected);
     run(&mut tracker, at(19_004));
     assert_eq!(edges(&mut tracker), [missing(4, 19_000, true)]);
+    tracker.repeat(at(20_004), vm(4));
+    tracker.repeat(at(20_004), vm(1));
+    assert_eq!(edges(&mut tracker), [missing(4, 20_000, true), missing(1, 20_003, true)], "said again");
+    // Another silence of its own is not.
+    tracker.handle_heartbeat(at(21_000), vm(1));
+    for round in 0..10 {
+        (2..=5).for_each(|number| tracker.handle_heartbeat(at(22_000 + round * 9_000), vm(number)));
+        run(&mut tracker, at(22_000 + round * 9_000));
+    }
+    edges(&mut tracker);
+    tracker.repeat(at(110_000), vm(1));
+    assert_eq!(edges(&mut tracker), [missing(1, 89_000, false)]);
 }
 
 /// [L-8]
@@ -296,6 +308,23 @@ fn a_restarted_monitor_does_not_accuse_who_announced_to_be_silent() {
         found.contains(&missing(1, 61_900, false)) && found.contains(&missing(2, 66_900, false)),
         "{found:?}"
     );
+}
+
+#[test]
+fn who_announced_to_be_silent_says_nothing_of_the_trunk() {
+    let mut tracker = Tracker::new();
+    for number in 1..=3 {
+        tracker.handle_started(at(0), vm(number), TEN_SECONDS);
+        tracker.handle_heartbeat(at(0), vm(number));
+    }
+    for number in [2, 3] {
+        tracker.handle_quiet(at(1_000), vm(number), at(60_000));
+    }
+    tracker.handle_heartbeat(at(10_000), vm(1));
+    let evidence = tracker.evidence(at(9_000), at(15_000));
+    assert_eq!(evidence, Evidence { heard: 1, overdue: 0 });
+    tracker.handle_heartbeat(at(14_000), vm(2));
+    assert_eq!(tracker.evidence(at(9_000), at(15_000)).heard, 2, "heard is heard");
 }
 
 #[test]

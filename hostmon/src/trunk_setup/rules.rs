@@ -20,15 +20,15 @@ use vmpulse_protocol::MacAddr;
 
 use super::plan::{Adapter, Limits, Port, TrunkPlan};
 
-/// Addresses in `known`: as many as a host monitor has paths.
-pub const KNOWN_MAXIMUM: usize = crate::sessions::SESSIONS_MAXIMUM;
+/// Addresses in `known`: as many as a host monitor has paths, and its canary's. One that has no room keeps all others out.
+pub const KNOWN_MAXIMUM: usize = crate::sessions::SESSIONS_MAXIMUM + 1;
 /// Strangers whose own rate is kept. Those beyond, which only a flood of invented addresses brings, share the common
 /// limit; some 100 bytes of kernel memory each.
 const STRANGERS_MAXIMUM: usize = 4096;
 /// A source's rate is forgotten when it was quiet for this long, and its burst is whole again long before.
 const RATE_TIMEOUT: &str = "1m";
 /// Changes when the rules do, so that tables made by an older version are made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Counters of the whole table, in the order in which they are shown.
 pub const COUNTERS: [&str; 6] = [
@@ -267,6 +267,13 @@ mod tests {
         for (one, other) in [(&tagged, &plan()), (&plan(), &tagged)] {
             assert!(!mark(one, &DEFAULT_LIMITS, 7).starts_with(&mark_prefix(other, &DEFAULT_LIMITS)));
         }
+    }
+
+    #[test]
+    fn the_canary_has_room_beside_as_many_guests_as_there_can_be() {
+        const { assert!(KNOWN_MAXIMUM > crate::sessions::SESSIONS_MAXIMUM) };
+        let script = table_script(&plan(), &DEFAULT_LIMITS, 1, &[], &[]);
+        assert!(script.contains("size 16385"), "{script}");
     }
 
     #[test]

@@ -53,6 +53,12 @@ pub enum StoreError {
     /// An hsTag that this store never gave out.
     #[error("hsTag {0} was never given out by this store: take it from an answer")]
     UnknownTag(i64),
+    /// More hosts or host monitors were ever registered than an hsTag has room for.
+    #[error(
+        "host or host monitor number {0} has no room in an hsTag: ask about all of them at once, or begin a new store and \
+         register them there"
+    )]
+    TagRoom(i64),
     /// A VM that belongs to another host.
     #[error("VM {vm} is registered on host {host}: remove it there first")]
     Elsewhere {

@@ -14,6 +14,8 @@ mod mode;
 mod model;
 mod monitor_settings;
 mod node_events;
+#[cfg(test)]
+mod old_rows;
 mod postgres;
 mod queries;
 mod quiet;
@@ -317,17 +319,10 @@ pub trait Store: Send {
         writes: &[HostMonitorWrite],
     ) -> Result<Applied, StoreError>;
 
-    /// The same for writes that are numbered from each start of the host monitor on, growing: what is not above the
-    /// highest number applied since that start was applied, and is not applied again. So a batch whose commit was not
-    /// answered is given again, with or without what came since.
-    fn host_monitor_apply_once(
-        &mut self,
-        host_monitor: HostMonitorId,
-        writes: &[(u64, HostMonitorWrite)],
-    ) -> Result<Applied, StoreError>;
-
     /// The same for what several starts of a host monitor wrote, the oldest first and the present one last, in one
-    /// transaction. The store knows the last start that it heard of, and the highest number of it: what earlier starts
+    /// transaction. Writes are numbered from each start on, growing: what is not above the highest number applied since that
+    /// start was applied, and is not applied again. So a batch whose commit was not answered is given again, with or
+    /// without what came since. The store knows the last start that it heard of, and the highest number of it: what earlier starts
     /// wrote, and that one up to there, was applied. So whoever gives writes of an earlier start must name every
     /// later start that may have been heard of, also if it has nothing of it.
     fn host_monitor_replay(

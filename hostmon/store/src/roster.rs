@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use vmpulse_protocol::id::VmUuid;
 
 use crate::text_form::uuid;
-use crate::{MessageTag, MonitorSettings, Quiet, SuspendReason, VmState};
+use crate::{MessageTag, MonitorSettings, NodeState, Quiet, SuspendReason, VmState};
 
 /// What a host monitor is to do. Serialised, without requests, it is the copy that a host monitor keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Roster {
     pub settings: MonitorSettings,
     /// It was taken out: nothing of what it writes is kept but signs of life.
     pub removed: bool,
+    /// Its state in the store; `None`: the store does not have it.
+    pub state: Option<NodeState>,
 }
 
 /// A VM in a roster.

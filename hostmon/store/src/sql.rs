@@ -369,15 +369,6 @@ impl<B: BackEnd + Send> Store for B {
         self.apply(host_monitor, &writes)
     }
 
-    fn host_monitor_apply_once(
-        &mut self,
-        host_monitor: HostMonitorId,
-        writes: &[(u64, HostMonitorWrite)],
-    ) -> Result<Applied, StoreError> {
-        let writes: Vec<_> = writes.iter().map(|(number, write)| (Some(*number), write)).collect();
-        self.apply(host_monitor, &writes)
-    }
-
     fn host_monitor_replay(
         &mut self,
         host_monitor: HostMonitorId,

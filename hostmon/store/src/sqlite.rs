@@ -4,6 +4,8 @@
 //! acknowledge guests' messages on its strength. The clock is read before a transaction waits for its lock:
 //! ages were measured then.
 
+#[cfg(test)]
+mod bounds;
 mod open;
 #[cfg(test)]
 mod plans;

@@ -236,6 +236,7 @@ macro_rules! every_case {
                 old_node_events_and_conflicts_go
                 discoveries_go_once_they_were_acknowledged
                 working_data_goes_and_reports_wait
+                requests_that_go_are_given_up
                 unregistered_monitors_go_and_registered_ones_stay
             }
             findings {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_store::{
     HostKey, HostMonitorRegistration, HostMonitorStart, HostMonitorWrite, HostRegistration, PostgresStore,
-    RequestKind, Store, StoreError, VmRegistration,
+    RequestKind, StartWrites, Store, StoreError, VmRegistration,
 };
 use vmpulse_test_postgres::Server;
 
@@ -58,6 +58,10 @@ fn start(incarnation: &str) -> HostMonitorWrite {
     })
 }
 
+fn of(incarnation: &str, writes: &[(u64, HostMonitorWrite)]) -> [StartWrites; 1] {
+    [StartWrites { incarnation: incarnation.into(), writes: writes.to_vec() }]
+}
+
 fn doorbell(bit: u8) -> HostMonitorWrite {
     HostMonitorWrite::Doorbell { vm: vm(1), bits: 1 << bit }
 }
@@ -74,6 +78,22 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < until, "in vain: {what}");
     }
+}
+
+/// An hsTag has room for so many numbers of hosts; a controller registers its hosts at each of its starts.
+#[test]
+fn registering_again_takes_no_number() {
+    let mut server = server!();
+    let database = server.database();
+    let mut store = PostgresStore::open(&server.url("postgres", &database)).unwrap();
+    for _ in 0..5 {
+        register(&mut store, 2, 1);
+    }
+    let other = HostKey { serial: "2".into(), ..key() };
+    store.hosts_add(&[HostRegistration { key: other, host_monitors: Vec::new() }]).unwrap();
+    let ids =
+        server.sql(&database, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM vmpulse.host").unwrap();
+    assert_eq!(ids, "1 2");
 }
 
 /// Eight open an empty database at once; then they write at once.
@@ -121,13 +141,13 @@ fn writes_are_applied_once_and_superseded_monitors_are_not_heard() {
     let event = |text: &str| HostMonitorWrite::NodeEvent { kind: "NOTE".into(), text: text.into() };
     let events =
         || server.sql(&database, "SELECT string_agg(text, ',' ORDER BY id) FROM vmpulse.node_event").unwrap();
-    store.host_monitor_apply_once(hm(1), &[(1, start("1")), (2, event("a"))]).unwrap();
-    store.host_monitor_apply_once(hm(1), &[(1, start("1")), (2, event("a")), (3, event("b"))]).unwrap();
+    store.host_monitor_replay(hm(1), &of("1", &[(1, start("1")), (2, event("a"))])).unwrap();
+    store.host_monitor_replay(hm(1), &of("1", &[(1, start("1")), (2, event("a")), (3, event("b"))])).unwrap();
     assert_eq!(events(), "a,b", "given again with more");
     let mut later = PostgresStore::open(&url).unwrap();
-    later.host_monitor_apply_once(hm(1), &[(1, start("2")), (2, event("c"))]).unwrap();
+    later.host_monitor_replay(hm(1), &of("2", &[(1, start("2")), (2, event("c"))])).unwrap();
     assert_eq!(events(), "a,b,c", "numbered anew from each start");
-    let refused = store.host_monitor_apply_once(hm(1), &[(4, HostMonitorWrite::Heartbeat)]);
+    let refused = store.host_monitor_replay(hm(1), &of("1", &[(4, HostMonitorWrite::Heartbeat)]));
     assert!(matches!(refused, Err(StoreError::Superseded(of)) if of == hm(1)), "{refused:?}");
 }
 
@@ -139,14 +159,14 @@ fn a_server_that_stops_is_an_error_and_not_a_hang() {
     let url = server.url("postgres", &database);
     let mut store = PostgresStore::open(&url).unwrap();
     register(&mut store, 1, 1);
-    store.host_monitor_apply_once(hm(1), &[(1, start("1"))]).unwrap();
+    store.host_monitor_replay(hm(1), &of("1", &[(1, start("1"))])).unwrap();
     let stamp = store.change_stamp().unwrap();
 
     server.kill();
-    assert!(store.host_monitor_apply_once(hm(1), &[(2, doorbell(1))]).is_err());
+    assert!(store.host_monitor_replay(hm(1), &of("1", &[(2, doorbell(1))])).is_err());
     assert!(store.change_stamp().is_err());
     server.launch().unwrap();
-    store.host_monitor_apply_once(hm(1), &[(2, doorbell(1))]).unwrap();
+    store.host_monitor_replay(hm(1), &of("1", &[(2, doorbell(1))])).unwrap();
     assert_ne!(store.change_stamp().unwrap(), stamp, "what was committed meanwhile was not heard of");
     assert_eq!(rung(&mut store), 2);
 
@@ -213,12 +233,12 @@ fn a_commit_whose_answer_was_lost_is_neither_lost_nor_doubled() {
     let event = |text: &str| HostMonitorWrite::NodeEvent { kind: "NOTE".into(), text: text.into() };
     let first = [(1, start("1")), (2, event("a"))];
     armed.store(true, Ordering::SeqCst);
-    assert!(store.host_monitor_apply_once(hm(1), &first).is_err(), "the start itself");
-    store.host_monitor_apply_once(hm(1), &first).unwrap();
+    assert!(store.host_monitor_replay(hm(1), &of("1", &first)).is_err(), "the start itself");
+    store.host_monitor_replay(hm(1), &of("1", &first)).unwrap();
     armed.store(true, Ordering::SeqCst);
-    assert!(store.host_monitor_apply_once(hm(1), &[(3, event("b")), (4, event("c"))]).is_err());
+    assert!(store.host_monitor_replay(hm(1), &of("1", &[(3, event("b")), (4, event("c"))])).is_err());
     assert!(!armed.load(Ordering::SeqCst), "the answer was swallowed");
-    store.host_monitor_apply_once(hm(1), &[(3, event("b")), (4, event("c")), (5, event("d"))]).unwrap();
+    store.host_monitor_replay(hm(1), &of("1", &[(3, event("b")), (4, event("c")), (5, event("d"))])).unwrap();
     let events = "SELECT string_agg(text, ',' ORDER BY id) FROM vmpulse.node_event";
     assert_eq!(server.sql(&database, events).unwrap(), "a,b,c,d");
 }

@@ -5,6 +5,7 @@
 //! * [`Link`]: what a daemon's driver needs of an adapter; a seam for fakes;
 //! * [`PacketSocket`]: the real one, an AF_PACKET socket with a kernel filter, read in one of three ways ([`ReceiveMethod`]);
 //! * [`CaptureSocket`] and [`PcapWriter`]: what passes on an adapter both ways, for a person to look at;
+//! * [`FramePort`] and [`Tap`]: whole frames of any kind, for a relay;
 //! * [`interfaces`]: the adapters of this machine; [`LinkChanges`]: word that one of them has changed;
 //! * [`LinkError`]: what can go wrong, by what a daemon does about it;
 //! * [`in_own_session`]: for the scripts of applications, because it needs `unsafe` and all of that is here;
@@ -28,6 +29,7 @@ mod ring;
 mod socket;
 mod sys;
 mod transmitter;
+mod whole;
 
 pub use capture::{CaptureConfig, CaptureSocket, Captured, Direction};
 pub use changes::LinkChanges;
@@ -48,3 +50,4 @@ pub use sys::shared::{SharedWords, lock_used_memory};
 pub use sys::watchdog::{set_watchdog_timeout, watchdog_timeout};
 pub use transmitter::{Destination, Transmitter};
 pub use vmpulse_protocol::MacAddr;
+pub use whole::{FrameBuffer, FramePort, Tap};

@@ -27,6 +27,8 @@ use crate::frame::{Header, Outgoing};
 use crate::sys;
 use receive::Source;
 
+pub(crate) use receive::look;
+
 use crate::{Link, LinkConfig, LinkError, MacAddr, ReceiveBuffer, Received};
 
 /// A [`Link`] on a real adapter.

@@ -8,6 +8,7 @@ pub(crate) mod netlink;
 pub(crate) mod ring;
 pub(crate) mod sched;
 pub(crate) mod shared;
+pub(crate) mod tap;
 pub(crate) mod watchdog;
 
 use std::ffi::{c_int, c_void};

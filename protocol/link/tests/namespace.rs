@@ -20,6 +20,8 @@ mod capture;
 mod harness;
 #[path = "namespace/methods.rs"]
 mod methods;
+#[path = "namespace/whole.rs"]
+mod whole;
 
 use harness::{
     Frame, PATIENCE, Wire, config, eventually, ip, namespace_test, next, next_error, open, try_next,

@@ -9,7 +9,8 @@
 //! * [`settings`]: settings files, the same way for every program;
 //! * [`errors`]: errors for people;
 //! * [`keys`]: keys of VMs on disk;
-//! * [`random`]: random numbers from the kernel.
+//! * [`random`]: random numbers from the kernel;
+//! * [`recorder`]: what a daemon's core was told, kept in a file that can be replayed.
 
 pub mod clock;
 pub mod command;
@@ -20,4 +21,5 @@ pub mod lock;
 pub mod logging;
 pub mod monitor_answer;
 pub mod random;
+pub mod recorder;
 pub mod settings;

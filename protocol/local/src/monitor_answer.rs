@@ -39,6 +39,9 @@ pub struct Condition {
     pub isolated: bool,
     /// It was late, or lost frames, for too long to say who is silent.
     pub blind: bool,
+    /// It was taken out of the store: it monitors nobody, and what it says is ignored.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 /// The answer to `GET /vm/UUID`.
@@ -68,7 +71,7 @@ pub struct VmAnswer {
 /// The answer to `GET /health`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// It hears its trunk and works with the store.
+    /// It hears its trunk and works with the store, which has it.
     pub healthy: bool,
     /// How it is.
     #[serde(flatten)]
@@ -79,7 +82,8 @@ impl Health {
     /// What a condition comes to.
     #[must_use]
     pub fn of(monitor: Condition) -> Self {
-        Self { healthy: monitor.trunk_heard && monitor.mode == "GLOBAL", monitor }
+        let healthy = monitor.trunk_heard && monitor.mode == "GLOBAL" && !monitor.removed;
+        Self { healthy, monitor }
     }
 }
 
@@ -145,6 +149,7 @@ mod tests {
                 trunk_heard: true,
                 isolated: false,
                 blind: false,
+                removed: false,
             },
             vm: VM.to_owned(),
             hears: Hears::Silent,
@@ -165,6 +170,23 @@ mod tests {
         // A newer monitor may say more.
         let more = text.replacen('{', r#"{"new":1,"#, 1);
         assert_eq!(VmAnswer::read(VM, 200, more.as_bytes()).unwrap(), answer());
+        // And an older one less.
+        let less = text.replacen(r#","removed":false"#, "", 1);
+        assert_ne!(less, text);
+        assert_eq!(VmAnswer::read(VM, 200, less.as_bytes()).unwrap(), answer());
+    }
+
+    #[test]
+    fn who_was_taken_out_is_not_healthy() {
+        let well = answer().monitor;
+        assert!(Health::of(well.clone()).healthy);
+        for sick in [
+            Condition { removed: true, ..well.clone() },
+            Condition { trunk_heard: false, ..well.clone() },
+            Condition { mode: "LOCAL".to_owned(), ..well },
+        ] {
+            assert!(!Health::of(sick.clone()).healthy, "{sick:?}");
+        }
     }
 
     #[test]

@@ -65,6 +65,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         making: Making,
     },
+    /// Inject failures at random into real daemons and many guests, and judge what they do
+    Soak {
+        #[command(flatten)]
+        options: crate::soak::Options,
+        #[command(flatten)]
+        making: Making,
+    },
     /// Check this machine, install and fetch what is missing, and build; run nothing
     Prepare {
         #[command(flatten)]

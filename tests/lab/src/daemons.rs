@@ -6,6 +6,7 @@ mod chain;
 mod controller;
 mod guest_view;
 mod host_monitor;
+mod injector;
 pub(crate) mod keys;
 pub(crate) mod postgresql;
 mod recording;
@@ -23,6 +24,7 @@ pub(crate) use chain::{Chain, Plan, text_of};
 pub(crate) use controller::Controller;
 pub(crate) use guest_view::GuestView;
 pub(crate) use host_monitor::{AS_SHIPPED, HostMonitor, MonitorSettings, MonitorStatus, PathStatus};
+pub(crate) use injector::Injector;
 pub(crate) use recording::{Recording, capture_command};
 
 /// Where settings are in a world and in a guest: a private folder there.

@@ -10,6 +10,7 @@ use crate::kit::Kit;
 use crate::outcome::{Outcome, Report};
 use crate::qemu;
 use crate::scenarios;
+use crate::soak;
 use crate::world::{self, World};
 
 /// Runs one of the hidden commands.
@@ -52,6 +53,9 @@ fn run_world(job: &str, kit: &Path, outcome: &Path, keep: bool) -> Lab<()> {
 fn perform(job: &str, world: World, report: &mut Report) -> Lab<Option<demo::Stage>> {
     if job == demo::NAME {
         return demo::play(world, report).map(Some);
+    }
+    if job == soak::NAME {
+        return soak::perform(world, report).map(|()| None);
     }
     let scenario = scenarios::find(job)?;
     (scenario.run)(world, report).map(|()| None)

@@ -23,6 +23,7 @@ mod process;
 mod progress;
 mod qemu;
 mod scenarios;
+mod soak;
 mod tshark;
 mod verify;
 mod wait;
@@ -57,6 +58,7 @@ fn run(command: Command) -> Lab<ExitCode> {
         Command::Verify { only, jobs, making } => verify::run(&workspace, &only, jobs, making),
         Command::List => scenarios::list(),
         Command::Run { names, jobs, making } => scenarios::run(&workspace, &names, jobs, making),
+        Command::Soak { options, making } => soak::run(&workspace, &options, making),
         Command::Prepare { making } => {
             kit::Kit::prepare(&workspace, preflight::Purpose::Verify, making).map(|_| ExitCode::SUCCESS)
         }

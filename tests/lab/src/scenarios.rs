@@ -19,6 +19,14 @@ mod isolated_monitor;
 mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
+mod recorded_and_replayed;
+mod rehearsal_guest;
+mod rehearsal_host;
+mod rehearsal_paths;
+mod rehearsal_storage;
+mod rehearsal_store;
+mod rehearsal_systemd;
+mod rehearsal_vm;
 mod reports_interrupted;
 mod scripts_misbehave;
 mod silence_is_missing;
@@ -32,7 +40,7 @@ mod systemd_unit;
 mod trunk_doctor;
 mod trunk_isolation;
 mod trunk_returns;
-mod two_hosts;
+pub(crate) mod two_hosts;
 mod typed_applications;
 mod vm_lifecycle;
 
@@ -69,11 +77,18 @@ const TOGETHER: &[Scenario] = &[
     guest_watchdog::SCENARIO,
     two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
+    rehearsal_host::SCENARIO,
+    rehearsal_vm::SCENARIO,
     agent_hangs::SCENARIO,
     reports_interrupted::SCENARIO,
     store_dies::SCENARIO,
     store_on_postgresql::SCENARIO,
+    rehearsal_guest::SCENARIO,
+    rehearsal_store::SCENARIO,
+    rehearsal_systemd::SCENARIO,
     vm_lifecycle::SCENARIO,
+    rehearsal_paths::SCENARIO,
+    rehearsal_storage::SCENARIO,
     trunk_doctor::SCENARIO,
     isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,
@@ -84,6 +99,7 @@ const TOGETHER: &[Scenario] = &[
     scripts_misbehave::SCENARIO,
     systemd_unit::SCENARIO,
     suspension::SCENARIO,
+    recorded_and_replayed::SCENARIO,
     store_full::SCENARIO,
     announced_silence::SCENARIO,
     real_guest::SCENARIO,

@@ -108,7 +108,7 @@ pub(crate) fn pause() {
 }
 
 /// Measures how long something took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
@@ -130,6 +130,12 @@ impl Stopwatch {
 #[allow(clippy::disallowed_methods)] // The lab is a driver: it measures the real world.
 pub(crate) fn realtime() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The machine's monotonic clock in nanoseconds: every process reads the same, so that what they noted can be put in order.
+pub(crate) fn monotonic_nanos() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    now.ok().and_then(|now| u64::try_from(now.as_nanos()).ok()).unwrap_or(0)
 }
 
 /// Every line moved right by four, for quoting output.

@@ -25,6 +25,7 @@ use crate::kit::Kit;
 use crate::process::{Place, run, sh};
 use crate::workspace::make_dir;
 
+pub(crate) use private::DISK;
 pub(crate) use pseudo_guest::{PseudoGuest, collect_orphans, host_pid_of_child, run_init};
 pub(crate) use real_guest::RealGuest;
 pub(crate) use trunk::{Topology, Trunk};
@@ -129,9 +130,12 @@ pub(crate) fn uuid(kind: u8, number: u8) -> String {
 /// Copies logs, captures and the store to `target`, for looking into a failure afterwards.
 pub(crate) fn keep_evidence(target: &Path) -> Lab<()> {
     let _ = fs::remove_dir_all(target);
-    for name in ["logs", "settings", "store"] {
-        let to = make_dir(target.join(name))?;
+    for name in ["logs", "settings", "store", "records"] {
         let from = dir(name);
+        if !from.is_dir() {
+            continue;
+        }
+        let to = make_dir(target.join(name))?;
         for entry in fs::read_dir(&from).map_err(LabError::file("read", &from))?.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 let copy = to.join(entry.file_name());

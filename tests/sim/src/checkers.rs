@@ -81,6 +81,17 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Checker>> {
     ]
 }
 
+/// Those that can judge host monitors by themselves, of whose guests nothing else is known.
+#[must_use]
+pub fn of_monitors(plan: &Plan) -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(accused::Accused::new(plan)),
+        Box::new(mass_failure::MassFailure::new(plan)),
+        Box::new(order::Order::default()),
+        Box::new(once::Once::default()),
+    ]
+}
+
 /// VMs of which there are two with one UUID: whose heartbeats are whose nobody can say.
 fn doubled(plan: &Plan) -> BTreeSet<Vm> {
     let pretends = plan.actions.iter().filter_map(|(_, action)| match action {
@@ -95,5 +106,29 @@ fn failure(event: &Event) -> Option<Vm> {
     match event {
         Event::Told { name, vm, .. } if name == "VM_FAILURE_DETECTED" => *vm,
         _ => None,
+    }
+}
+
+/// Keeps everything, and finds nothing.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Everything(std::rc::Rc<std::cell::RefCell<Vec<(Instant, Event)>>>);
+
+#[cfg(test)]
+impl Everything {
+    pub(crate) fn take(&self) -> Vec<(Instant, Event)> {
+        self.0.take()
+    }
+}
+
+#[cfg(test)]
+impl Checker for Everything {
+    fn name(&self) -> &'static str {
+        "everything"
+    }
+
+    fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
+        self.0.borrow_mut().push((at, event.clone()));
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! * [`plan`]: what a run is, as text; [`plan::random`] makes one of a seed;
 //! * [`run`]: runs a plan and judges it; [`batch`]: many seeds;
+//! * [`replay`]: what real daemons recorded, as events;
 //! * [`event`]: what happens, as values; [`trace`]: their hash and their last;
 //! * [`checkers`]: what must hold, each in a file of its own;
 //! * `world`, `actors`, `network`, `store`: who and what there is.
@@ -18,7 +19,9 @@ mod network;
 pub mod plan;
 mod queue;
 pub mod random;
+pub mod replay;
 pub mod run;
+mod says;
 pub mod scenarios;
 mod settings;
 mod store;

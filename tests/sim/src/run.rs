@@ -33,7 +33,7 @@ impl Outcome {
 /// # Errors
 /// The world's store cannot be made.
 pub fn run(plan: &Plan, sink: Option<Sink<'_>>) -> Result<Outcome, StoreError> {
-    let world = World::new(plan.clone(), Trace::new(sink), checkers::all(plan))?;
+    let world = World::new(plan.clone(), Trace::new(sink), checkers::all(plan), None)?;
     let (trace, violations) = world.run();
     Ok(Outcome {
         hash: trace.hash(),
@@ -41,6 +41,18 @@ pub fn run(plan: &Plan, sink: Option<Sink<'_>>) -> Result<Outcome, StoreError> {
         violations,
         last: trace.last().map(str::to_owned).collect(),
     })
+}
+
+/// Every event of a plan's run, whose host monitors record into this directory.
+#[cfg(test)]
+pub(crate) fn recorded(
+    plan: &Plan,
+    directory: &std::path::Path,
+) -> Vec<(vmpulse_protocol::time::Instant, crate::event::Event)> {
+    let events = checkers::Everything::default();
+    let all: Vec<Box<dyn checkers::Checker>> = vec![Box::new(events.clone())];
+    World::new(plan.clone(), Trace::new(None), all, Some(directory)).unwrap().run();
+    events.take()
 }
 
 /// Leaves out actions that a failing plan fails without, as long as the same checker is the first to find something.

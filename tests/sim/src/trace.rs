@@ -76,7 +76,9 @@ impl<'a> Trace<'a> {
     }
 }
 
-fn line(at: Instant, text: &str) -> String {
+/// As it is printed.
+#[must_use]
+pub fn line(at: Instant, text: &str) -> String {
     let ms = at.as_nanos() / 1_000_000;
     format!("{:>7}.{:03} {text}", ms / 1000, ms % 1000)
 }

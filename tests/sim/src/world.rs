@@ -4,6 +4,7 @@ mod act;
 mod finale;
 mod frames;
 
+use std::path::Path;
 use std::time::Duration;
 
 use vmpulse_agent::ame::{Outcome, RunId};
@@ -119,7 +120,7 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Everybody registered and started.
+    /// Everybody registered and started. With `records`, host monitors record there what happens, as their daemons do.
     ///
     /// # Errors
     /// The store's file cannot be made.
@@ -127,6 +128,7 @@ impl<'a> World<'a> {
         plan: Plan,
         trace: Trace<'a>,
         checkers: Vec<Box<dyn Checker>>,
+        records: Option<&Path>,
     ) -> Result<Self, StoreError> {
         let cluster = plan.cluster.clone();
         let seed = cluster.seed;
@@ -140,7 +142,8 @@ impl<'a> World<'a> {
             Guest::new(Vm(vm), cluster.trunks, cluster.apps, cluster.guardian, random)
         };
         let monitor = |hm: &Hm| {
-            MonitorNode::new(*hm, cluster.vms, cluster.canary, stream(seed, &format!("monitor {hm}")))
+            let random = stream(seed, &format!("monitor {hm}"));
+            MonitorNode::new(*hm, cluster.vms, cluster.canary, random, records.map(Path::to_owned))
         };
         let poll_interval = Duration::from_millis(cluster.poll_interval_ms);
         let controller = |number| ControllerNode::new(number, poll_interval, cluster.vms);

@@ -83,6 +83,7 @@ fn says(trunk: &TrunkFacts, status: &Status) -> Vec<Finding> {
             "look for the adapter (down, without a carrier), for drops and for late turns in `hmmgr status`",
         ));
     }
+    findings.extend(canary(trunk, status));
     if status.mode != MonitorMode::Global {
         findings.push(finding(
             "mode",
@@ -118,6 +119,20 @@ fn says(trunk: &TrunkFacts, status: &Status) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// A silent one is [`says`]'s: then the trunk is not heard.
+fn canary(trunk: &TrunkFacts, status: &Status) -> Option<Finding> {
+    let why = status.canary.reason.clone()?;
+    matches!(status.canary.state.as_str(), "off" | "broken").then(|| {
+        finding(
+            "canary",
+            &trunk.name,
+            format!("its canary is {}: {why}", status.canary.state),
+            "guests are judged by their own silence alone: a trunk that dies makes all of them MISSING, and the controller may act on that",
+            "what the text says; `hmmgr event --kind CANARY_OFF,CANARY_SILENT` tells since when; canary = \"off\" in hostmon.toml if none is wanted",
+        )
+    })
 }
 
 fn settings(trunk: &TrunkFacts) -> Option<Finding> {

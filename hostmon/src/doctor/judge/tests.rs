@@ -258,6 +258,12 @@ fn the_host_monitor_must_run_answer_hear_and_be_set_as_its_trunk() {
         ["kernel-drops"]
     );
     assert_eq!(says(|status| status.policing.on = false), ["policing"]);
+    for state in ["off", "broken"] {
+        let mut sick = status();
+        (sick.canary.state, sick.canary.reason) = (state.to_owned(), Some("no permission".to_owned()));
+        assert_eq!(found_on_trunk(|trunk| trunk.daemon = answers(sick, ALL)), ["canary"]);
+    }
+    assert!(says(|status| status.canary.state = "off".to_owned()).is_empty(), "as its settings want it");
     assert_eq!(found_on_trunk(|trunk| trunk.settings = Some((0x88B5, Some(100)))), ["settings-differ"]);
     assert_eq!(found_on_trunk(|trunk| trunk.settings = Some((0x88B6, None))), ["settings-differ"]);
     assert_eq!(found_on_trunk(|trunk| trunk.lost_frames = Some(3)), ["adapter-drops"]);

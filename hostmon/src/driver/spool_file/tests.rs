@@ -46,6 +46,29 @@ fn what_a_failed_write_left_is_overwritten() {
 }
 
 #[test]
+fn a_file_that_was_removed_or_replaced_under_it_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trunkA.spool");
+    let (mut file, _) = SpoolFile::open(path.clone()).unwrap();
+    for open in [true, false] {
+        file.replace(&record::header()).unwrap();
+        assert!(file.is_there());
+        if open {
+            file.append(&of(1)).unwrap();
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(!file.is_there());
+        let lost = file.append(&of(2)).unwrap_err();
+        assert_eq!(lost.kind(), io::ErrorKind::NotFound);
+    }
+    file.replace(&record::header()).unwrap();
+    file.append(&of(1)).unwrap();
+    put(&path, b"another").unwrap();
+    assert!(!file.is_there() && file.append(&of(2)).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), b"another");
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_an_error_and_leaves_what_was_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trunkA.spool");

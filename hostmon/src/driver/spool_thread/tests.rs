@@ -124,7 +124,7 @@ impl Bench {
 
     fn wait_until_safe(&mut self) {
         let number = self.number;
-        self.reply(|reply| matches!(reply, Reply::Safe { up_to } if up_to >= number).then_some(()));
+        self.reply(|reply| matches!(reply, Reply::Safe { up_to, .. } if up_to >= number).then_some(()));
     }
 
     fn wait_until_global(&mut self) {
@@ -201,6 +201,37 @@ fn a_store_that_may_only_be_read_and_a_start_without_one() {
     assert_eq!(bench.threads.as_ref().unwrap().view().kept, 0);
 }
 
+/// What was acknowledged is in no file then, until it is kept anew.
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_spool_that_somebody_removes_is_made_anew() {
+    let mut bench = Bench::new();
+    bench.start();
+    bench.wait_until_safe();
+    let lock = rusqlite::Connection::open(bench.path()).unwrap();
+    lock.execute_batch(
+        "CREATE TRIGGER no_writes BEFORE UPDATE ON host_monitor BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END",
+    )
+    .unwrap();
+    bench.write(suspended());
+    bench.wait_until_local();
+    bench.wait_until_safe();
+    let spool = bench.folder.path().join("trunkA.spool");
+    std::fs::remove_file(&spool).unwrap();
+    let until = StdInstant::now() + LIMIT;
+    while !spool.exists() {
+        assert!(StdInstant::now() < until, "in vain");
+        bench.threads.as_ref().unwrap().turned();
+        std::thread::yield_now();
+    }
+    // Killed, and started again with a store that works.
+    bench.end();
+    lock.execute_batch("DROP TRIGGER no_writes").unwrap();
+    bench.start();
+    bench.wait_until_global();
+    assert_eq!(bench.store().vms().unwrap()[0].state, VmState::Suspended);
+}
+
 /// Its own threads go on: they say so, and that it is over.
 #[test]
 #[allow(clippy::disallowed_methods)]
@@ -268,6 +299,7 @@ fn answers_are_of_the_job_that_is_with_the_store() {
         last_job: 0,
         given: None,
         replies,
+        applied: Vec::new(),
         stall: Stall::new(0, now),
         turns: Arc::default(),
         view: Arc::default(),
@@ -283,6 +315,6 @@ fn answers_are_of_the_job_that_is_with_the_store() {
     worker.take(Event::Store(Some(number.wrapping_sub(1)), StoreWord::Ready));
     assert_eq!(worker.spool.poll_told(), None, "it is neither safe nor lost");
     worker.take(Event::Store(Some(number), StoreWord::Applied(Vec::new())));
-    assert_eq!(worker.spool.poll_told(), Some(Told::Safe { up_to: 1 }));
+    assert_eq!(worker.applied, [Told::Safe { up_to: 1 }]);
     assert!(told.try_recv().is_err());
 }

@@ -22,6 +22,7 @@ fn condition(trunk_heard: bool) -> Condition {
         trunk_heard,
         isolated: !trunk_heard,
         blind: false,
+        removed: false,
     }
 }
 

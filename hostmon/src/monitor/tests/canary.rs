@@ -269,19 +269,122 @@ fn a_canary_that_is_never_heard_is_told_once_and_changes_nothing() {
 }
 
 #[test]
-fn a_canary_that_ends_while_it_is_silent_ends_the_isolation() {
+fn a_canary_that_ends_while_it_is_silent_leaves_the_trunk_isolated_until_somebody_is_heard() {
     let mut world = World::with_canary(&[(1_000, 0)]);
     world.cut = true;
     world.run(10);
     assert!(world.monitor.is_isolated());
     world.report(CanaryReport::Off("its adapter was removed".to_owned()));
+    world.run(60);
+    assert!(world.monitor.is_isolated(), "the trunk is as dead as before");
+    world.report(CanaryReport::Up);
+    world.run(60);
+    assert_eq!((world.canary_state(), world.monitor.is_isolated()), (CanaryState::Broken, true));
+    world.report(CanaryReport::Off("its adapter was removed".to_owned()));
+    assert!(missing_edges(&world).is_empty());
+    world.cut = false;
     world.run(10);
-    assert!(!world.monitor.is_isolated());
+    assert!(!world.monitor.is_isolated(), "guests beat");
+    world.guest_mut(1).frozen = true;
+    world.run(5);
     assert_eq!(
         missing_edges(&world).len(),
         1,
         "without a canary there is nothing but the guest's own silence"
     );
+    // One that comes back is trusted as before.
+    world.report(CanaryReport::Up);
+    world.run(5);
+    assert_eq!((world.canary_state(), world.monitor.is_isolated()), (CanaryState::Beating, false));
+}
+
+/// Its trunk has just come back, and a guest that was MISSING before has 11.9 s to show itself.
+fn returning() -> World {
+    let mut world = World::with_canary(&[(1_000, 0), (1_000, 500)]);
+    world.guest_mut(2).frozen = true;
+    world.run(10);
+    world.cut = true;
+    world.run(10);
+    assert_eq!((missing_edges(&world).len(), world.monitor.is_isolated()), (1, true));
+    world.cut = false;
+    while world.canary_state() != CanaryState::Beating {
+        world.run_ms(10);
+    }
+    world.forget_writes();
+    world.run_ms(11_800);
+    assert!(world.told().is_empty());
+    world
+}
+
+#[test]
+fn a_doubt_of_that_moment_puts_the_return_off() {
+    let mut world = returning();
+    world.run_ms(200);
+    assert_eq!(world.told(), isolated(false), "without any");
+    let mut world = returning();
+    world.monitor.handle_input(world.now, Input::Dropped(3));
+    world.run_ms(900);
+    assert!(world.told().is_empty(), "a heartbeat may have been among them");
+    world.run_ms(400);
+    assert_eq!(world.told(), isolated(false));
+}
+
+#[test]
+fn a_loop_that_was_late_hears_what_waits_before_it_trusts_the_trunk() {
+    let mut world = returning();
+    // It is held up for longer than there was left, and the guest beats meanwhile.
+    world.now = world.now + Duration::from_secs(3);
+    world.monitor.handle_input(world.now, Input::StoreReachable(true));
+    world.carry();
+    assert!(world.told().is_empty());
+    world.monitor.handle_timeout(world.now);
+    world.carry();
+    assert!(world.told().is_empty(), "it was late");
+    world.run_ms(2_500);
+    assert_eq!(world.told(), isolated(false));
+}
+
+/// For a second and a half from its latest heartbeat on nothing comes of the canary, and the only guest is dead.
+fn a_gap(what: fn(&mut World, bool)) -> World {
+    let mut world = World::with_canary(&[(1_000, 500)]);
+    while world.monitor.canary(world.now).unwrap().silence != Some(Duration::ZERO) {
+        world.run_ms(1);
+    }
+    world.guest_mut(1).frozen = true;
+    what(&mut world, true);
+    world.run_ms(1_500);
+    what(&mut world, false);
+    world.run_ms(900);
+    world
+}
+
+#[test]
+fn a_canary_that_was_late_is_no_doubt_and_one_that_lost_a_heartbeat_is() {
+    let late = a_gap(|world, stalled| world.canary_stalled = stalled);
+    assert_eq!((late.kinds(), missing_edges(&late).len()), (vec![], 1));
+    let mut lossy = a_gap(|world, mute| world.canary_mute = mute);
+    assert_eq!((lossy.kinds(), missing_edges(&lossy).len()), (vec!["DEFERRED".to_owned()], 0));
+    lossy.run(2);
+    assert_eq!(missing_edges(&lossy).len(), 1, "one interval more, and not for ever");
+}
+
+/// [L-4]
+#[test]
+fn a_canary_that_was_told_a_shorter_interval_is_not_silent_by_its_old_one() {
+    let mut world = World::with_canary(&[(10_000, 0)]);
+    while world.monitor.canary(world.now).unwrap().silence < Some(Duration::from_secs(6)) {
+        world.run_ms(100);
+    }
+    // It acknowledges, and has no time to beat yet.
+    world.canary_stalled = true;
+    let faster = RosterVm { heartbeat_interval_ms: Some(500), ..registered(1, VmState::Started, None) };
+    world.roster(roster(vec![faster]));
+    assert_eq!(world.monitor.canary(world.now).unwrap().interval_ms, Some(500));
+    world.run_ms(900);
+    assert_eq!((world.canary_state(), world.kinds()), (CanaryState::Beating, vec![]));
+    world.canary_stalled = false;
+    world.run(5);
+    assert_eq!((world.canary_state(), world.kinds()), (CanaryState::Beating, vec![]));
 }
 
 ///

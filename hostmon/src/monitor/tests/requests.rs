@@ -246,6 +246,50 @@ fn a_monitor_that_was_taken_out_lets_its_guests_go_and_comes_back_anew() {
     assert!(!world.monitor.is_removed());
 }
 
+/// Nothing was read of the store in between, so the roster looks as before, and the store has forgotten its start and its paths.
+#[test]
+fn a_monitor_that_was_removed_and_registered_between_two_rosters_says_all_anew() {
+    let vms = || (1..=3).map(|number| registered(number, VmState::Started, None)).collect();
+    let as_of = |state| Roster { state: Some(state), ..roster(vms()) };
+    let mut world = World::beating(1..=3);
+    world.guest_mut(3).frozen = true;
+    world.run(40);
+    world.roster(as_of(NodeState::Up));
+    world.run(10);
+    world.forget_writes();
+    world.roster(as_of(NodeState::Down));
+    let said = world.writes();
+    assert!(matches!(said[0], HostMonitorWrite::Started(_)), "{said:?}");
+    for number in [1, 2] {
+        let opened = |write: &&HostMonitorWrite| matches!(write, HostMonitorWrite::PathOpened { vm: one, .. } if *one == vm(number));
+        let position = said.iter().position(opened);
+        let detected =
+            said.iter().position(|write| **write == HostMonitorWrite::PathDetected { vm: vm(number) });
+        assert!(Some(0) < position && position < detected, "{said:?}");
+    }
+    assert_eq!(missing_edges(&world).iter().map(|(vm, _)| *vm).collect::<Vec<_>>(), [vm(3)]);
+    world.forget_writes();
+    world.roster(as_of(NodeState::Up));
+    world.run(60);
+    assert!(!world.writes().iter().any(|write| matches!(write, HostMonitorWrite::PathOpened { .. })));
+    // What it says at its end is no reason to start again.
+    world.monitor.handle_input(world.now, Input::Shutdown);
+    world.forget_writes();
+    world.roster(as_of(NodeState::Down));
+    assert!(!world.writes().iter().any(|write| write.start().is_some()));
+}
+
+#[test]
+fn a_roster_that_is_older_than_the_start_is_no_reason_to_start_again() {
+    let mut world = World::new();
+    world.commits = false;
+    world.monitor.handle_input(world.now, Input::Readdressed { mac: mac(77), mtu: 1500 });
+    world.carry();
+    world.forget_writes();
+    world.roster(Roster { state: Some(NodeState::Down), ..Roster::default() });
+    assert_eq!(world.writes().len(), 0, "{:?}", world.writes());
+}
+
 /// Its VM was removed while no monitor ran.
 #[test]
 fn a_guest_that_beats_for_nobody_is_told_to_stop_once() {

@@ -59,6 +59,19 @@ fn a_removed_vm_is_no_news_and_is_told_to_be_still() {
 }
 
 #[test]
+fn who_is_answered_to_be_here_is_not_kept_in_mind() {
+    let mut world = World::new();
+    world.roster(Roster::default());
+    for number in 1..=64 {
+        world.standings.as_mut().unwrap().insert(vm(number), Standing::Here);
+        world.guest(number, number);
+        world.guest_mut(number).beat = Some((Duration::from_secs(10), world.now));
+    }
+    world.run(30);
+    assert!(world.monitor.questions.has_room(), "for strangers that beat and are to stop");
+}
+
+#[test]
 fn a_vm_that_is_registered_with_another_host_goes_on_beating_here() {
     let mut world = World::beating(1..=1);
     world.elsewhere(1, VmState::Started);

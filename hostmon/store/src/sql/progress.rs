@@ -3,8 +3,11 @@
 use super::Turn;
 use super::db::{Kind, params};
 use super::requests::Opcode;
-use super::rows::{all, run, typed};
+use super::rows::{all, only, run, typed};
 use crate::*;
+
+/// See [`Turn::progress_bound`].
+const BOUND_EVERY: TransactionTag = 1000;
 
 impl Turn<'_> {
     /// Asks every host monitor that has to do with the VM to look at it again. Returns the tags.
@@ -16,9 +19,28 @@ impl Turn<'_> {
                    JOIN vm v ON v.id = r.vm_id JOIN host_monitor m ON m.id = r.host_monitor_id
                    WHERE r.vm_id = ?1 AND r.tag BETWEEN ?3 AND ?4";
         run(self.db, sql, params![vm, action.as_str(), first, last])?;
-        let oldest = last.saturating_sub(MAX_TRANSACTIONS.into());
-        run(self.db, "DELETE FROM progress WHERE tag <= ?1", [oldest])?;
+        self.progress_bound(*first)?;
         Ok(tags)
+    }
+
+    /// Tags are numbers of a sequence that much else takes from, so rows are counted. That takes milliseconds, and is done each
+    /// time that the newest tag comes to another multiple of [`BOUND_EVERY`]: so many rows more may be there.
+    fn progress_bound(self, first: TransactionTag) -> Result<(), StoreError> {
+        let sql = "SELECT coalesce(max(tag), 0) FROM progress WHERE tag < ?1";
+        let before: TransactionTag = only(self.db, sql, [first], |row| row.get(0))?;
+        if before / BOUND_EVERY == first / BOUND_EVERY {
+            return Ok(());
+        }
+        let sql = "DELETE FROM progress WHERE tag <=
+                   (SELECT tag FROM progress ORDER BY tag DESC LIMIT 1 OFFSET ?1)";
+        run(self.db, sql, [i64::from(MAX_TRANSACTIONS)]).map(drop)
+    }
+
+    /// Whoever is not asked any more, because the request was dropped by its age or with its host monitor, is not waited for.
+    pub(super) fn progress_give_up(self) -> Result<(), StoreError> {
+        let sql = "UPDATE progress SET state = 'GIVEN_UP', settled_at = ?1 WHERE state = 'ASKED'
+                   AND NOT EXISTS (SELECT 1 FROM request r WHERE r.tag = progress.tag)";
+        run(self.db, sql, [self.now.0]).map(drop)
     }
 
     /// The request with this tag is no more.

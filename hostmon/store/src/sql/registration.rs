@@ -11,19 +11,27 @@ use crate::*;
 impl Turn<'_> {
     pub(super) fn hosts_add(self, hosts: &[HostRegistration]) -> Result<(), StoreError> {
         for host in hosts {
-            let HostKey { machine_type, model, serial } = &host.key;
-            run(
-                self.db,
-                "INSERT INTO host (machine_type, model, serial, created_sequence)
-                 VALUES (?1, ?2, ?3, (SELECT change_sequence FROM cluster)) ON CONFLICT DO NOTHING",
-                [machine_type, model, serial],
-            )?;
-            let id = self.host_id(&host.key)?;
+            let id = match self.host_id(&host.key) {
+                // Adding it twice is no error, and takes no number: an hsTag has room for so many.
+                Err(StoreError::UnknownHost(_)) => self.host_insert(&host.key)?,
+                found => found?,
+            };
             for host_monitor in &host.host_monitors {
                 self.host_monitor_add(id, host_monitor)?;
             }
         }
         Ok(())
+    }
+
+    fn host_insert(self, key: &HostKey) -> Result<i64, StoreError> {
+        let HostKey { machine_type, model, serial } = key;
+        run(
+            self.db,
+            "INSERT INTO host (machine_type, model, serial, created_sequence)
+             VALUES (?1, ?2, ?3, (SELECT change_sequence FROM cluster)) ON CONFLICT DO NOTHING",
+            [machine_type, model, serial],
+        )?;
+        self.host_id(key)
     }
 
     /// Registers, moves or adopts it. A host monitor that changes its host keeps its paths, but what it

@@ -43,6 +43,15 @@ const RULES: [Rule; 10] = [
 
 impl Turn<'_> {
     pub(super) fn prune(self, keep: &Retention, most: u32) -> Result<Pruned, StoreError> {
+        let pruned = self.prune_rows(keep, most)?;
+        if pruned.rows > 0 {
+            // Requests may be among them.
+            self.progress_give_up()?;
+        }
+        Ok(pruned)
+    }
+
+    fn prune_rows(self, keep: &Retention, most: u32) -> Result<Pruned, StoreError> {
         let mut left = most;
         for rule in &RULES {
             let kept = (rule.keep)(keep).max(QUIET_WINDOW);

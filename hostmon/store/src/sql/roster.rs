@@ -48,12 +48,13 @@ impl Turn<'_> {
     pub(super) fn roster(self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
         let sql = "SELECT id, host_id, state FROM host_monitor WHERE uuid = ?1";
         let found = first(self.db, sql, [host_monitor.to_string()], |row| {
-            Ok((row.get(0)?, row.get(1)?, typed::<NodeState>(row, 2)? == NodeState::Removed))
+            Ok((row.get(0)?, row.get(1)?, Some(typed::<NodeState>(row, 2)?)))
         })?;
-        let (id, host, removed): (i64, Option<i64>, bool) = found.unwrap_or((0, None, false));
+        let (id, host, state): (i64, Option<i64>, Option<NodeState>) = found.unwrap_or((0, None, None));
+        let removed = state == Some(NodeState::Removed);
         let settings = self.settings_of(id)?;
         if removed {
-            return Ok(Roster { settings, removed, ..Roster::default() });
+            return Ok(Roster { settings, removed, state, ..Roster::default() });
         }
         let oldest = self.oldest_request();
         Ok(Roster {
@@ -63,6 +64,7 @@ impl Turn<'_> {
             requests: all(self.db, REQUESTS, [id, oldest], request)?,
             settings,
             removed,
+            state,
         })
     }
 

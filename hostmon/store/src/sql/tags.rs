@@ -53,9 +53,14 @@ impl Turn<'_> {
         only(self.db, sql, NONE, |row| row.get(0))
     }
 
+    /// Error: the number of the host or host monitor has no room in it. It would be taken for another one's, and what nobody
+    /// has seen be acknowledged.
     pub(super) fn tag(self, what: Reported, sequence: i64) -> Result<AttentionTag, StoreError> {
         let (_, salt) = self.sequence_and_salt()?;
         let (kind, scope) = what.parts();
+        if scope >= 1 << SCOPE_BITS {
+            return Err(StoreError::TagRoom(scope));
+        }
         Ok(salt.wrapping_add((kind << (SEQUENCE_BITS + SCOPE_BITS)) | (scope << SEQUENCE_BITS) | sequence))
     }
 

@@ -170,17 +170,13 @@ mod tests {
             MIGRATIONS.iter().take(released).for_each(|step| old.execute_batch(step).unwrap());
             old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
             old.pragma_update(None, "user_version", i64::try_from(released).unwrap()).unwrap();
-            let held = "INSERT INTO host (id, machine_type, model, serial) VALUES (1, 'a', 'b', 'c');
-                        INSERT INTO vm (id, uuid, name, host_id, state, state_changed_at, silence_from)
-                        VALUES (7, '00000000-0000-0000-0000-000000000001', 'vm1', 1, 'STARTED', 5, 6);";
-            old.execute_batch(held).unwrap();
+            old.execute_batch(&format!("BEGIN; {} COMMIT", crate::old_rows::sql(released))).unwrap();
             drop(old);
             let new = connect(&path).unwrap();
             let version: i64 = new.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
             assert_eq!(version, i64::try_from(MIGRATIONS.len()).unwrap());
             let mut store = crate::SqliteStore::open(&path, Box::new(crate::SystemClock)).unwrap();
-            let view = crate::Store::vms(&mut store).unwrap().remove(0);
-            assert_eq!((view.name.as_str(), view.state_changed_at), ("vm1", crate::StoreTime(5)));
+            crate::old_rows::check(&mut store, released);
         }
     }
 

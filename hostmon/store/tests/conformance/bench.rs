@@ -21,6 +21,9 @@ pub(crate) struct Bench {
     pub(crate) store: Box<dyn Store>,
 }
 
+/// The start that [`Bench::start_monitor`] writes.
+pub(crate) const INCARNATION: &str = "1700000000.000000000.1";
+
 pub(crate) fn vm(number: u32) -> VmUuid {
     format!("00000000-0000-0000-0000-{number:012x}").parse().unwrap()
 }
@@ -122,7 +125,7 @@ impl Bench {
             trunk: format!("trunk{number}"),
             mac: format!("02:ff:00:00:00:{number:02x}"),
             vlan: None,
-            incarnation: "1700000000.000000000.1".into(),
+            incarnation: INCARNATION.into(),
             versions: "2.0-2.1".into(),
             heartbeat_interval: seconds(30),
         };

@@ -30,7 +30,6 @@ macro_rules! delegate {
 delegate! {
     host_monitor {
         fn host_monitor_apply(id: HostMonitorId, writes: &[HostMonitorWrite]) -> Applied;
-        fn host_monitor_apply_once(id: HostMonitorId, writes: &[(u64, HostMonitorWrite)]) -> Applied;
         fn host_monitor_replay(id: HostMonitorId, starts: &[StartWrites]) -> Applied;
         fn roster(id: HostMonitorId) -> Roster;
         fn standings(id: HostMonitorId, guests: &[VmUuid]) -> Vec<(VmUuid, Standing)>;

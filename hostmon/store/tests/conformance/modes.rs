@@ -57,7 +57,7 @@ pub(crate) fn what_earlier_starts_wrote_is_applied_once(bench: &mut Bench) {
             .unwrap();
     }
     assert_eq!(notes(bench), "a2,a3,b2,b3,d2");
-    store.host_monitor_apply_once(hm(11), &[(3, note("d3"))]).unwrap();
+    store.host_monitor_replay(hm(11), &[of("D", &[(3, note("d3"))])]).unwrap();
     assert_eq!(notes(bench), "a2,a3,b2,b3,d2,d3", "and it goes on as that start");
 }
 

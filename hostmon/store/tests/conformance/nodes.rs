@@ -183,6 +183,9 @@ pub(crate) fn an_isolated_host_monitor_says_why_and_accuses_nobody(bench: &mut B
 
 /// A batch whose commit was not answered is given again.
 pub(crate) fn numbered_writes_are_applied_once(bench: &mut Bench) {
+    let of = |writes: &[(u64, HostMonitorWrite)]| {
+        [StartWrites { incarnation: INCARNATION.into(), writes: writes.to_vec() }]
+    };
     bench.started();
     let quiet = HostMonitorWrite::QuietAsked {
         vm: vm(1),
@@ -191,16 +194,16 @@ pub(crate) fn numbered_writes_are_applied_once(bench: &mut Bench) {
         reason: "backup".into(),
     };
     let batch = vec![(7, doorbell(1, 2)), (8, quiet)];
-    let answered = bench.store.host_monitor_apply_once(hm(11), &batch).unwrap();
+    let answered = bench.store.host_monitor_replay(hm(11), &of(&batch)).unwrap();
     bench.acknowledge();
     assert_eq!(bench.attention(), []);
     let more = [batch, vec![(9, doorbell(1, 4))]].concat();
-    let again = bench.store.host_monitor_apply_once(hm(11), &more).unwrap();
+    let again = bench.store.host_monitor_replay(hm(11), &of(&more)).unwrap();
     assert_eq!(again, answered, "the guest is answered, and the same");
     assert_eq!(bench.attention()[0].doorbell, 4, "what was acknowledged does not ring again");
-    bench.store.host_monitor_apply_once(hm(12), &[(7, doorbell(1, 1))]).unwrap();
+    bench.store.host_monitor_replay(hm(12), &of(&[(7, doorbell(1, 1))])).unwrap();
     assert_eq!(bench.attention()[0].doorbell, 5, "each counts for itself");
     bench.start_monitor(11);
-    bench.store.host_monitor_apply_once(hm(11), &[(1, doorbell(1, 8))]).unwrap();
+    bench.store.host_monitor_replay(hm(11), &of(&[(1, doorbell(1, 8))])).unwrap();
     assert_eq!(bench.attention()[0].doorbell, 13, "and anew from each start");
 }

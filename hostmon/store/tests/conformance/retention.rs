@@ -118,6 +118,20 @@ pub(crate) fn working_data_goes_and_reports_wait(bench: &mut Bench) {
     assert_eq!(bench.store.reports_arrived().unwrap().len(), 1, "the guest was told that it is kept");
 }
 
+pub(crate) fn requests_that_go_are_given_up(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.add_vm(1, 1);
+    let tags = bench.store.vms_start(&[vm(1)]).unwrap();
+    bench.write(11, &[HostMonitorWrite::RequestDone { tag: tags[0] }]);
+    bench.pass(DAY_S + 1);
+    assert_eq!(pruned(bench, &only(|keep| keep.exchanges = seconds(DAY_S))), 1);
+    let wanted = TransactionsWanted { tags, limit: 9, ..TransactionsWanted::default() };
+    let kept = bench.store.transactions(&wanted).unwrap();
+    let states: Vec<_> = kept.iter().map(|one| one.state).collect();
+    assert_eq!(states, [TransactionState::Done, TransactionState::GivenUp]);
+    assert!(kept.iter().all(|one| one.settled_at.is_some()));
+}
+
 fn quiet_event() -> NewEvent {
     NewEvent {
         incident: "quiet".into(),

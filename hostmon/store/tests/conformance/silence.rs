@@ -152,6 +152,14 @@ pub(crate) fn common_only_if_all_are(bench: &mut Bench) {
     assert!(!bench.missed(1).unwrap().common);
     bench.write(12, &[detected(1), edge(true)]);
     assert!(bench.missed(1).unwrap().common);
+    // Said again by a monitor that was started since, and does not know; alone and with another.
+    bench.write(12, &[edge(false)]);
+    assert!(bench.missed(1).unwrap().common);
+    bench.write(12, &[edge(false), missing(2, 19)]);
+    assert!(bench.missed(1).unwrap().common);
+    bench.write(12, &[detected(1)]);
+    bench.write(12, &[edge(false)]);
+    assert!(!bench.missed(1).unwrap().common, "another silence");
 }
 
 pub(crate) fn paths_of_an_earlier_monitoring_do_not_count(bench: &mut Bench) {

@@ -4,6 +4,7 @@
 //! the next wait is a real one.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -284,9 +285,9 @@ fn look_at_ring(socket: &Socket, ring: &Ring) -> io::Result<((), bool)> {
 
 /// Looks with `look`, which says what it found and whether nothing is left, and tells the reactor what was found empty,
 /// so that it waits for the next event.
-fn look<T>(
-    socket: &AsyncFd<Socket>,
-    mut look: impl FnMut(&Socket) -> io::Result<(T, bool)>,
+pub(crate) fn look<S: AsRawFd, T>(
+    socket: &AsyncFd<S>,
+    mut look: impl FnMut(&S) -> io::Result<(T, bool)>,
 ) -> io::Result<T> {
     let mut tried = false;
     // One at a time: the reactor clears nothing for two interests at once.

@@ -58,6 +58,17 @@ impl Controller {
         self.daemon.take().map_or(Ok(()), |mut daemon| daemon.terminate(STOP_LIMIT).map(drop))
     }
 
+    /// Sends a signal to its process; fails if it was not started.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) -> Lab<()> {
+        let none = || LabError::Unexpected("the controller does not run".to_string());
+        crate::process::signal(self.pid().ok_or_else(none)?, signal)
+    }
+
+    /// Its process, if it was started.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.daemon.as_ref().map(Daemon::pid)
+    }
+
     /// Runs `hamgr`; it finds the store by the world's own /etc/vmpulse/controller.toml.
     pub(crate) fn hamgr(&self, line: &str) -> Lab<Said> {
         let mut command = Place::Here.command(self.kit.program("hamgr"));

@@ -67,6 +67,8 @@ pub(crate) struct MonitorStatus {
     pub(crate) mode: String,
     /// Writes that the store does not have, in the spool's file.
     pub(crate) spool: u64,
+    /// Writes under way to the store or to the spool.
+    pub(crate) pending_writes: u64,
     /// Times its loop was late.
     pub(crate) late: u64,
     /// Whether it says that it is isolated.
@@ -192,11 +194,22 @@ impl HostMonitor {
         settings: MonitorSettings,
         store: &str,
     ) -> Lab<HostMonitor> {
+        HostMonitor::start_with_more(kit, trunk, settings, store, "")
+    }
+
+    /// The same with more settings.
+    pub(crate) fn start_with_more(
+        kit: &Kit,
+        trunk: &Trunk,
+        settings: MonitorSettings,
+        store: &str,
+        more: &str,
+    ) -> Lab<HostMonitor> {
         let uuid = HostMonitor::uuid_on(trunk);
         let text = format!(
             "trunk = \"{}\"\nuuid = \"{uuid}\"\nstore = \"{}\"\nstate_dir = \"{}\"\n\
              heartbeat_interval_ms = {}\nstore_heartbeat_interval_ms = {}\nreceive_buffer_bytes = {}\n\
-             vlan = {}\nlog = \"debug\"\n{}",
+             vlan = {}\nlog = \"debug\"\n{}{more}",
             trunk.device(),
             store,
             world::dir("state").display(),
@@ -273,6 +286,17 @@ impl HostMonitor {
     /// SIGKILL.
     pub(crate) fn crash(&mut self) -> Lab<()> {
         self.daemon.take().map_or(Ok(()), |mut daemon| daemon.crash())
+    }
+
+    /// Sends a signal to its process; fails if it was not started.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) -> Lab<()> {
+        let none = || LabError::Unexpected(format!("{} does not run", self.name()));
+        crate::process::signal(self.pid().ok_or_else(none)?, signal)
+    }
+
+    /// Its process, if it was started.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.daemon.as_ref().map(Daemon::pid)
     }
 
     /// Runs `hmmgr`, which finds all monitors of this machine by itself.

@@ -1,6 +1,6 @@
 //! Two hosts with two trunks each on one PostgreSQL: a VM moves, guests have the UUIDs of others, a monitor dies.
 
-mod server;
+pub(crate) mod server;
 
 use std::time::Duration;
 

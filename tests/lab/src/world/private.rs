@@ -8,6 +8,9 @@ use crate::error::{Lab, LabError};
 use crate::process::{Place, sh};
 use crate::workspace::make_dir;
 
+/// Where a guest finds its disk; the machine's folder of that name is not touched.
+pub(crate) const DISK: &str = "/mnt";
+
 /// Gives this mount namespace its own /run, /var/log and /etc/vmpulse, all empty and gone with it.
 pub(super) fn make_folders_private() -> Lab<()> {
     // Whoever enters later starts from here too.
@@ -18,6 +21,15 @@ pub(super) fn make_folders_private() -> Lab<()> {
     }
     make_dir(PathBuf::from("/run/vmpulse"))?;
     overlay_etc()
+}
+
+/// A guest whose folder exists among the world's disks has that at [`DISK`]: it outlives the guest.
+pub(super) fn attach_disk(folder: &Path) -> Lab<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    sh(&Place::Here, "mount --make-rprivate /")?;
+    sh(&Place::Here, &format!("mount --bind {} {DISK}", folder.display())).map(drop)
 }
 
 /// Puts an empty /etc/vmpulse into /etc without touching the machine's: a private folder whose every other entry

@@ -20,7 +20,7 @@ use crate::world::{self, Trunk, private};
 /// How long making the namespaces may take on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// A frozen or killed process may run on for a moment on another core.
-const SIGNAL_LIMIT: Duration = Duration::from_secs(5);
+const SIGNAL_LIMIT: Duration = Duration::from_secs(20);
 /// A daemon says good-bye to every host monitor before it ends.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// What the guest's init leaves when all is in place.
@@ -33,7 +33,7 @@ pub(crate) struct PseudoGuest {
     uuid: String,
     number: u8,
     /// Holds the namespaces: its end is the guest's end.
-    _keeper: Daemon,
+    keeper: Daemon,
     init: i32,
 }
 
@@ -44,18 +44,28 @@ impl PseudoGuest {
         for trunk in trunks {
             trunk.attach_namespace(&name, number)?;
         }
-        let me = std::env::current_exe()
-            .map_err(|source| LabError::System { action: "find the lab's own program".into(), source })?;
-        let mut command = Place::net(&name).command("unshare");
-        command.args(["--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "--uts", "--"]);
-        command.arg(me).args(["inside", "guest-init", &name]);
-        let mut keeper = Daemon::start(&name, command, &world::log_file(&format!("{name}.init")))?;
-        let init = wait::until(START_LIMIT, &format!("{name} to be made"), || {
-            keeper.still_runs()?;
-            Ok(host_pid_of_child(keeper.pid()).filter(|pid| root_of(*pid).join(READY).exists()))
-        })?;
-        write(&world::dir("run").join(format!("{name}.pid")), init.to_string())?;
-        Ok(PseudoGuest { name, uuid: world::uuid(1, number), number, _keeper: keeper, init })
+        let (keeper, init) = boot(&name)?;
+        Ok(PseudoGuest { name, uuid: world::uuid(1, number), number, keeper, init })
+    }
+
+    /// Ends it as a power cut does: its first process is killed, and everything in it with that. Its adapters stay. `entered`:
+    /// processes of ours that have children in it; they may stand still, and the guest is not gone before they have
+    /// collected their children.
+    pub(crate) fn power_off(&mut self, entered: impl IntoIterator<Item = i32>) -> Lab<()> {
+        // It may have been killed already.
+        let _ = process::signal(self.init, Signal::SIGKILL);
+        for pid in entered {
+            let _ = process::signal(pid, Signal::SIGCONT);
+        }
+        self.keeper.crash()?;
+        let (name, init) = (&self.name, self.init);
+        wait::until(SIGNAL_LIMIT, &format!("{name} to be gone"), || Ok(is_dead(init).then_some(())))
+    }
+
+    /// Starts it again after [`PseudoGuest::power_off`]; what it had outside its disk is gone.
+    pub(crate) fn power_on(&mut self) -> Lab<()> {
+        (self.keeper, self.init) = boot(&self.name)?;
+        Ok(())
     }
 
     /// `guest1`, also its network namespace's name.
@@ -190,6 +200,22 @@ impl PseudoGuest {
     }
 }
 
+/// Makes the namespaces of a guest and its first process; returns who holds them, and that process.
+fn boot(name: &str) -> Lab<(Daemon, i32)> {
+    let me = std::env::current_exe()
+        .map_err(|source| LabError::System { action: "find the lab's own program".into(), source })?;
+    let mut command = Place::net(name).command("unshare");
+    command.args(["--fork", "--kill-child", "--pid", "--mount", "--mount-proc", "--uts", "--"]);
+    command.arg(me).args(["inside", "guest-init", name]);
+    let mut keeper = Daemon::start(name, command, &world::log_file(&format!("{name}.init")))?;
+    let init = wait::until(START_LIMIT, &format!("{name} to be made"), || {
+        keeper.still_runs()?;
+        Ok(host_pid_of_child(keeper.pid()).filter(|pid| root_of(*pid).join(READY).exists()))
+    })?;
+    write(&world::dir("run").join(format!("{name}.pid")), init.to_string())?;
+    Ok((keeper, init))
+}
+
 /// The process that has `parent` as its parent, if there is one.
 pub(crate) fn host_pid_of_child(parent: i32) -> Option<i32> {
     all_processes().find(|pid| status_field(*pid, "PPid:") == Some(parent.to_string()))
@@ -198,6 +224,7 @@ pub(crate) fn host_pid_of_child(parent: i32) -> Option<i32> {
 /// The first process of a guest: private folders, a host name, then it collects orphans for ever.
 pub(crate) fn run_init(name: &str) -> Lab<()> {
     nix::unistd::sethostname(name).map_err(LabError::system("set the host name"))?;
+    private::attach_disk(&world::dir("disks").join(name))?;
     private::make_folders_private()?;
     write(&Path::new("/").join(READY), "")?;
     collect_orphans()

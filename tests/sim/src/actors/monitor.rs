@@ -1,11 +1,12 @@
 //! A host monitor: its core and the threads that write, in the shape of its driver.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use vmpulse_hostmon::monitor::{Input, Monitor, MonitorConfig, Note, Output};
+use vmpulse_hostmon::monitor::{Input, Monitor, MonitorConfig, Output};
 use vmpulse_hostmon::pending::Waiting;
+use vmpulse_hostmon::record::{Aside, Recorded};
 use vmpulse_hostmon::spool::record::HEADER_BYTES;
-use vmpulse_hostmon::tracker::Edge;
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::auth::Mode;
 use vmpulse_protocol::id::{Incarnation, VmUuid};
@@ -21,6 +22,7 @@ use crate::event::Event;
 use crate::names::{Hm, Vm};
 use crate::random::entropy;
 use crate::store::Backing;
+use crate::{replay, says};
 
 /// As in the daemon's settings.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
@@ -45,7 +47,7 @@ pub(crate) struct Frame {
 
 struct Process {
     clock: Clock,
-    monitor: Monitor,
+    monitor: Recorded,
     worker: StoreWorker,
     canary: Option<Canary>,
     frames: Vec<Frame>,
@@ -71,10 +73,18 @@ pub(crate) struct MonitorNode {
     random: fastrand::Rng,
     events: Vec<Event>,
     frames: Vec<(MacAddr, Vec<u8>)>,
+    /// Where it records what happens, as its daemon does.
+    records: Option<PathBuf>,
 }
 
 impl MonitorNode {
-    pub(crate) fn new(hm: Hm, vms: usize, canary: bool, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(
+        hm: Hm,
+        vms: usize,
+        canary: bool,
+        random: fastrand::Rng,
+        records: Option<PathBuf>,
+    ) -> Self {
         Self {
             hm,
             process: None,
@@ -85,6 +95,7 @@ impl MonitorNode {
             random,
             events: Vec::new(),
             frames: Vec::new(),
+            records,
         }
     }
 
@@ -109,7 +120,9 @@ impl MonitorNode {
         let canary = config.canary.clone();
         let canary =
             canary.map(|identity| Canary::new(clock, own, identity, self.hm.mac(), &mut self.random));
-        let mut monitor = Monitor::new(config, own);
+        let recorder =
+            self.records.as_deref().and_then(|directory| replay::recorder(directory, self.hm, &config, own));
+        let mut monitor = Recorded::with(Monitor::new(config, own), recorder);
         if !adapter_up {
             monitor.handle_input(own, Input::Adapter(false));
         }
@@ -157,12 +170,15 @@ impl MonitorNode {
         }
     }
 
-    pub(crate) fn kill(&mut self) {
-        self.end("was killed");
+    pub(crate) fn kill(&mut self, now: Instant) {
+        self.end(now, "was killed");
     }
 
-    fn end(&mut self, how: &'static str) {
-        if let Some(process) = self.process.take() {
+    fn end(&mut self, now: Instant, how: &'static str) {
+        if let Some(mut process) = self.process.take() {
+            if process.stopping.is_some() {
+                process.monitor.close(process.own(now));
+            }
             process.worker.crash(&mut self.disk);
             self.events.push(Event::MonitorDown(self.hm, how));
         }
@@ -262,7 +278,9 @@ impl MonitorNode {
         }
         process.monitor.handle_input(own, Input::Heard { until: own, lag: Duration::ZERO });
         if let Some(canary) = &mut process.canary {
-            canary.report(own, &mut process.monitor);
+            for report in canary.reports() {
+                process.monitor.handle_input(own, Input::Canary(report));
+            }
         }
         for reply in std::mem::take(&mut process.replies) {
             process.take_reply(own, reply, self.hm, &mut self.events);
@@ -271,8 +289,7 @@ impl MonitorNode {
             let frames = std::mem::take(&mut process.dropped);
             process.monitor.handle_input(own, Input::Dropped(frames));
         }
-        process.monitor.handle_timeout(own);
-        if let Some(guests) = process.monitor.take_question(own) {
+        if let Some(guests) = process.monitor.turn(own) {
             process.worker.ask_about(now, guests);
         }
         self.carry(own);
@@ -285,15 +302,15 @@ impl MonitorNode {
             match output {
                 Output::Transmit(frame) => self.frames.push((frame.destination, frame.payload)),
                 Output::Store { number, write } => {
-                    self.events.push(Event::Written(self.hm, number, kind_of(&write)));
+                    self.events.push(says::written(self.hm, number, &write));
                     process.written = number;
                     process.worker.push(Waiting { number, at: own, write });
                 }
                 Output::AskCanary => process.canary.iter_mut().for_each(Canary::ask),
                 Output::Authenticated { .. } | Output::LogLevel(_) => {}
                 Output::Note(note) => {
-                    let event = self.event_of(note);
-                    self.events.push(event);
+                    let vms = self.vms;
+                    self.events.push(says::noted(self.hm, &note, |vm| Vm::of(vm, vms)));
                 }
             }
         }
@@ -305,49 +322,8 @@ impl MonitorNode {
             process.stopping.is_some_and(|since| said || now.since(since) >= STOP_PATIENCE)
         };
         if self.process.as_ref().is_some_and(done) {
-            self.end("ended");
+            self.end(now, "ended");
         }
-    }
-
-    fn event_of(&self, note: Note) -> Event {
-        let vm = |vm: VmUuid| Vm::of(vm, self.vms);
-        let edge = match &note {
-            Note::Edge(edge) => edge,
-            Note::Opened { vm: uuid, .. } => {
-                return vm(*uuid).map_or_else(|| self.says(&note), |vm| Event::Opened(vm, self.hm));
-            }
-            Note::Closed { vm: uuid, reason } => {
-                let closed = |vm| Event::PathClosed(vm, self.hm, reason.to_string());
-                return vm(*uuid).map_or_else(|| self.says(&note), closed);
-            }
-            Note::Stranger { .. }
-            | Note::Announced { .. }
-            | Note::Agent { .. }
-            | Note::Dying { .. }
-            | Note::Quiet { .. }
-            | Note::QuietOver { .. }
-            | Note::LeftOut { .. }
-            | Note::StoreLost
-            | Note::StoreBack
-            | Note::Moved { .. }
-            | Note::Configured { .. }
-            | Note::Removed { .. }
-            | Note::Remark { .. } => return self.says(&note),
-        };
-        match *edge {
-            Edge::Detected { vm: uuid } => vm(uuid).map(|vm| Event::Detected(vm, self.hm)),
-            Edge::Missing { vm: uuid, age, common } => {
-                vm(uuid).map(|vm| Event::Missing { vm, hm: self.hm, age, common })
-            }
-            Edge::Blind => Some(Event::Blind(self.hm, true)),
-            Edge::Sighted => Some(Event::Blind(self.hm, false)),
-            Edge::Deferred { .. } => None,
-        }
-        .unwrap_or_else(|| self.says(&note))
-    }
-
-    fn says(&self, note: &Note) -> Event {
-        Event::Monitor(self.hm, note.to_string())
     }
 
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
@@ -429,6 +405,9 @@ impl Process {
             Reply::Safe { up_to, stored } => {
                 self.committed = self.committed.max(up_to);
                 events.push(if stored { Event::Committed(hm, up_to) } else { Event::Kept(hm, up_to) });
+                if !stored {
+                    self.monitor.aside(own, Aside::Kept);
+                }
                 self.monitor.handle_input(own, Input::Stored { up_to });
             }
             Reply::NotTaken { number, report } => {
@@ -447,6 +426,7 @@ impl Process {
                 if self.failing.as_ref() != Some(&error) {
                     events.push(Event::StoreFailed(hm, error.clone()));
                 }
+                self.monitor.aside(own, Aside::StoreFailed(error.clone()));
                 self.failing = Some(error);
                 self.monitor.handle_input(own, Input::StoreReachable(false));
             }
@@ -455,37 +435,5 @@ impl Process {
                 self.monitor.handle_input(own, Input::StoreReachable(true));
             }
         }
-    }
-}
-
-/// What a write is, and what tells it from others of its kind; without tags and addresses, which say nothing to a reader.
-fn kind_of(write: &HostMonitorWrite) -> String {
-    let about = |what: &str, vm: &VmUuid| format!("{what} {}", &vm.to_string()[32..]);
-    match write {
-        HostMonitorWrite::Started(_) => "STARTED".to_owned(),
-        HostMonitorWrite::Heartbeat => "HEARTBEAT".to_owned(),
-        HostMonitorWrite::NodeChanged { state, mode, .. } => format!("NODE {state} {mode}"),
-        HostMonitorWrite::Configured { version, .. } => format!("CONFIGURED {version}"),
-        HostMonitorWrite::ModeChanged { mode, .. } => format!("MODE {mode}"),
-        HostMonitorWrite::Isolated { isolated } => format!("ISOLATED {isolated}"),
-        HostMonitorWrite::PathGuardian { vm, guardian } => format!("{} {guardian}", about("GUARDIAN", vm)),
-        HostMonitorWrite::NodeEvent { kind, .. } => format!("NODE_EVENT {kind}"),
-        HostMonitorWrite::TrunkHeard { heard } => format!("TRUNK_HEARD {heard}"),
-        HostMonitorWrite::PathOpened { vm, .. } => about("OPENED", vm),
-        HostMonitorWrite::PathDetected { vm } => about("DETECTED", vm),
-        HostMonitorWrite::PathMissing { vm, .. } => about("MISSING", vm),
-        HostMonitorWrite::PathQuiet { vm } => about("PATH_QUIET", vm),
-        HostMonitorWrite::PathForgotten { vm } => about("FORGOTTEN", vm),
-        HostMonitorWrite::Suspended { vm, reason } => format!("{} {reason}", about("SUSPENDED", vm)),
-        HostMonitorWrite::Resumed { vm } => about("RESUMED", vm),
-        HostMonitorWrite::QuietAsked { vm, reason, .. } => format!("{} {reason}", about("QUIET_ASKED", vm)),
-        HostMonitorWrite::QuietEnded { vm, .. } => about("QUIET_ENDED", vm),
-        HostMonitorWrite::QuietOver { vm, .. } => about("QUIET_OVER", vm),
-        HostMonitorWrite::Doorbell { vm, bits } => format!("{} {bits:#x}", about("DOORBELL", vm)),
-        HostMonitorWrite::Report { vm, .. } => about("REPORT", vm),
-        HostMonitorWrite::ReportCleared { vm, .. } => about("REPORT_CLEARED", vm),
-        HostMonitorWrite::RequestDone { .. } => "REQUEST_DONE".to_owned(),
-        HostMonitorWrite::Discovered { kind, .. } => format!("DISCOVERED {kind}"),
-        HostMonitorWrite::Conflict { kind, .. } => format!("CONFLICT {kind:?}"),
     }
 }

@@ -5,10 +5,14 @@
 //! simulate --seeds 1..1000         many
 //! simulate --minutes 60            seeds from --from on, for so long
 //! simulate --replay FILE           a plan; --seed 7 --plan writes one
+//! simulate --replay RECORD...      what real daemons recorded
 //! simulate --day                   an undisturbed day of 2 hosts and 20 VMs
 //!          --jobs 4                several at a time
 //! simulate bless [NAME...]         writes the scenarios' logs anew
 //! ```
+
+#[path = "simulate/records.rs"]
+mod records;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +21,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use vmpulse_sim::batch::{Batch, JOBS_MAXIMUM};
 use vmpulse_sim::plan::{Cluster, Plan, random};
+use vmpulse_sim::replay;
 use vmpulse_sim::run::{self, Outcome};
 use vmpulse_sim::scenarios;
 use vmpulse_sim::trace::Sink;
@@ -41,9 +46,9 @@ struct Arguments {
     /// Of --seeds, --minutes and bite, so many at a time; what is found does not depend on it
     #[arg(long, global = true, default_value_t = 1, value_parser = jobs)]
     jobs: usize,
-    /// Run the plan in this file
-    #[arg(long)]
-    replay: Option<PathBuf>,
+    /// Run the plan in this file; or replay and judge the records of daemons in these files
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    replay: Vec<PathBuf>,
     /// Run an undisturbed day of 2 hosts and 20 VMs
     #[arg(long)]
     day: bool,
@@ -132,6 +137,11 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         let batch = Batch { plan, first, last: None, time, jobs: arguments.jobs };
         return many(batch, arguments);
     }
+    if let Some(first) = arguments.replay.first()
+        && replay::is_record(first).map_err(|error| format!("{}: {error}", first.display()))?
+    {
+        return records::judge_all(&arguments.replay, arguments.trace);
+    }
     let (plan, command) = one(arguments)?;
     if arguments.plan {
         print!("{plan}");
@@ -149,7 +159,10 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
 }
 
 fn one(arguments: &Arguments) -> Result<(Plan, String), Box<dyn std::error::Error>> {
-    if let Some(file) = &arguments.replay {
+    if let [file, more @ ..] = arguments.replay.as_slice() {
+        if let Some(another) = more.first() {
+            return Err(format!("{}: only one plan can be run", another.display()).into());
+        }
         let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let plan = Plan::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
         return Ok((plan, format!("simulate --replay {} --trace", file.display())));

@@ -209,14 +209,6 @@ impl Store for FaultyStore {
         self.call(Kind::Write, |store| store.host_monitor_apply(host_monitor, writes))
     }
 
-    fn host_monitor_apply_once(
-        &mut self,
-        host_monitor: HostMonitorId,
-        writes: &[(u64, HostMonitorWrite)],
-    ) -> Result<Applied, StoreError> {
-        self.call(Kind::Write, |store| store.host_monitor_apply_once(host_monitor, writes))
-    }
-
     fn host_monitor_replay(
         &mut self,
         host_monitor: HostMonitorId,

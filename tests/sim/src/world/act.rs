@@ -116,7 +116,7 @@ impl World<'_> {
         match action {
             MonitorAction::Kill => {
                 self.monitors_wanted[index] = false;
-                self.monitors[index].kill();
+                self.monitors[index].kill(self.now);
             }
             MonitorAction::Stop => {
                 self.monitors_wanted[index] = false;

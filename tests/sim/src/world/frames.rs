@@ -6,6 +6,7 @@ use crate::actors::guest::Frame as GuestFrame;
 use crate::actors::monitor::Frame as MonitorFrame;
 use crate::names::{Hm, Vm};
 use crate::network::Way;
+use crate::says::beat;
 use vmpulse_protocol::MacAddr;
 
 /// Whose paths a canary's frames take: nobody's, so that none is cut but by its trunk.
@@ -105,15 +106,4 @@ impl World<'_> {
     pub(super) const fn index(&self, hm: Hm) -> usize {
         hm.host * self.plan.cluster.trunks + hm.trunk
     }
-}
-
-/// ACKR, ACK, SYN and HEL: no heartbeat has any of them.
-const NO_HEARTBEAT: u8 = 0x80 | 0x40 | 0x04 | 0x02;
-
-/// Whether a packet is a heartbeat, and then whether it is a guardian's; read from its bytes, not by the product.
-fn beat(payload: &[u8]) -> Option<bool> {
-    let flags = *payload.get(3)?;
-    let text = payload.get(8..11)?;
-    let length = usize::from(u16::from_be_bytes([*payload.get(4)?, *payload.get(5)?]));
-    (flags & NO_HEARTBEAT == 0 && text == b"HB:").then_some(length == 4)
 }

@@ -164,7 +164,7 @@ impl Turn<'_> {
              SELECT v.id, ?2, '', '', 1, 0, e.since, e.common, e.since FROM {rows} e JOIN vm v ON v.uuid = e.vm
              WHERE {}
              ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 0,
-                    missing_since = excluded.missing_since, common = excluded.common, awaited_since = NULL,
+                    missing_since = excluded.missing_since, common = CASE WHEN path.common = 1 THEN 1 ELSE excluded.common END, awaited_since = NULL,
                     awaited_sequence = NULL",
             monitored!()
         );

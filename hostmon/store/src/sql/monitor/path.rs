@@ -121,7 +121,7 @@ impl Turn<'_> {
         let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, missing_since,
                    common, heard_at) VALUES (?1, ?2, '', '', 1, 0, ?3, ?4, ?3)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET counted = 1, beating = 0, missing_since = excluded.missing_since,
-                   common = excluded.common, awaited_since = NULL, awaited_sequence = NULL";
+                   common = CASE WHEN path.common = 1 THEN 1 ELSE excluded.common END, awaited_since = NULL, awaited_sequence = NULL";
         run(self.db, sql, params![vm.id, from, since, common]).map(drop)
     }
 

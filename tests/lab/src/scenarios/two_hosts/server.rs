@@ -16,7 +16,7 @@ const ADDRESS: &str = "10.99.0.1";
 const ACCESS: &str = "local all postgres trust\nhostssl all all 10.99.0.0/24 scram-sha-256\n";
 
 /// A server that every monitor's namespace reaches.
-pub(super) struct Site {
+pub(crate) struct Site {
     server: Server,
     database: String,
     port: u16,
@@ -25,7 +25,7 @@ pub(super) struct Site {
 
 impl Site {
     /// Makes the management network, the server, and the schema by its owner.
-    pub(super) fn start(trunks: &[Trunk]) -> Lab<Site> {
+    pub(crate) fn start(trunks: &[Trunk]) -> Lab<Site> {
         network(trunks)?;
         let files = make_dir(world::dir("state").join("site"))?;
         certificates(&files)?;
@@ -41,12 +41,12 @@ impl Site {
     }
 
     /// For its owner, who makes the schema.
-    pub(super) fn owners_url(&self) -> String {
+    pub(crate) fn owners_url(&self) -> String {
         self.server.url("postgres", &self.database)
     }
 
     /// For a login of one of the roles.
-    pub(super) fn url(&self, login: &str) -> String {
+    pub(crate) fn url(&self, login: &str) -> String {
         let (port, database, files) = (self.port, &self.database, self.files.display());
         format!(
             "postgresql://{login}@{ADDRESS}:{port}/{database}?sslrootcert={files}/ca.pem&passfile={files}/passwords"
@@ -54,7 +54,7 @@ impl Site {
     }
 
     /// Roles, logins with passwords, and which login is which host monitor's: (login, UUID).
-    pub(super) fn set_up(&self, monitors: &[(&str, String)]) -> Lab<()> {
+    pub(crate) fn set_up(&self, monitors: &[(&str, String)]) -> Lab<()> {
         let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/postgresql");
         for file in ["roles.sql", "row-level-security.sql"] {
             self.server.sql_file(&self.database, &packaged.join(file)).map_err(LabError::Unexpected)?;
@@ -73,8 +73,29 @@ impl Site {
         private(&self.files.join("passwords"), &passwords)
     }
 
+    /// Ends the server at once, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts it again.
+    pub(crate) fn launch(&mut self) -> Lab<()> {
+        self.server.launch().map_err(LabError::Unexpected)
+    }
+
+    /// Sends a signal, as `STOP`, to the server's every process.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.server.signal(signal);
+    }
+
+    /// All of the database as SQL.
+    pub(crate) fn dump(&self, path: &Path) -> Lab<()> {
+        let url = self.server.url("postgres", &self.database);
+        sh(&Place::Here, &format!("pg_dump -f {} {url}", path.display())).map(drop)
+    }
+
     /// As the superuser, by the socket.
-    pub(super) fn sql(&self, sql: &str) -> Lab<String> {
+    pub(crate) fn sql(&self, sql: &str) -> Lab<String> {
         self.server.sql(&self.database, sql).map_err(LabError::Unexpected)
     }
 }
