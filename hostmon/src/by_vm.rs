@@ -134,7 +134,8 @@ impl<T> ByVm<T> {
 
     /// Every VM that has an entry.
     pub fn keys(&self) -> impl Iterator<Item = &VmUuid> {
-        self.index.keys()
+        // By their places, so that what follows from them has one order.
+        self.places.iter().filter(|place| place.value.is_some()).map(|place| &place.vm)
     }
 
     /// Where each entry is.

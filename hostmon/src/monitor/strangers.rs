@@ -73,7 +73,9 @@ impl Monitor {
         self.questions.not_before = Some(now + ASK_PERIOD);
         let sessions = &self.sessions;
         self.questions.beating.retain(|vm| sessions.is_open(*vm));
-        Some(self.sessions.unregistered().collect())
+        let mut guests: Vec<VmUuid> = self.sessions.unregistered().collect();
+        guests.sort_unstable();
+        Some(guests)
     }
 
     pub(super) fn on_standings(&mut self, now: Instant, standings: Vec<(VmUuid, Standing)>) {

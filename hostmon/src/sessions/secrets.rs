@@ -1,6 +1,6 @@
 //! The VMs' keys, and what is demanded of each.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use vmpulse_protocol::auth::{Authentication, KeyId, Mode};
@@ -32,7 +32,7 @@ impl Secrets {
     /// The VMs for which something has changed, each with the keys that are as they were.
     pub(super) fn replace(&mut self, of: HashMap<VmUuid, Authentication>) -> Vec<(VmUuid, Vec<KeyId>)> {
         let before = std::mem::replace(&mut self.of, of);
-        let vms: HashSet<VmUuid> = before.keys().chain(self.of.keys()).copied().collect();
+        let vms: BTreeSet<VmUuid> = before.keys().chain(self.of.keys()).copied().collect();
         let changed = vms.into_iter().filter(|vm| before.get(vm) != self.of.get(vm));
         let kept = |vm: VmUuid| {
             let (old, new) = (before.get(&vm), self.of(vm));

@@ -7,7 +7,8 @@ use vmpulse_sim::run::run;
 
 #[test]
 fn same_seed_same_trace() {
-    for seed in 1..15 {
+    // The last two once depended on the order in which guests that were not heard were greeted.
+    for seed in (1..8).chain([37, 42]) {
         let plan = random::plan(seed);
         let hashes: Vec<String> = (0..3).map(|_| run(&plan, None).unwrap().hash).collect();
         assert!(hashes.iter().all(|hash| *hash == hashes[0]), "seed {seed}: {hashes:?}");
@@ -32,12 +33,12 @@ fn a_batch_finds_the_same_with_any_number_of_jobs() {
             hashes.push((seed, outcome.hash.clone()));
             true
         };
-        let batch = Batch { plan: random::plan, first: 31, last: Some(42), time: None, jobs };
+        let batch = Batch { plan: random::plan, first: 37, last: Some(42), time: None, jobs };
         let summary = batch.run(take, |_, _| {}).unwrap();
-        assert_eq!(summary.seeds, 12);
+        assert_eq!(summary.seeds, 6);
         hashes
     };
-    let alone: Vec<_> = (31..43).map(|seed| (seed, run(&random::plan(seed), None).unwrap().hash)).collect();
+    let alone: Vec<_> = (37..43).map(|seed| (seed, run(&random::plan(seed), None).unwrap().hash)).collect();
     assert_eq!(hashes(1), alone);
     assert_eq!(hashes(3), alone);
 }

@@ -2,8 +2,7 @@
 //! killed with it.
 
 use vmpulse_hostmon::canary::{CanaryIdentity, CanaryVmm};
-use vmpulse_hostmon::monitor::{CanaryReport, Input};
-use vmpulse_hostmon::record::Recorded;
+use vmpulse_hostmon::monitor::CanaryReport;
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::time::Instant;
 
@@ -55,13 +54,9 @@ impl Canary {
     }
 
     /// As the driver polls its thread.
-    pub(super) fn report(&mut self, own: Instant, monitor: &mut Recorded) {
-        if !std::mem::replace(&mut self.up, true) {
-            monitor.handle_input(own, Input::Canary(CanaryReport::Up));
-        }
-        if let Some(tried) = self.tried.take() {
-            monitor.handle_input(own, Input::Canary(CanaryReport::Tried(tried)));
-        }
+    pub(super) fn reports(&mut self) -> impl Iterator<Item = CanaryReport> {
+        let up = (!std::mem::replace(&mut self.up, true)).then_some(CanaryReport::Up);
+        up.into_iter().chain(self.tried.take().map(CanaryReport::Tried))
     }
 
     pub(super) fn ask(&mut self) {

@@ -278,7 +278,9 @@ impl MonitorNode {
         }
         process.monitor.handle_input(own, Input::Heard { until: own, lag: Duration::ZERO });
         if let Some(canary) = &mut process.canary {
-            canary.report(own, &mut process.monitor);
+            for report in canary.reports() {
+                process.monitor.handle_input(own, Input::Canary(report));
+            }
         }
         for reply in std::mem::take(&mut process.replies) {
             process.take_reply(own, reply, self.hm, &mut self.events);

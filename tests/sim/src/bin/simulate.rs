@@ -55,6 +55,9 @@ struct Arguments {
     /// Seeds with canaries, a second controller, and guests with one UUID as well
     #[arg(long)]
     wide: bool,
+    /// Of --seeds and --minutes: print the hash of each trace, to be compared with those of another build
+    #[arg(long)]
+    hashes: bool,
     /// Print everything that happens
     #[arg(long)]
     trace: bool,
@@ -190,6 +193,9 @@ fn many(batch: Batch, arguments: &Arguments) -> Result<bool, Box<dyn std::error:
     let mut failing = Vec::new();
     let summary = batch.run(
         |seed, outcome| {
+            if arguments.hashes {
+                println!("seed {seed} trace {} of {} events", outcome.hash, outcome.events);
+            }
             if !outcome.is_well() {
                 println!("seed {seed}:");
                 explain(outcome, &repeat(seed, arguments.wide), false);

@@ -24,6 +24,8 @@ struct Seen {
     quiet_until: Option<Instant>,
     suspended: bool,
     shut_down: bool,
+    /// Until its agent is started again: one that is shutting down may beat once more.
+    stopping: bool,
     declared: bool,
     reported: bool,
 }
@@ -59,7 +61,7 @@ impl Bound {
                 seen.quiet_until = Some(at);
             }
             Said::Quiet(asked) => seen.quiet_until = Some(at + asked),
-            Said::Shutdown => seen.shut_down = true,
+            Said::Shutdown => (seen.shut_down, seen.stopping) = (true, true),
         }
     }
 
@@ -104,11 +106,12 @@ impl Checker for Bound {
         match event {
             Event::Beat { vm, arrived, .. } => {
                 let seen = self.seen.entry(*vm).or_default();
-                seen.beat = Some(*arrived);
+                // A monitor that was not scheduled reads old ones late.
+                seen.beat = seen.beat.max(Some(*arrived));
+                seen.shut_down &= seen.stopping;
                 seen.reported = false;
             }
-            // One that is shutting down may beat once more.
-            Event::AgentUp(vm) => self.seen.entry(*vm).or_default().shut_down = false,
+            Event::AgentUp(vm) => self.seen.entry(*vm).or_default().stopping = false,
             Event::Told { name, vm: Some(vm), .. } if name == "VM_RECOVERED" => {
                 self.seen.entry(*vm).or_default().declared = false;
             }

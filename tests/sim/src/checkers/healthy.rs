@@ -22,6 +22,9 @@ use crate::settings::{Limits, MONITOR_RESPONSIVE, Misled};
 const ON_ITS_WAY: Duration = Duration::from_secs(20);
 /// Ages are measured, sent and rounded.
 const TOLERANCE: Duration = Duration::from_secs(2);
+/// What the controller says bears the time at which its turn began; while the store is slow its clock goes on for so long meanwhile: ten
+/// calls of at most 1.5 s.
+const SLOW_TURN: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug)]
 struct Heard {
@@ -43,6 +46,7 @@ pub(super) struct Healthy {
     misled: Misled,
     /// Of whom it is decided.
     decided: BTreeSet<Vm>,
+    slow: bool,
 }
 
 impl Healthy {
@@ -56,6 +60,7 @@ impl Healthy {
             open: OpenPaths::default(),
             misled: Misled::default(),
             decided: BTreeSet::new(),
+            slow: false,
         }
     }
 
@@ -86,7 +91,8 @@ impl Healthy {
     }
 
     fn judge(&self, at: Instant, vm: Vm) -> Result<(), String> {
-        let (limit, tolerance) = (self.limits.shortest(vm), TOLERANCE + self.misled.by());
+        let slow = if self.slow { SLOW_TURN } else { Duration::ZERO };
+        let (limit, tolerance) = (self.limits.shortest(vm), TOLERANCE + self.misled.by() + slow);
         match self.silence(at, vm).filter(|(_, silence)| *silence + tolerance < limit) {
             Some((hm, silence)) => Err(format!(
                 "{vm} was declared failed, and {hm} heard it {} ms ago; its limit is {} ms",
@@ -108,6 +114,13 @@ impl Checker for Healthy {
         self.open.on_event(event);
         self.misled.on_event(event);
         match event {
+            Event::Action(text) if text == "store slow" => self.slow = true,
+            Event::Action(text)
+                if text == "heal"
+                    || matches!(text.as_str(), "store refuses" | "store hangs" | "store mend") =>
+            {
+                self.slow = false;
+            }
             Event::Beat { vm, hm, arrived, .. } if self.open.has(*vm, *hm) => {
                 self.on_beat(*vm, *hm, *arrived)
             }

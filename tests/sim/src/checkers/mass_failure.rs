@@ -25,6 +25,8 @@ pub(super) struct MassFailure {
     /// What arrived at the socket, read or not.
     arrived: BTreeMap<(Vm, Hm), Instant>,
     stalled: BTreeMap<Hm, Instant>,
+    /// What one hears that cannot say so is no proof to anybody else.
+    committed: BTreeMap<Hm, Instant>,
     open: OpenPaths,
     misled: Misled,
 }
@@ -36,6 +38,7 @@ impl MassFailure {
             doubled: doubled(plan),
             arrived: BTreeMap::new(),
             stalled: BTreeMap::new(),
+            committed: BTreeMap::new(),
             open: OpenPaths::default(),
             misled: Misled::default(),
         }
@@ -60,6 +63,9 @@ impl Checker for MassFailure {
                 self.arrived.insert((*vm, *hm), at);
             }
             Event::MonitorUp(up) => self.arrived.retain(|(_, hm), _| hm != up),
+            Event::Committed(hm, _) => {
+                self.committed.insert(*hm, at);
+            }
             Event::Stalled(hm, _) => {
                 self.stalled.insert(*hm, at);
             }
@@ -81,8 +87,10 @@ impl Checker for MassFailure {
         let limit = self.limits.shortest(vm);
         for (hm, stalled) in self.stalled.iter().filter(|(_, stalled)| at.since(**stalled) < AFTERMATH) {
             let beat = self.arrived.get(&(vm, *hm)).copied().unwrap_or_default();
+            let said = self.committed.get(hm).is_some_and(|committed| *committed >= beat);
             // One that beat before the stall, in it and after it.
-            if beat > *stalled
+            if said
+                && beat > *stalled
                 && at.since(beat) + TOLERANCE + self.misled.by() < limit
                 && beat.since(*stalled) > TOLERANCE * 5
             {
