@@ -85,9 +85,6 @@ pub struct Monitor {
     removed: bool,
     /// It said that it stops.
     shutting_down: bool,
-    /// Number of the write by which it last said that it runs, and up to which its writes are safe.
-    started_write: u64,
-    stored_up_to: u64,
     sessions: Sessions,
     tracker: Tracker,
     started: Instant,
@@ -151,8 +148,6 @@ impl Monitor {
             settings: MonitorSettings::default(),
             removed: false,
             shutting_down: false,
-            started_write: 0,
-            stored_up_to: 0,
             sessions,
             tracker: Tracker::new(),
             started: now,
@@ -412,7 +407,6 @@ impl Monitor {
     }
 
     fn on_stored(&mut self, now: Instant, up_to: u64) {
-        self.stored_up_to = self.stored_up_to.max(up_to);
         let later = self.to_accept.split_off(&up_to.saturating_add(1));
         let committed = std::mem::replace(&mut self.to_accept, later);
         for (vm, receipt) in committed.into_values() {
@@ -554,9 +548,6 @@ impl Monitor {
 
     fn write(&mut self, write: HostMonitorWrite) {
         self.next_write = self.next_write.saturating_add(1);
-        if write.start().is_some() {
-            self.started_write = self.next_write;
-        }
         self.outputs.push_back(Output::Store { number: self.next_write, write });
     }
 

@@ -140,9 +140,6 @@ impl Controller {
     /// at the moment the monitor of its other path dies.
     fn youngest(&self, view: &VmView, missed: &MissedHeartbeats, now: Instant) -> Duration {
         let beat_when_last_known = view.paths.iter().filter(|path| !path.known && path.missed.is_none());
-        if is_on(Bug::OldestSilence) {
-            return missed.oldest;
-        }
         if is_on(Bug::UnknownForgotten) {
             return missed.youngest;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{AcceptedVersions, HostMonitorWrite, MonitorSettings, NodeState};
+use vmpulse_store::{AcceptedVersions, HostMonitorWrite, MonitorSettings, NodeState, Roster};
 
 use super::notes::Note;
 use super::{Monitor, MonitorConfig, Output};
@@ -79,11 +79,11 @@ impl Monitor {
         }
     }
 
-    /// Whether it was taken out and registered again between two rosters: the store takes it to be down, although it has
-    /// what it said at its start.
-    pub(super) fn is_registered_anew(&self, state: Option<NodeState>) -> bool {
-        let said = self.stored_up_to >= self.started_write;
-        state == Some(NodeState::Down) && said && !self.shutting_down && !self.removed
+    /// Whether it was taken out and registered again between two rosters: the store takes it to be down, although it has heard
+    /// of this start, by which it was up.
+    pub(super) fn is_registered_anew(&self, roster: &Roster) -> bool {
+        let heard_of = roster.incarnation.as_deref() == Some(self.config.incarnation.as_str());
+        roster.state == Some(NodeState::Down) && heard_of && !self.shutting_down && !self.removed
     }
 
     pub(super) fn say_who_it_is(&mut self) {

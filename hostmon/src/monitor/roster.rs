@@ -27,7 +27,7 @@ pub(super) enum Asked {
 impl Monitor {
     pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
         self.on_removed(roster.removed);
-        let registered_anew = self.is_registered_anew(roster.state);
+        let registered_anew = self.is_registered_anew(&roster);
         if registered_anew {
             self.say_who_it_is();
         }

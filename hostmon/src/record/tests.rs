@@ -88,6 +88,7 @@ fn roster() -> Roster {
         },
         removed: false,
         state: Some(NodeState::Up),
+        incarnation: Some("1700000000.000000000.1".to_owned()),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Roster {
     pub removed: bool,
     /// Its state in the store; `None`: the store does not have it.
     pub state: Option<NodeState>,
+    /// Which of its starts the store heard of last.
+    pub incarnation: Option<String>,
 }
 
 /// A VM in a roster.

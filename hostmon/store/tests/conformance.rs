@@ -115,6 +115,7 @@ macro_rules! every_case {
                 tombstones_expire
                 incidents_end_with_what_they_are_about
                 removed_monitors_are_ignored_until_they_are_registered_again
+                a_monitor_that_is_registered_again_is_down_with_its_start
                 a_removed_monitor_is_not_waited_for
                 monitors_are_added_to_known_hosts_only
                 a_host_goes_with_all_it_has

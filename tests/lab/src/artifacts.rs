@@ -9,10 +9,9 @@ use crate::progress::run_step;
 use crate::workspace::{Workspace, host_triple};
 
 /// The host's programs as the worlds run them.
-const HOST_PACKAGES: [&str; 5] =
-    ["vmpulse-agent", "vmpulse-hostmon", "vmpulse-controller", "vmpulse-inject", "vmpulse-sim"];
+const HOST_PACKAGES: [&str; 3] = ["vmpulse-agent", "vmpulse-hostmon", "vmpulse-controller"];
 /// The programs in them.
-const HOST_PROGRAMS: [&str; 9] = [
+const HOST_PROGRAMS: [&str; 7] = [
     "vmpulse-agentd",
     "vmpulse-guardian",
     "vmmgr",
@@ -20,10 +19,13 @@ const HOST_PROGRAMS: [&str; 9] = [
     "hmmgr",
     "vmpulse-controllerd",
     "hamgr",
-    INJECTOR,
-    // Replays what the daemons recorded.
-    "simulate",
 ];
+/// What only scenarios need: the failure-injection kit, and what replays the daemons' records.
+const TOOL_PACKAGES: [&str; 2] = [INJECTOR, "vmpulse-sim"];
+/// The programs in them.
+const TOOLS: [&str; 2] = [INJECTOR, SIMULATOR];
+/// Runs plans, and replays what the daemons recorded.
+pub(crate) const SIMULATOR: &str = "simulate";
 /// The failure-injection kit, on hosts and in guests.
 pub(crate) const INJECTOR: &str = "vmpulse-inject";
 /// The lab's own program among them.
@@ -35,16 +37,39 @@ pub(crate) const GUEST_PROGRAMS: [&str; 3] = ["vmpulse-agentd", "vmpulse-guardia
 pub(crate) fn host(workspace: &Workspace, build: bool) -> Lab<PathBuf> {
     if build {
         let mut command = cargo(workspace);
-        command.arg("build").args(HOST_PACKAGES.iter().flat_map(|name| ["--package", name]));
+        command.arg("build").args(packages(&HOST_PACKAGES));
         let log = workspace.lab_dir("logs")?.join("build-host.log");
         run_step("building the daemons and commands", command, &log)?;
     }
-    let folder = workspace.lab_dir("programs")?;
-    for program in HOST_PROGRAMS {
-        put(&workspace.target().join("debug").join(program), &folder.join(program))?;
-    }
+    let folder = put_all(workspace, &HOST_PROGRAMS)?;
     // This program itself: cargo replaces its file when the tests are built.
     put(Path::new("/proc/self/exe"), &folder.join(OWN_PROGRAM))?;
+    Ok(folder)
+}
+
+/// Builds, if `build` says so, what only scenarios need, and puts it beside the daemons and beside the static agent.
+pub(crate) fn tools(workspace: &Workspace, build: bool) -> Lab<()> {
+    if build {
+        let mut command = cargo(workspace);
+        command.arg("build").args(packages(&TOOL_PACKAGES));
+        let log = workspace.lab_dir("logs")?.join("build-tools.log");
+        run_step("building the injection kit and the simulator", command, &log)?;
+        build_static(workspace, INJECTOR, "building the static injection kit")?;
+    }
+    put_all(workspace, &TOOLS)?;
+    require_static(&static_folder(workspace)?.join(INJECTOR))
+}
+
+fn packages<'a>(names: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    names.iter().flat_map(|name| ["--package", name])
+}
+
+/// Copies programs to where worlds find them, and returns that folder.
+fn put_all(workspace: &Workspace, programs: &[&str]) -> Lab<PathBuf> {
+    let folder = workspace.lab_dir("programs")?;
+    for program in programs {
+        put(&workspace.target().join("debug").join(program), &folder.join(program))?;
+    }
     Ok(folder)
 }
 
@@ -71,20 +96,27 @@ fn put(from: &Path, to: &Path) -> Lab<()> {
 
 /// The folder of the agent that needs no shared library, built now if `build` says so.
 pub(crate) fn static_agent(workspace: &Workspace, build: bool) -> Lab<PathBuf> {
-    let triple = host_triple()?;
     if build {
-        let mut command = cargo(workspace);
-        command.args(["build", "--profile", "agent", "--target", &triple, "--package", "vmpulse-agent"]);
-        command.args(["--package", INJECTOR]);
-        command.env("RUSTFLAGS", "-C target-feature=+crt-static");
-        let log = workspace.lab_dir("logs")?.join("build-agent.log");
-        run_step("building the static agent", command, &log)?;
+        build_static(workspace, "vmpulse-agent", "building the static agent")?;
     }
-    let folder = workspace.target().join(&triple).join("agent");
-    for program in GUEST_PROGRAMS.into_iter().chain([INJECTOR]) {
+    let folder = static_folder(workspace)?;
+    for program in GUEST_PROGRAMS {
         require_static(&folder.join(program))?;
     }
     Ok(folder)
+}
+
+fn build_static(workspace: &Workspace, package: &str, text: &str) -> Lab<()> {
+    let mut command = cargo(workspace);
+    command.args(["build", "--profile", "agent", "--target", &host_triple()?, "--package", package]);
+    command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    let log = workspace.lab_dir("logs")?.join(format!("build-static-{package}.log"));
+    run_step(text, command, &log).map(drop)
+}
+
+/// Where statically linked programs are built.
+fn static_folder(workspace: &Workspace) -> Lab<PathBuf> {
+    Ok(workspace.target().join(host_triple()?).join("agent"))
 }
 
 /// A cargo command at the top of the workspace, without what the cargo that runs us has set.

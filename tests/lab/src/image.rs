@@ -98,6 +98,14 @@ fn read(path: &Path) -> Lab<Vec<u8>> {
     fs::read(path).map_err(LabError::file("read", path))
 }
 
+/// A module of a kernel, as `insmod` takes it.
+pub(crate) fn module_file(kernel: &GuestKernel, name: &str) -> Lab<Vec<u8>> {
+    let found = module_files(&kernel.modules);
+    let path = found.iter().find(|path| module_name(path).as_deref() == Some(name));
+    let path = path.ok_or_else(|| LabError::Skipped(format!("the guest's kernel has no module {name}")))?;
+    plain_module(path, &kernel.busybox)
+}
+
 /// All module files below a folder.
 fn module_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -34,14 +34,22 @@ impl Kit {
     pub(crate) fn prepare(workspace: &Workspace, purpose: Purpose, making: Making) -> Lab<Kit> {
         let privilege = preflight::check(workspace, purpose)?;
         preflight::check_kernel(privilege)?;
-        Kit::prepare_checked(workspace, privilege, making)
+        Kit::prepare_checked(workspace, privilege, purpose, making)
     }
 
     /// As [`Kit::prepare`], when the machine has been checked already.
-    pub(crate) fn prepare_checked(workspace: &Workspace, privilege: Privilege, making: Making) -> Lab<Kit> {
+    pub(crate) fn prepare_checked(
+        workspace: &Workspace,
+        privilege: Privilege,
+        purpose: Purpose,
+        making: Making,
+    ) -> Lab<Kit> {
         let kernel = kernel::provide(workspace)?;
         let programs = artifacts::host(workspace, !making.no_build)?;
         let static_agent = artifacts::static_agent(workspace, !making.no_build)?;
+        if purpose != Purpose::Worlds {
+            artifacts::tools(workspace, !making.no_build)?;
+        }
         let accel = choose(workspace, &kernel, making.accel)?;
         let real_root = privilege == Privilege::Root;
         Ok(Kit { programs, static_agent, kernel, accel, real_root, lab_dir: workspace.lab()? })

@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: PathBuf,
     pub(crate) initrd: PathBuf,
     pub(crate) adapters: Vec<Adapter>,
+    /// Memory beyond what every guest has, in MiB.
+    pub(crate) more_mib: u32,
     /// Its only disk, empty: the file system is in memory.
     pub(crate) disk: Option<PathBuf>,
     /// Where its sockets go.
@@ -156,7 +158,7 @@ fn command(place: &Place, machine: &Machine) -> Command {
     let mut command = place.command("sh");
     command.args(["-c", &format!("exec \"$@\"{opened}"), "sh", preflight::emulator()]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-name", &machine.name]);
-    command.args(["-uuid", &machine.uuid, "-m", &MEMORY_MIB.to_string(), "-smp", "1"]);
+    command.args(["-uuid", &machine.uuid, "-m", &(MEMORY_MIB + machine.more_mib).to_string(), "-smp", "1"]);
     command.args(machine.accel.arguments());
     command.arg("-kernel").arg(&machine.kernel).arg("-initrd").arg(&machine.initrd);
     command.args(["-append", &format!("{} vmpulse.name={}", kernel_arguments(), machine.name)]);

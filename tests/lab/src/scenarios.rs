@@ -23,7 +23,9 @@ mod recorded_and_replayed;
 mod rehearsal_guest;
 mod rehearsal_host;
 mod rehearsal_paths;
+mod rehearsal_storage;
 mod rehearsal_store;
+mod rehearsal_systemd;
 mod rehearsal_vm;
 mod reports_interrupted;
 mod scripts_misbehave;
@@ -83,8 +85,10 @@ const TOGETHER: &[Scenario] = &[
     store_on_postgresql::SCENARIO,
     rehearsal_guest::SCENARIO,
     rehearsal_store::SCENARIO,
+    rehearsal_systemd::SCENARIO,
     vm_lifecycle::SCENARIO,
     rehearsal_paths::SCENARIO,
+    rehearsal_storage::SCENARIO,
     trunk_doctor::SCENARIO,
     isolated_monitor::SCENARIO,
     silence_is_missing::SCENARIO,

@@ -80,7 +80,7 @@ impl Options {
 
 /// Prepares everything and runs it in a world of its own.
 pub(crate) fn run(workspace: &Workspace, options: &Options, making: Making) -> Lab<ExitCode> {
-    let kit = Kit::prepare(workspace, Purpose::Worlds, making)?;
+    let kit = Kit::prepare(workspace, Purpose::Scenarios, making)?;
     artifacts::judge(workspace, !making.no_build)?;
     let text = serde_json::to_string(options).unwrap_or_default();
     write(&options_file(&kit.lab_dir), text)?;

@@ -99,7 +99,7 @@ fn has_nextest(workspace: &Workspace) -> bool {
 
 fn lab(workspace: &Workspace, privilege: Privilege, jobs: usize, making: Making) -> Lab<Tally> {
     say("Scenarios of the lab");
-    match Kit::prepare_checked(workspace, privilege, making) {
+    match Kit::prepare_checked(workspace, privilege, Purpose::Verify, making) {
         Ok(kit) => scenarios::run_all(workspace, &kit, &[], jobs),
         Err(error) => one::<()>(Err(error)),
     }

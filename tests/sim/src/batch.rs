@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use vmpulse_store::StoreError;
 
-use crate::plan::random;
+use crate::plan::Plan;
 use crate::run::{self, Outcome};
 
 /// Between two reports of how far it is.
@@ -29,6 +29,8 @@ pub struct Summary {
 /// Which seeds, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
+    /// What becomes of a seed.
+    pub plan: fn(u64) -> Plan,
     /// The first seed.
     pub first: u64,
     /// The last one; `None`: until the time is over.
@@ -61,7 +63,7 @@ impl Batch {
                 let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || {
                     while let Some(seed) = self.take(next, began.elapsed()) {
-                        if sender.send((seed, run::run(&random::plan(seed), None))).is_err() {
+                        if sender.send((seed, run::run(&(self.plan)(seed), None))).is_err() {
                             return;
                         }
                     }

@@ -70,7 +70,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Checker>> {
         Box::new(mass_failure::MassFailure::new(plan)),
         Box::new(announced::Announced::new(plan)),
         Box::new(unknown::Unknown::default()),
-        Box::new(acknowledged::Acknowledged),
+        Box::new(acknowledged::Acknowledged::new(plan)),
         Box::new(order::Order::default()),
         Box::new(once::Once::default()),
         Box::new(incidents::Incidents::default()),

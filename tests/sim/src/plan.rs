@@ -27,6 +27,8 @@ pub const TRUNKS_MAXIMUM: usize = 4;
 pub const VMS_MAXIMUM: usize = 1000;
 /// See above.
 pub const APPS_MAXIMUM: usize = 8;
+/// See above.
+pub const CONTROLLERS_MAXIMUM: usize = 4;
 
 /// Who there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,10 @@ pub struct Cluster {
     pub detection: DetectionSpeed,
     /// Pause between two polls of the controller.
     pub poll_interval_ms: u64,
+    /// How many controllers; actions are done to the first.
+    pub controllers: usize,
+    /// Whether host monitors run canaries.
+    pub canary: bool,
 }
 
 impl Default for Cluster {
@@ -60,6 +66,8 @@ impl Default for Cluster {
             guardian: true,
             detection: DetectionSpeed::Fast,
             poll_interval_ms: 20_000,
+            controllers: 1,
+            canary: false,
         }
     }
 }

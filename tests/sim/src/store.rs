@@ -38,7 +38,8 @@ const REFUSAL: Duration = Duration::from_millis(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Caller {
     Monitor(Hm),
-    Controller,
+    /// From 1.
+    Controller(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ struct Inner {
     /// Grows with every commit that may mean something to anybody.
     revision: u64,
     news: Vec<StoreNews>,
+    /// Incidents that are open: closing others says nothing.
+    open: BTreeSet<String>,
 }
 
 /// What all callers share.
@@ -126,7 +129,17 @@ impl Shared {
     }
 
     pub(crate) fn take_news(&self) -> Vec<StoreNews> {
-        std::mem::take(&mut self.lock().news)
+        let mut inner = self.lock();
+        let mut news = std::mem::take(&mut inner.news);
+        news.retain(|news| match news {
+            StoreNews::Told { incident, .. } => {
+                inner.open.insert(incident.clone());
+                true
+            }
+            StoreNews::Closed(incident) => inner.open.remove(incident),
+            StoreNews::Phase(..) => true,
+        });
+        news
     }
 
     pub(crate) fn faults(&self) -> usize {
@@ -187,6 +200,7 @@ impl Backing {
             stepped_us: 0,
             revision: 0,
             news: Vec::new(),
+            open: BTreeSet::new(),
         };
         Ok(Self { look, shared: Shared { inner: Arc::new(Mutex::new(inner)) } })
     }

@@ -13,6 +13,7 @@ use vmpulse_store::{
     HostMonitorRegistration, HostRegistration, Store, StoreError, SystemSettings, VmRegistration,
 };
 
+use crate::actors::canary::Frame as CanaryFrame;
 use crate::actors::controller::ControllerNode;
 use crate::actors::guest::{Frame as GuestFrame, Guest, Wish};
 use crate::actors::hypervisor::Hypervisor;
@@ -46,6 +47,8 @@ enum Due {
     Tick,
     ToMonitor(Hm, Box<MonitorFrame>),
     ToGuest(Vm, Box<GuestFrame>),
+    ToCanary(Hm, u64, Box<CanaryFrame>),
+    Canary(usize),
     Guest(usize),
     Guardian(usize),
     ScriptEnds { vm: usize, life: u64, run: RunId, outcome: Outcome },
@@ -55,7 +58,7 @@ enum Due {
     WakeMonitor(usize),
     AdapterSeen(usize),
     StartMonitor(usize),
-    Controller,
+    Controller(usize),
     WakeController,
     StartAgent { vm: usize, life: u64 },
     PowerOff { vm: usize, life: u64 },
@@ -86,6 +89,7 @@ impl Alarm {
 struct Alarms {
     first: Alarm,
     second: Alarm,
+    third: Alarm,
 }
 
 /// See the module.
@@ -108,8 +112,9 @@ pub(crate) struct World<'a> {
     /// Monitors that are meant to run.
     monitors_wanted: Vec<bool>,
     monitors_restarting: Vec<bool>,
-    controller: ControllerNode,
-    controller_alarm: Alarm,
+    /// What a plan does to the controller is done to the first.
+    controllers: Vec<ControllerNode>,
+    controller_alarms: Vec<Alarm>,
     faults: usize,
     stalls: usize,
 }
@@ -138,8 +143,11 @@ impl<'a> World<'a> {
         };
         let monitor = |hm: &Hm| {
             let random = stream(seed, &format!("monitor {hm}"));
-            MonitorNode::new(*hm, cluster.vms, random, records.map(Path::to_owned))
+            MonitorNode::new(*hm, cluster.vms, cluster.canary, random, records.map(Path::to_owned))
         };
+        let poll_interval = Duration::from_millis(cluster.poll_interval_ms);
+        let controller =
+            |number| ControllerNode::new(number, poll_interval, cluster.vms, records.map(Path::to_owned));
         let mut world = Self {
             now: Instant::ZERO,
             queue: Queue::new(),
@@ -156,12 +164,8 @@ impl<'a> World<'a> {
             monitor_alarms: vec![Alarms::default(); hms.len()],
             monitors_wanted: vec![true; hms.len()],
             monitors_restarting: vec![false; hms.len()],
-            controller: ControllerNode::new(
-                Duration::from_millis(cluster.poll_interval_ms),
-                cluster.vms,
-                records.map(Path::to_owned),
-            ),
-            controller_alarm: Alarm::default(),
+            controllers: (1..=cluster.controllers).map(controller).collect(),
+            controller_alarms: vec![Alarm::default(); cluster.controllers],
             // Until everybody was started.
             faults: usize::MAX,
             stalls: 0,
@@ -180,8 +184,7 @@ impl<'a> World<'a> {
         for index in 0..self.monitors.len() {
             self.start_monitor(index);
         }
-        self.controller.start(self.now);
-        self.after_controller();
+        self.start_controllers();
         for vm in 0..self.guests.len() {
             self.hypervisor.start(Vm(vm));
             // Not all at once, as hosts boot them.
@@ -221,6 +224,8 @@ impl<'a> World<'a> {
             }
             Due::ToMonitor(hm, frame) => self.reach_monitor(hm, *frame),
             Due::ToGuest(vm, frame) => self.reach_guest(vm, *frame),
+            Due::ToCanary(hm, life, frame) => self.reach_canary(hm, life, *frame),
+            Due::Canary(index) => self.on_canary(index),
             Due::Guest(vm) => {
                 if self.guest_alarms[vm].first.rings(now) {
                     self.guests[vm].turn(now);
@@ -263,16 +268,16 @@ impl<'a> World<'a> {
                 self.monitors_restarting[index] = false;
                 self.start_monitor(index);
             }
-            Due::Controller => {
-                if self.controller_alarm.rings(now) {
-                    self.controller.turn(now, &self.store);
-                    self.after_controller();
+            Due::Controller(index) => {
+                if self.controller_alarms[index].rings(now) {
+                    self.controllers[index].turn(now, &self.store);
+                    self.after_controllers();
                 }
             }
             Due::WakeController => {
                 self.stalls = self.stalls.saturating_sub(1);
-                self.controller.set_stalled(false);
-                self.after_controller();
+                self.controllers[0].set_stalled(false);
+                self.after_controllers();
                 self.count_faults();
             }
             Due::StartAgent { vm, life } => self.start_agent(vm, life),
@@ -308,8 +313,8 @@ impl<'a> World<'a> {
             self.monitors[index].stir_worker(self.now);
             self.arm_monitor(index);
         }
-        self.controller.stir(self.now);
-        self.arm_controller();
+        self.controllers.iter_mut().for_each(|controller| controller.stir(self.now));
+        self.arm_controllers();
     }
 
     fn on_worker(&mut self, index: usize) {
@@ -370,18 +375,26 @@ impl<'a> World<'a> {
         }
     }
 
-    fn after_controller(&mut self) {
-        for event in self.controller.take_events() {
-            self.event(&event);
-        }
-        self.arm_controller();
+    fn start_controllers(&mut self) {
+        self.controllers.iter_mut().for_each(|controller| controller.start(self.now));
+        self.after_controllers();
     }
 
-    fn arm_controller(&mut self) {
-        if let Some(at) = self.controller.poll_timeout() {
+    fn after_controllers(&mut self) {
+        for index in 0..self.controllers.len() {
+            for event in self.controllers[index].take_events() {
+                self.event(&event);
+            }
+        }
+        self.arm_controllers();
+    }
+
+    fn arm_controllers(&mut self) {
+        for (index, controller) in self.controllers.iter().enumerate() {
+            let Some(at) = controller.poll_timeout() else { continue };
             let at = at.max(self.now);
-            if self.controller_alarm.set(at) {
-                self.queue.push(at, Due::Controller);
+            if self.controller_alarms[index].set(at) {
+                self.queue.push(at, Due::Controller(index));
             }
         }
     }
@@ -406,7 +419,11 @@ impl<'a> World<'a> {
 
     fn arm_monitor(&mut self, index: usize) {
         let (core, worker) = (self.monitors[index].poll_timeout(), self.monitors[index].poll_worker());
+        let canary = self.monitors[index].poll_canary();
         let alarms = &mut self.monitor_alarms[index];
+        if let Some(at) = canary.map(|at| at.max(self.now)).filter(|at| alarms.third.set(*at)) {
+            self.queue.push(at, Due::Canary(index));
+        }
         if let Some(at) = core.map(|at| at.max(self.now)).filter(|at| alarms.first.set(*at)) {
             self.queue.push(at, Due::Monitor(index));
         }
@@ -466,8 +483,8 @@ impl<'a> World<'a> {
     /// What of the infrastructure is not as it should be.
     fn count_faults(&mut self) {
         let down = self.monitors.iter().filter(|monitor| !monitor.is_up()).count();
-        let controller = usize::from(!self.controller.is_up());
-        let faults = self.network.faults() + self.store.shared.faults() + down + controller + self.stalls;
+        let controllers = self.controllers.iter().filter(|controller| !controller.is_up()).count();
+        let faults = self.network.faults() + self.store.shared.faults() + down + controllers + self.stalls;
         if faults != self.faults {
             self.faults = faults;
             self.event(&Event::Faults(faults));

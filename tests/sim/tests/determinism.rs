@@ -32,7 +32,7 @@ fn a_batch_finds_the_same_with_any_number_of_jobs() {
             hashes.push((seed, outcome.hash.clone()));
             true
         };
-        let batch = Batch { first: 31, last: Some(42), time: None, jobs };
+        let batch = Batch { plan: random::plan, first: 31, last: Some(42), time: None, jobs };
         let summary = batch.run(take, |_, _| {}).unwrap();
         assert_eq!(summary.seeds, 12);
         hashes

@@ -39,6 +39,14 @@ fn seeds_151_to_200() {
     seeds(151..201);
 }
 
+/// With canaries, a second controller, and guests with one UUID.
+#[test]
+fn wide_seeds_1_to_50() {
+    for seed in 1..51 {
+        check(&format!("--seed {seed} --wide"), &random::wide(seed));
+    }
+}
+
 /// Seeds that found something once: regressions/seeds.txt names them.
 #[test]
 fn named_seeds() {

@@ -3,7 +3,7 @@
 use vmpulse_sim::scenarios;
 
 /// More than this many, so that none is lost by mistake.
-const AT_LEAST: usize = 39;
+const AT_LEAST: usize = 46;
 
 #[test]
 fn logs_are_as_kept() {
@@ -34,6 +34,7 @@ fn failures_are_declared_where_they_should_be_and_nowhere_else() {
     let expected = [
         // Of the VM whose guest took the name of the other.
         ("conflict-copy", 1),
+        ("controllers-two", 2),
         ("heartbeat-failure", 1),
         ("heartbeat-slow-limit", 1),
         ("heartbeat-short-limit", 1),

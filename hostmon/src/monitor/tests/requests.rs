@@ -250,7 +250,8 @@ fn a_monitor_that_was_taken_out_lets_its_guests_go_and_comes_back_anew() {
 #[test]
 fn a_monitor_that_was_removed_and_registered_between_two_rosters_says_all_anew() {
     let vms = || (1..=3).map(|number| registered(number, VmState::Started, None)).collect();
-    let as_of = |state| Roster { state: Some(state), ..roster(vms()) };
+    let incarnation = Some(config().incarnation.to_string());
+    let as_of = |state| Roster { state: Some(state), incarnation: incarnation.clone(), ..roster(vms()) };
     let mut world = World::beating(1..=3);
     world.guest_mut(3).frozen = true;
     world.run(40);
@@ -282,12 +283,11 @@ fn a_monitor_that_was_removed_and_registered_between_two_rosters_says_all_anew()
 #[test]
 fn a_roster_that_is_older_than_the_start_is_no_reason_to_start_again() {
     let mut world = World::new();
-    world.commits = false;
-    world.monitor.handle_input(world.now, Input::Readdressed { mac: mac(77), mtu: 1500 });
-    world.carry();
     world.forget_writes();
-    world.roster(Roster { state: Some(NodeState::Down), ..Roster::default() });
-    assert_eq!(world.writes().len(), 0, "{:?}", world.writes());
+    for incarnation in [None, Some("the start before".to_owned())] {
+        world.roster(Roster { state: Some(NodeState::Down), incarnation, ..Roster::default() });
+        assert_eq!(world.writes().len(), 0, "{:?}", world.writes());
+    }
 }
 
 /// Its VM was removed while no monitor ran.

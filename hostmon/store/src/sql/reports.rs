@@ -184,8 +184,7 @@ impl Turn<'_> {
         let sql = "DELETE FROM message WHERE vm_id = ?1 AND state = 'TAKEN' AND tag <> ?2";
         run(self.db, sql, [vm, tag])?;
         // To a host monitor that the guest has left nobody would ever answer it.
-        let sql =
-            "DELETE FROM request WHERE vm_id = ?1 AND opcode = 'REPORT_TAKEN' AND message_tag <> ?2";
+        let sql = "DELETE FROM request WHERE vm_id = ?1 AND opcode = 'REPORT_TAKEN' AND message_tag <> ?2";
         run(self.db, sql, [vm, tag])?;
         let sql = "UPDATE message SET state = 'TAKEN', payload = NULL
                    WHERE tag = ?2 AND vm_id = ?1 AND state = 'ARRIVED'";

@@ -46,15 +46,16 @@ const REQUESTS: &str = "
 impl Turn<'_> {
     /// One that is not registered with a host has no VMs of its own: all are elsewhere.
     pub(super) fn roster(self, host_monitor: HostMonitorId) -> Result<Roster, StoreError> {
-        let sql = "SELECT id, host_id, state FROM host_monitor WHERE uuid = ?1";
+        let sql = "SELECT id, host_id, state, incarnation FROM host_monitor WHERE uuid = ?1";
         let found = first(self.db, sql, [host_monitor.to_string()], |row| {
-            Ok((row.get(0)?, row.get(1)?, Some(typed::<NodeState>(row, 2)?)))
+            let state = typed::<NodeState>(row, 2)?;
+            Ok((row.get::<i64>(0)?, row.get::<Option<i64>>(1)?, Some(state), row.get::<Option<String>>(3)?))
         })?;
-        let (id, host, state): (i64, Option<i64>, Option<NodeState>) = found.unwrap_or((0, None, None));
+        let (id, host, state, incarnation) = found.unwrap_or((0, None, None, None));
         let removed = state == Some(NodeState::Removed);
         let settings = self.settings_of(id)?;
         if removed {
-            return Ok(Roster { settings, removed, state, ..Roster::default() });
+            return Ok(Roster { settings, removed, state, incarnation, ..Roster::default() });
         }
         let oldest = self.oldest_request();
         Ok(Roster {
@@ -65,6 +66,7 @@ impl Turn<'_> {
             settings,
             removed,
             state,
+            incarnation,
         })
     }
 

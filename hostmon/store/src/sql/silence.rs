@@ -67,7 +67,11 @@ pub(super) fn missed(paths: &[PathHealth]) -> Option<MissedHeartbeats> {
         let new = MissedHeartbeats { youngest, oldest: age, excused: Duration::ZERO, common: true };
         let so_far = found.unwrap_or(new);
         found = Some(MissedHeartbeats {
-            youngest: so_far.youngest.min(age),
+            youngest: if is_on(Bug::OldestSilence) {
+                so_far.youngest.max(age)
+            } else {
+                so_far.youngest.min(age)
+            },
             oldest: so_far.oldest.max(age),
             common: so_far.common && path.common,
             ..so_far

@@ -163,6 +163,26 @@ pub(crate) fn removed_monitors_are_ignored_until_they_are_registered_again(bench
     assert_eq!((bench.status(12).state, bench.vm(1).paths.len()), (NodeState::Up, 2));
 }
 
+/// By this a host monitor knows that it has to say its start again.
+pub(crate) fn a_monitor_that_is_registered_again_is_down_with_its_start(bench: &mut Bench) {
+    bench.add_host(1);
+    let shown = |bench: &mut Bench| {
+        let Roster { state, incarnation, .. } = bench.store.roster(hm(11)).unwrap();
+        (state, incarnation)
+    };
+    let start = Some(INCARNATION.to_owned());
+    assert_eq!(shown(bench), (Some(NodeState::Up), start.clone()));
+    bench.store.host_monitors_remove(&[hm(11)]).unwrap();
+    assert_eq!(shown(bench).0, Some(NodeState::Removed));
+    let registered = HostMonitorRegistration { id: hm(11), part_number: 1, mac: None };
+    let again = HostRegistration { key: host(1), host_monitors: vec![registered] };
+    bench.store.host_monitors_add(&[again]).unwrap();
+    assert_eq!(shown(bench), (Some(NodeState::Down), start.clone()));
+    bench.start_monitor(11);
+    assert_eq!(shown(bench), (Some(NodeState::Up), start));
+    assert_eq!(bench.store.roster(hm(99)).unwrap(), Roster::default());
+}
+
 pub(crate) fn a_removed_monitor_is_not_waited_for(bench: &mut Bench) {
     bench.started();
     let tags = bench.store.vms_stop(&list(&[1])).unwrap();

@@ -5,6 +5,7 @@ mod events;
 mod freeze;
 mod kernel;
 mod kill;
+mod server;
 mod store_full;
 mod targets;
 mod vm_crash;

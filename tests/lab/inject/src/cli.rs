@@ -1,6 +1,7 @@
 //! The command line.
 
 mod expecting;
+mod list;
 mod mark;
 
 use std::ffi::OsString;
@@ -92,9 +93,15 @@ fn run(matches: &ArgMatches) -> Inject<Exit> {
         return Err(InjectError::Usage("a class is missing.".to_owned()));
     };
     let context = context(matches)?;
+    let looks = word == "list"
+        || word == "watch"
+        || own.try_get_one::<String>("action").ok().flatten().is_some_and(|action| action == "status");
+    if !looks {
+        need_root(&context)?;
+    }
     let json = own.get_one::<String>("output").is_some_and(|form| form == "json");
     match (word, classes::named(word)) {
-        ("list", _) => Ok(list(json)),
+        ("list", _) => Ok(list::list(json)),
         ("mark", _) => mark::mark(&context, own, json),
         ("watch", _) => expecting::watch_only(own, json),
         ("unmark", _) => mark::unmark(&context, json),
@@ -133,9 +140,9 @@ fn act(class: &dyn AnyClass, context: &Context, own: &ArgMatches, json: bool) ->
         }
         Some("off") => expecting::act(class, context, own, After::Off, json, || engine::off(class, context)),
         Some(_) | None => {
-            let state = engine::status(class, context)?;
-            tell(json, &state, || format!("{name}: {}", described(&state)));
-            Ok(if matches!(state, State::Unsupported(_)) { Exit::Unavailable } else { Exit::Done })
+            let status = Status { state: engine::status(class, context)?, since: since(context, name)? };
+            tell(json, &status, || status.text(name));
+            Ok(if matches!(status.state, State::Unsupported(_)) { Exit::Unavailable } else { Exit::Done })
         }
     }
 }
@@ -147,6 +154,53 @@ fn told(name: &str, done: &Done) -> String {
         Done::Undone => format!("{name} OFF: undone and checked"),
         Done::AlreadyOff => format!("{name} OFF already"),
     }
+}
+
+/// What `status` shows.
+#[derive(Debug, Serialize)]
+struct Status {
+    #[serde(flatten)]
+    state: State,
+    /// When the failure was made, or begun.
+    #[serde(serialize_with = "rfc3339")]
+    since: Option<jiff::Timestamp>,
+}
+
+impl Status {
+    fn text(&self, name: &str) -> String {
+        let since = self
+            .since
+            .filter(|_| self.state != State::Off)
+            .map(|since| format!(", since {}", local(since)))
+            .unwrap_or_default();
+        format!("{name}: {}{since}", described(&self.state))
+    }
+}
+
+fn rfc3339<S: serde::Serializer>(time: &Option<jiff::Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(to)
+}
+
+fn since(context: &Context, name: &str) -> Inject<Option<jiff::Timestamp>> {
+    Ok(Saved::read(context, name)?.and_then(|saved| timestamp(saved.since)))
+}
+
+/// Of seconds since 1970.
+fn timestamp(seconds: u64) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
+}
+
+/// For people: local, with its zone.
+fn local(time: jiff::Timestamp) -> String {
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+/// Nearly everything here is root's alone; who is not learns it before anything is tried. A machine in a folder is anybody's.
+fn need_root(context: &Context) -> Inject<()> {
+    if context.root != std::path::Path::new("/") || nix::unistd::Uid::effective().is_root() {
+        return Ok(());
+    }
+    Err(InjectError::Refused("only root may break this machine, mark it, or undo anything.".to_owned()))
 }
 
 fn described(state: &State) -> String {
@@ -165,14 +219,6 @@ fn tell(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) {
     } else {
         println!("{}", text());
     }
-}
-
-fn list(json: bool) -> Exit {
-    let all: Vec<_> = classes::all().map(AnyClass::about).collect();
-    tell(json, &all, || {
-        all.iter().map(|about| format!("{:<14} {}", about.name, about.what)).collect::<Vec<_>>().join("\n")
-    });
-    Exit::Done
 }
 
 fn work(context: &Context, own: &ArgMatches) -> Inject<Exit> {

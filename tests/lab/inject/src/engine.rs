@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::{Inject, InjectError};
 use crate::marker;
 use crate::options::Options;
-use crate::record::Saved;
+use crate::record::{self, Saved};
 use crate::wait;
 
 /// What came of it.
@@ -32,6 +32,7 @@ pub fn on(class: &dyn AnyClass, context: &Context, group: &str, options: &Option
     let name = class.about().name;
     let mark = marker::check(context, group)?;
     let context = &Context { mark: Some(mark), ..context.clone() };
+    let _turn = record::take_turn(context)?;
     let saved = Saved::read(context, name)?;
     match (class.state(context, saved.as_ref().map(|saved| saved.before.clone()))?, saved) {
         (State::On(details), _) => return Ok(Done::AlreadyOn(details)),
@@ -58,6 +59,8 @@ pub fn on(class: &dyn AnyClass, context: &Context, group: &str, options: &Option
 /// When it is not: loudly, and the state file stays.
 pub fn off(class: &dyn AnyClass, context: &Context) -> Inject<Done> {
     let name = class.about().name;
+    // Where nothing was ever made there is nothing to wait for, and no folder to make.
+    let _turn = if context.state_dir.exists() { Some(record::take_turn(context)?) } else { None };
     match Saved::read(context, name)? {
         Some(saved) => undo(class, context, saved).map(|()| Done::Undone),
         None => match class.state(context, None)? {

@@ -16,6 +16,9 @@ pub enum InjectError {
     /// This machine or its kernel cannot do it: nothing was touched.
     #[error("unsupported: {0}")]
     Unsupported(String),
+    /// Another injector is at work; it may work later.
+    #[error("{0}")]
+    Busy(String),
     /// It could not be done, or the undo did not restore what was there.
     #[error("{0}")]
     Failed(String),
@@ -40,6 +43,7 @@ impl InjectError {
             InjectError::Usage(_) => Exit::Usage,
             InjectError::Refused(_) => Exit::NoPermission,
             InjectError::Unsupported(_) => Exit::Unavailable,
+            InjectError::Busy(_) => Exit::TempFail,
             InjectError::Failed(_) => Exit::Failed,
             InjectError::Os { .. } => Exit::OsError,
         }

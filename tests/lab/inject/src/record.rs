@@ -5,11 +5,17 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
+use crate::wait;
+
+/// Longer than any undo takes.
+const TURN: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// What a state file holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,6 +89,31 @@ impl Saved {
 /// Environments of daemons are in the files: not for everybody.
 fn make_private(folder: &Path) -> Inject<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(InjectError::file("make", folder))
+}
+
+/// One injector at a time makes or undoes something: the others wait for their turn. The lock is the folder's own, so that no file
+/// stays behind, and ends with the process.
+///
+/// # Errors
+/// `Busy` when it is not its turn for long; the system's.
+pub fn take_turn(context: &Context) -> Inject<Flock<File>> {
+    make_private(&context.state_dir)?;
+    let mut turn = None;
+    let taken = wait::until("another vmpulse-inject is done", TURN, || {
+        let folder = File::open(&context.state_dir).map_err(InjectError::file("open", &context.state_dir))?;
+        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => turn = Some(lock),
+            Err((_, Errno::EWOULDBLOCK)) => {}
+            Err((_, error)) => return Err(InjectError::file("lock", &context.state_dir)(error)),
+        }
+        Ok(turn.is_some())
+    });
+    match (taken, turn) {
+        (Ok(()), Some(turn)) => Ok(turn),
+        (Err(InjectError::Failed(what)), _) => Err(InjectError::Busy(what)),
+        (Err(error), _) => Err(error),
+        (Ok(()), None) => Err(InjectError::Busy("Another vmpulse-inject is at work.".to_owned())),
+    }
 }
 
 /// What a class has in its state file while it applies.

@@ -8,6 +8,8 @@ use crate::error::{Inject, InjectError};
 
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(20);
+/// Nobody is left to wonder for longer.
+const TELL_AFTER: Duration = Duration::from_secs(2);
 /// How long a process may take to stop, to end or to continue; far more than it ever does.
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -22,10 +24,15 @@ pub fn now() -> u64 {
 /// # Errors
 /// `Failed` with `what` when it did not within `limit`; what `look` says.
 pub fn until(what: &str, limit: Duration, mut look: impl FnMut() -> Inject<bool>) -> Inject<()> {
-    let end = Instant::now() + limit;
+    let begun = Instant::now();
+    let mut told = false;
     while !look()? {
-        if Instant::now() >= end {
+        if begun.elapsed() >= limit {
             return Err(InjectError::Failed(format!("Waited {} s in vain: {what}.", limit.as_secs())));
+        }
+        if !told && begun.elapsed() >= TELL_AFTER {
+            eprintln!("waiting for at most {} s: {what}", limit.as_secs());
+            told = true;
         }
         sleep(STEP);
     }

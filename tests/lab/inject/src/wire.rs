@@ -3,7 +3,7 @@
 //! The kernel has a module for that (netem), but many have been built without it.
 //!
 //! * [`faults`]: what shall go wrong;
-//! * [`line`]: what becomes of each frame of one direction: a pure core, the same for the same seed;
+//! * [`mod@line`]: what becomes of each frame of one direction: a pure core, the same for the same seed;
 //! * [`counts`]: what became of them;
 //! * [`trunk`]: where a trunk's ends are;
 //! * [`divert`]: how a wire gets into a path that is in use, and out of it;

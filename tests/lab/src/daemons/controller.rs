@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{store_url, write_settings};
+use super::{SETTINGS_DIR, store_url, write_settings};
 use crate::error::{Lab, LabError};
 use crate::kit::Kit;
 use crate::process::{Daemon, Place, Said, run};
+use crate::workspace::read;
 use crate::world;
 
 /// How long an orderly end may take.
@@ -38,6 +39,14 @@ impl Controller {
         let mut controller = Controller { kit: kit.clone(), daemon: None };
         controller.restart()?;
         Ok(controller)
+    }
+
+    /// Stops it in order and starts it with more settings.
+    pub(crate) fn restart_with(&mut self, settings: &str) -> Lab<()> {
+        self.stop()?;
+        let text = read(&std::path::Path::new(SETTINGS_DIR).join("controller.toml"))?;
+        write_settings("controller.toml", &format!("{text}{settings}"))?;
+        self.restart()
     }
 
     /// Starts it, again if it was stopped or crashed.

@@ -1,7 +1,8 @@
 //! The failure-injection kit as an operator runs it, on the host or in a guest.
 
+use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Child, ChildStderr, Stdio};
 
 use serde_json::Value;
 
@@ -27,6 +28,13 @@ impl Injector {
         Injector { program: kit.program("vmpulse-inject"), hamgr, place }
     }
 
+    /// There, where the programs are in another folder.
+    pub(crate) fn in_folder(folder: &str, place: Place) -> Injector {
+        let program = |name: &str| PathBuf::from(folder).join(name);
+        let hamgr = program("hamgr").display().to_string();
+        Injector { program: program("vmpulse-inject"), hamgr, place }
+    }
+
     /// Marks the machine, with these targets.
     pub(crate) fn mark(&self, targets: &[String]) -> Lab<()> {
         let mut words = vec!["mark", GROUP, "--yes"];
@@ -36,11 +44,16 @@ impl Injector {
 
     /// Makes a failure, which must succeed.
     pub(crate) fn on(&self, class: &str, more: &[&str]) -> Lab<()> {
-        let said = self.done(&[&[class, "on", "--group", GROUP], more].concat())?;
-        expect(said == "made", || format!("{class} on: {said}"))?;
+        self.on_once(class, more)?;
         self.expect_state(class, "on")?;
         let again = self.done(&[&[class, "on", "--group", GROUP], more].concat())?;
         expect(again == "already-on", || format!("{class} on, twice: {again}"))
+    }
+
+    /// Makes a failure that may be over by the time this returns.
+    pub(crate) fn on_once(&self, class: &str, more: &[&str]) -> Lab<()> {
+        let said = self.done(&[&[class, "on", "--group", GROUP], more].concat())?;
+        expect(said == "made", || format!("{class} on: {said}"))
     }
 
     /// Undoes it, which must succeed, and is harmless once more.
@@ -61,12 +74,19 @@ impl Injector {
         self.is_off(class).map(|()| told)
     }
 
-    /// Starts waiting, here, for the events of what is about to be made elsewhere.
+    /// Starts waiting, here, for the events of what is about to be made elsewhere. Returns when it may be made.
     pub(crate) fn watch(&self, class: &str, moment: &str, more: &[&str]) -> Lab<Watching> {
         let mut command = self.command(&[&["watch", class, moment, "--hamgr", &self.hamgr], more].concat());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().map_err(|source| start_error(&command, source))?;
-        Ok(Watching { what: format!("{class} {moment}"), child })
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|source| start_error(&command, source))?;
+        let said = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+        let mut watching = Watching { what: format!("{class} {moment}"), child, said };
+        while let Some(line) = watching.line() {
+            if line.starts_with("watching since") {
+                return Ok(watching);
+            }
+        }
+        Err(LabError::Unexpected(format!("nobody watches {}", watching.what)))
     }
 
     /// Must be refused: exit status 77, and nothing is touched.
@@ -141,17 +161,26 @@ impl Injector {
 #[derive(Debug)]
 pub(crate) struct Watching {
     what: String,
-    child: std::process::Child,
+    child: Child,
+    said: Option<Lines<BufReader<ChildStderr>>>,
 }
 
 impl Watching {
     /// Until all came; what came after how long.
-    pub(crate) fn saw_it(self) -> Lab<String> {
-        let output = self.child.wait_with_output();
-        let output =
-            output.map_err(|source| LabError::System { action: "wait for a watch".into(), source })?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        expect(output.status.success(), || format!("watching {}: {said}", self.what))?;
-        Ok(said.lines().filter(|line| line.contains(": came after ")).collect::<Vec<_>>().join("; "))
+    pub(crate) fn saw_it(mut self) -> Lab<String> {
+        let mut said = Vec::new();
+        while let Some(line) = self.line() {
+            said.push(line);
+        }
+        let ended = self.child.wait();
+        let status =
+            ended.map_err(|source| LabError::System { action: "wait for a watch".into(), source })?;
+        expect(status.success(), || format!("watching {}:\n{}", self.what, said.join("\n")))?;
+        said.retain(|line| line.contains(": came after "));
+        Ok(said.join("; "))
+    }
+
+    fn line(&mut self) -> Option<String> {
+        self.said.as_mut()?.next()?.ok()
     }
 }

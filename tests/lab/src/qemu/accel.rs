@@ -123,6 +123,7 @@ fn boots(dir: &Path, kernel: &GuestKernel) -> Lab<bool> {
     let initrd = dir.join("initrd");
     image::build_probe(kernel, MARKER, &initrd)?;
     let machine = Machine {
+        more_mib: 0,
         name: "test-boot".into(),
         uuid: "00000000-0000-4000-8000-000000000001".into(),
         accel: Accel::Kvm,

@@ -1,5 +1,5 @@
-//! Host monitors with the event recorder on: a guest falls silent and comes back, one monitor is killed and one stopped; then the
-//! simulator runs both again from their files. They do the same, and what they do is what the store knows.
+//! Host monitors and the controller with the event recorder on: a guest falls silent and comes back, one monitor is killed and one
+//! stopped; then the simulator runs all of them again from their files. They do the same, and what they do is what the store knows.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Scenario;
+use crate::artifacts::SIMULATOR;
 use crate::daemons::{AS_SHIPPED, Chain, HostMonitor, MonitorSettings, Plan};
 use crate::error::{Lab, LabError, expect};
 use crate::outcome::Report;
@@ -16,7 +17,7 @@ use crate::world::{self, World};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "recorded-and-replayed",
-    about: "host monitors with canaries record what happens; the simulator replays it to the same outputs, as the store knows it",
+    about: "host monitors with canaries and the controller record what happens; the simulator replays it to the same outputs, as the store knows it",
     run,
 };
 
@@ -34,8 +35,10 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     let directory = world::dir("records");
     let before: Vec<usize> =
         chain.monitors.iter().map(|monitor| Ok(node_events(monitor)?.len())).collect::<Lab<_>>()?;
+    let settings = format!("[recorder]\ndirectory = \"{}\"\n", directory.display());
+    chain.controller.restart_with(&settings)?;
     for monitor in &mut chain.monitors {
-        monitor.restart_with(&format!("[recorder]\ndirectory = \"{}\"\n", directory.display()))?;
+        monitor.restart_with(&settings)?;
     }
     chain.wait_until_beating(LIMIT)?;
     for monitor in &chain.monitors {
@@ -51,6 +54,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     chain.guest(0)?.thaw()?;
     chain.wait_until_beating(LIMIT)?;
     chain.still_runs()?;
+    chain.controller.stop()?;
     chain.monitor_mut(0)?.stop()?;
     chain.monitor_mut(1)?.crash()?;
 
@@ -58,10 +62,13 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     for (index, before) in before.into_iter().enumerate() {
         agrees(&replayed, index, &node_events(chain.monitor(index)?)?, before)?;
     }
+    for what in [format!("control  {DETECTED} vm"), "VM failure detected".to_string()] {
+        expect(replayed.contains(&what), || format!("the controller does not say {what}:\n{replayed}"))?;
+    }
     a_changed_record_is_found(&chain, &directory)
 }
 
-/// One record for each monitor.
+/// One record for each daemon.
 fn records(directory: &Path) -> Lab<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory).map_err(LabError::file("list", directory))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -70,7 +77,7 @@ fn records(directory: &Path) -> Lab<Vec<PathBuf>> {
 }
 
 fn simulate(chain: &Chain, files: &[PathBuf]) -> Lab<Said> {
-    let mut command = Place::Here.command(chain.world.kit().program("simulate"));
+    let mut command = Place::Here.command(chain.world.kit().program(SIMULATOR));
     command.arg("--replay").args(files).arg("--trace");
     run_command(command)
 }
@@ -80,8 +87,12 @@ fn replay(chain: &Chain, directory: &Path, report: &mut Report) -> Lab<String> {
     let bytes: u64 = files.iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
     let said = simulate(chain, &files)?;
     let text = said.ok()?;
-    expect(files.len() == 2, || format!("one record for each monitor, not {files:?}"))?;
-    for (name, ending) in [("hostmon-trunkA", "the daemon ended"), ("hostmon-trunkB", "has no end")] {
+    expect(files.len() == 3, || format!("one record for each daemon, not {files:?}"))?;
+    for (name, ending) in [
+        ("controller", "the daemon ended"),
+        ("hostmon-trunkA", "the daemon ended"),
+        ("hostmon-trunkB", "has no end"),
+    ] {
         let line = text.lines().find(|line| line.contains(name));
         expect(
             line.is_some_and(|line| line.contains("replayed as recorded") && line.contains(ending)),
@@ -128,7 +139,7 @@ fn node_events(monitor: &HostMonitor) -> Lab<Vec<String>> {
 /// A file that ends early is replayed as far as it goes, and one that is none is refused.
 fn a_changed_record_is_found(chain: &Chain, directory: &Path) -> Lab<()> {
     let files = records(directory)?;
-    let Some(first) = files.first() else { return Err(LabError::Unexpected("no record".into())) };
+    let Some(first) = files.last() else { return Err(LabError::Unexpected("no record".into())) };
     let bytes = std::fs::read(first).map_err(LabError::file("read", first))?;
     let torn = world::dir("torn.vmrec");
     let half = bytes.get(..bytes.len() / 2).unwrap_or_default();

@@ -35,50 +35,59 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     chain.controller.hamgr(change)?.ok()?;
     let host = Injector::at(&kit, Place::Here);
     let guest = Injector::at(&kit, chain.guest(0)?.place());
-    let told = |class: &str, what: &str, made: &dyn Fn() -> Lab<()>, vm: &str| -> Lab<String> {
-        let watching = host.watch(class, what, &["--expect-vm", vm])?;
-        made()?;
-        watching.saw_it()
-    };
-
     guest.mark(&[])?;
     for words in [&["vm-crash"][..], &["vm-hang", "--way", "spin"], &["vm-hang", "--way", "kdb"]] {
         let (class, more) = words.split_first().unwrap_or((&"", &[]));
         guest.ends_with(&[&[*class, "on", "--group", "lab", "--yes-really"], more].concat(), 69)?;
     }
-    let stop = ["--way", "stop", "--seconds", HANGS_S, "--yes-really"];
-    let on = told("vm-hang", "on", &|| guest.on("vm-hang", &stop), "guest1")?;
-    let off = told("vm-hang", "off", &|| Ok(()), "guest1")?;
-    report.figure(format!("vm-hang by stopped processes: {on}; it ended by itself: {off}"));
-    guest.off("vm-hang")?;
-    chain.wait_until_beating(LIMIT)?;
-
+    stopped(&chain, &host, &guest, report)?;
     inject(&chain, "mark lab --yes", 0)?;
     inject(&chain, "vm-hang on --group lab --way kdb", 69)?;
-    let spin = format!("vm-hang on --group lab --way spin --seconds {HANGS_S}");
-    let on = told("vm-hang", "on", &|| inject(&chain, &spin, 0).map(drop), "vm2")?;
-    let off = told("vm-hang", "off", &|| Ok(()), "vm2")?;
-    report.figure(format!("vm-hang by real-time loops: {on}; it ended by itself: {off}"));
-    let limit = "cat /proc/sys/kernel/sched_rt_runtime_us";
-    let limit = chain.real()?.shell(limit)?.ok()?;
-    expect(limit.trim() != "-1", || format!("the limit of real-time processes is still {}", limit.trim()))?;
-    inject(&chain, "vm-hang off", 0)?;
+    looped(&chain, &host, report)?;
+    crashed(&mut chain, &host, report)?;
     chain.wait_until_beating(LIMIT)?;
+    chain.still_runs()
+}
 
-    let crash = || inject(&chain, "vm-crash on --group lab", 0).map(drop);
-    let on = told("vm-crash", "on", &crash, "vm2")?;
+/// All processes of a guest made of namespaces.
+fn stopped(chain: &Chain, host: &Injector, guest: &Injector, report: &mut Report) -> Lab<()> {
+    let watching = host.watch("vm-hang", "on", &["--expect-vm", "guest1"])?;
+    guest.on("vm-hang", &["--way", "stop", "--seconds", HANGS_S, "--yes-really"])?;
+    let on = watching.saw_it()?;
+    let off = host.watch("vm-hang", "off", &["--expect-vm", "guest1"])?.saw_it()?;
+    report.figure(format!("vm-hang by stopped processes: {on}; it ended by itself: {off}"));
+    guest.off("vm-hang")?;
+    chain.wait_until_beating(LIMIT)
+}
+
+/// Real-time loops in a kernel of its own.
+fn looped(chain: &Chain, host: &Injector, report: &mut Report) -> Lab<()> {
+    let watching = host.watch("vm-hang", "on", &["--expect-vm", "vm2"])?;
+    inject(chain, &format!("vm-hang on --group lab --way spin --seconds {HANGS_S}"), 0)?;
+    let on = watching.saw_it()?;
+    let off = host.watch("vm-hang", "off", &["--expect-vm", "vm2"])?.saw_it()?;
+    report.figure(format!("vm-hang by real-time loops: {on}; it ended by itself: {off}"));
+    let limit = chain.real()?.shell("cat /proc/sys/kernel/sched_rt_runtime_us")?.ok()?;
+    expect(limit.trim() != "-1", || format!("the limit of real-time processes is still {}", limit.trim()))?;
+    inject(chain, "vm-hang off", 0)?;
+    chain.wait_until_beating(LIMIT)
+}
+
+/// Restarting it is the undo.
+fn crashed(chain: &mut Chain, host: &Injector, report: &mut Report) -> Lab<()> {
+    let watching = host.watch("vm-crash", "on", &["--expect-vm", "vm2"])?;
+    inject(chain, "vm-crash on --group lab", 0)?;
+    let on = watching.saw_it()?;
     let console = chain.real()?.console();
     expect(console.contains("sysrq triggered crash"), || console.clone())?;
     let watching = host.watch("vm-crash", "off", &["--expect-vm", "vm2"])?;
-    let mut real =
-        chain.real.take().ok_or_else(|| LabError::Unexpected("no real guest".into()))?.restart()?;
+    let dead = chain.real.take().ok_or_else(|| LabError::Unexpected("no real guest".into()))?;
+    let mut real = dead.restart()?;
     real.wait_until_up()?;
     chain.real = Some(real);
     report.figure(format!("vm-crash: {on}; restarted: {}", watching.saw_it()?));
-    let said = inject(&chain, "vm-crash off", 0)?;
-    expect(said.contains("OFF already"), || said.clone())?;
-    chain.wait_until_beating(LIMIT)?;
-    chain.still_runs()
+    let said = inject(chain, "vm-crash off", 0)?;
+    expect(said.contains("OFF already"), || said.clone())
 }
 
 /// In the real guest, which must end with this exit status.

@@ -39,9 +39,9 @@ const IN_OWN_GROUPS: &str = "for kind in . systemd unified; do \
     echo $$ > /sys/fs/cgroup/$kind/$1/cgroup.procs; done; shift; exec systemd-nspawn \"$@\"";
 
 /// A booted container; its processes end with this value, and what they leave in the kernel is removed.
-struct Container {
+pub(super) struct Container {
     nspawn: Daemon,
-    init: i32,
+    pub(super) init: i32,
 }
 
 impl Drop for Container {
@@ -75,7 +75,7 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
         return Err(LabError::Skipped("a container of systemd needs root: run this as root".into()));
     }
     let watch = Stopwatch::start();
-    let container = boot(&world)?;
+    let container = boot(&world, &[])?;
     report.figure(format!("systemd booted in {:.1} s", watch.seconds()));
     let command = Place::Guest(container.init).command("/lab/vmpulse-agentd");
     let _agent = Daemon::start("agentd", command_with_settings(command), &world::log_file("agentd"))?;
@@ -92,8 +92,8 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     expect(refused.code() == Some(1) && text.contains("there is no unit no-such.service"), || text.clone())
 }
 
-/// A system of its own: an empty /etc and /var, no network, and nothing started but the basics.
-fn boot(world: &World) -> Lab<Container> {
+/// A system of its own: an empty /etc and /var, no network, and nothing started but the basics. With these units more.
+pub(super) fn boot(world: &World, units: &[(&str, &str)]) -> Lab<Container> {
     let folder = make_dir(world::dir("systemd"))?;
     write(&folder.join("lab-app.service"), "[Service]\nExecStart=/bin/sleep infinity\n")?;
     write(&folder.join("agent.toml"), SETTINGS)?;
@@ -108,6 +108,10 @@ fn boot(world: &World) -> Lab<Container> {
         ("agent.toml", "/etc/vmpulse/agent.toml"),
     ] {
         command.arg(format!("--bind-ro={}:{inside}", folder.join(file).display()));
+    }
+    for (name, text) in units {
+        write(&folder.join(name), text)?;
+        command.arg(format!("--bind-ro={}:/etc/systemd/system/{name}", folder.join(name).display()));
     }
     command.args(["--boot", "systemd.unit=basic.target", "systemd.firstboot=off"]);
     let mut nspawn = Daemon::start("systemd", command, &world::log_file("systemd"))?;
@@ -143,11 +147,11 @@ impl Container {
         self.command("/lab/vmmgr", line)
     }
 
-    fn systemctl(&self, line: &str) -> Lab<Said> {
+    pub(super) fn systemctl(&self, line: &str) -> Lab<Said> {
         self.command("/bin/systemctl", line)
     }
 
-    fn wait_for(&self, what: &str, mut good: impl FnMut() -> Lab<bool>) -> Lab<()> {
+    pub(super) fn wait_for(&self, what: &str, mut good: impl FnMut() -> Lab<bool>) -> Lab<()> {
         wait::until(LIMIT, what, || Ok(good()?.then_some(())))
     }
 

@@ -21,6 +21,13 @@ pub(crate) struct RealGuest {
     qemu: Qemu,
 }
 
+/// Files of a guest are in its memory, while it boots more than once.
+fn more_mib(files: &[(String, Vec<u8>)]) -> u32 {
+    const TIMES: usize = 3;
+    let bytes: usize = files.iter().map(|(_, content)| content.len()).sum();
+    u32::try_from((bytes * TIMES) >> 20).unwrap_or(u32::MAX / 2)
+}
+
 impl RealGuest {
     pub(super) fn start(world: &World, number: u8, files: &[(String, Vec<u8>)]) -> Lab<RealGuest> {
         let name = format!("vm{number}");
@@ -39,6 +46,7 @@ impl RealGuest {
         let disk = sockets.join(format!("{name}.disk"));
         write(&disk, vec![0; DISK_BYTES])?;
         let machine = Machine {
+            more_mib: more_mib(&files),
             disk: Some(disk),
             name: name.clone(),
             uuid: uuid.clone(),

@@ -1,7 +1,6 @@
 //! The controller: its core and its schedule, in the shape of its polling thread.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,28 +33,25 @@ struct Process {
 
 /// See the module.
 pub(crate) struct ControllerNode {
+    /// From 1.
+    number: usize,
     process: Option<Process>,
     poll_interval: Duration,
     vms: usize,
     events: Vec<Event>,
     failing: bool,
-    /// Incidents that are open: closing others says nothing.
-    open: BTreeSet<String>,
     /// Where it records what happens, as its daemon does.
     records: Option<PathBuf>,
 }
 
 impl ControllerNode {
-    pub(crate) const fn new(poll_interval: Duration, vms: usize, records: Option<PathBuf>) -> Self {
-        Self {
-            process: None,
-            poll_interval,
-            vms,
-            events: Vec::new(),
-            failing: false,
-            open: BTreeSet::new(),
-            records,
-        }
+    pub(crate) const fn new(
+        number: usize,
+        poll_interval: Duration,
+        vms: usize,
+        records: Option<PathBuf>,
+    ) -> Self {
+        Self { number, process: None, poll_interval, vms, events: Vec::new(), failing: false, records }
     }
 
     pub(crate) const fn is_up(&self) -> bool {
@@ -71,8 +67,12 @@ impl ControllerNode {
             return;
         }
         let heartbeat = ControllerHeartbeat {
-            name: "controller".to_owned(),
-            pid: 1,
+            name: if self.number == 1 {
+                "controller".to_owned()
+            } else {
+                format!("controller{}", self.number)
+            },
+            pid: u32::try_from(self.number).unwrap_or(u32::MAX),
             version: "simulated".to_owned(),
             poll_interval_ms: u64::try_from(self.poll_interval.as_millis()).unwrap_or(u64::MAX),
         };
@@ -123,20 +123,10 @@ impl ControllerNode {
         let Some(process) = self.process.as_mut().filter(|process| !process.stalled) else { return };
         process.look_at = None;
         backing.shared.begin(now);
-        let result = process.work(now, backing);
+        let result = process.work(now, backing, Caller::Controller(self.number));
         process.busy_until = now + backing.shared.elapsed();
         for news in backing.shared.take_news() {
-            let says_something = match &news {
-                StoreNews::Told { incident, .. } => {
-                    self.open.insert(incident.clone());
-                    true
-                }
-                StoreNews::Closed(incident) => self.open.remove(incident),
-                StoreNews::Phase(..) => true,
-            };
-            if says_something {
-                self.events.push(event_of(news, self.vms));
-            }
+            self.events.push(event_of(news, self.vms));
         }
         if let Err(error) = result {
             let own = process.own(process.busy_until);
@@ -162,14 +152,14 @@ impl Process {
         CLOCK_AT_START + now.since(self.started)
     }
 
-    fn work(&mut self, now: Instant, backing: &Backing) -> Result<(), StoreError> {
+    fn work(&mut self, now: Instant, backing: &Backing, caller: Caller) -> Result<(), StoreError> {
         let shared: Shared = backing.shared.clone();
         let (base, latest) = (self.own(now), Cell::new(self.own(now)));
         let clock = || {
             latest.set(latest.get().max(base + shared.elapsed()));
             latest.get()
         };
-        self.open(backing, &clock)?;
+        self.open(backing, caller, &clock)?;
         let Some(store) = self.store.as_mut() else { return Ok(()) };
         if self.schedule.watches() {
             let stamp = store.change_stamp()?;
@@ -193,11 +183,16 @@ impl Process {
     }
 
     /// A store that was opened again may be another one.
-    fn open(&mut self, backing: &Backing, clock: &dyn Fn() -> Instant) -> Result<(), StoreError> {
+    fn open(
+        &mut self,
+        backing: &Backing,
+        caller: Caller,
+        clock: &dyn Fn() -> Instant,
+    ) -> Result<(), StoreError> {
         if self.store.is_some() {
             return Ok(());
         }
-        self.store = Some(backing.connect(Caller::Controller)?);
+        self.store = Some(backing.connect(caller)?);
         if std::mem::replace(&mut self.opened_before, true) {
             self.stamp = None;
             self.controller.on_failure(clock(), None);

@@ -15,6 +15,7 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 use vmpulse_store::{HostMonitorWrite, SuspendReason};
 
+use super::canary::{self, Canary};
 use super::disk::Disk;
 use super::store_worker::{Clock, Reply, StoreWorker, contents};
 use crate::event::Event;
@@ -48,6 +49,7 @@ struct Process {
     clock: Clock,
     monitor: Recorded,
     worker: StoreWorker,
+    canary: Option<Canary>,
     frames: Vec<Frame>,
     dropped: u64,
     replies: Vec<Reply>,
@@ -66,6 +68,8 @@ pub(crate) struct MonitorNode {
     /// Counts its starts.
     pub(crate) life: u64,
     vms: usize,
+    /// Whether it runs a canary.
+    canary: bool,
     random: fastrand::Rng,
     events: Vec<Event>,
     frames: Vec<(MacAddr, Vec<u8>)>,
@@ -74,14 +78,20 @@ pub(crate) struct MonitorNode {
 }
 
 impl MonitorNode {
-    pub(crate) fn new(hm: Hm, vms: usize, random: fastrand::Rng, records: Option<PathBuf>) -> Self {
-        let disk = Disk::default();
+    pub(crate) fn new(
+        hm: Hm,
+        vms: usize,
+        canary: bool,
+        random: fastrand::Rng,
+        records: Option<PathBuf>,
+    ) -> Self {
         Self {
             hm,
             process: None,
-            disk,
+            disk: Disk::default(),
             life: 0,
             vms,
+            canary,
             random,
             events: Vec::new(),
             frames: Vec::new(),
@@ -107,6 +117,9 @@ impl MonitorNode {
         let clock = Clock { started: now };
         let (config, own) = (self.config(now), clock.own(now));
         let incarnation = config.incarnation.to_string();
+        let canary = config.canary.clone();
+        let canary =
+            canary.map(|identity| Canary::new(clock, own, identity, self.hm.mac(), &mut self.random));
         let recorder =
             self.records.as_deref().and_then(|directory| replay::recorder(directory, self.hm, &config, own));
         let mut monitor = Recorded::with(Monitor::new(config, own), recorder);
@@ -118,6 +131,7 @@ impl MonitorNode {
             clock,
             monitor,
             worker: StoreWorker::new(self.hm, &incarnation, clock, &mut self.disk, random),
+            canary,
             frames: Vec::new(),
             dropped: 0,
             replies: Vec::new(),
@@ -152,7 +166,7 @@ impl MonitorNode {
             seed: self.random.u64(..),
             nonce_seed: entropy(&mut self.random),
             authentication: Mode::Off,
-            canary: None,
+            canary: self.canary.then(|| canary::identity(&mut self.random)),
         }
     }
 
@@ -263,6 +277,9 @@ impl MonitorNode {
             process.monitor.handle_input(own, Input::Frame { arrived, source: *source, vlan: None, payload });
         }
         process.monitor.handle_input(own, Input::Heard { until: own, lag: Duration::ZERO });
+        if let Some(canary) = &mut process.canary {
+            canary.report(own, &mut process.monitor);
+        }
         for reply in std::mem::take(&mut process.replies) {
             process.take_reply(own, reply, self.hm, &mut self.events);
         }
@@ -287,7 +304,8 @@ impl MonitorNode {
                     process.written = number;
                     process.worker.push(Waiting { number, at: own, write });
                 }
-                Output::Authenticated { .. } | Output::AskCanary | Output::LogLevel(_) => {}
+                Output::AskCanary => process.canary.iter_mut().for_each(Canary::ask),
+                Output::Authenticated { .. } | Output::LogLevel(_) => {}
                 Output::Note(note) => {
                     let vms = self.vms;
                     self.events.push(says::noted(self.hm, &note, |vm| Vm::of(vm, vms)));
@@ -330,6 +348,32 @@ impl MonitorNode {
     pub(crate) fn worker_turn(&mut self, now: Instant, store: &Backing) -> Vec<(Instant, Reply)> {
         let running = self.process.as_mut().filter(|process| process.stalled_since.is_none());
         running.map_or_else(Vec::new, |process| process.worker.turn(now, &mut self.disk, store))
+    }
+
+    /// The address of its canary.
+    pub(crate) fn canary_mac(&self) -> Option<MacAddr> {
+        self.process.as_ref()?.canary.as_ref().map(|canary| canary.mac)
+    }
+
+    /// When its canary's thread is to be called; a stall stops that too.
+    pub(crate) fn poll_canary(&self) -> Option<Instant> {
+        let process = self.process.as_ref().filter(|process| process.stalled_since.is_none())?;
+        process.canary.as_ref()?.poll_timeout()
+    }
+
+    /// A frame for the canary of this life.
+    pub(crate) fn receive_canary(&mut self, life: u64, frame: canary::Frame) {
+        if life == self.life
+            && let Some(canary) = self.process.as_mut().and_then(|process| process.canary.as_mut())
+        {
+            canary.receive(frame);
+        }
+    }
+
+    /// A turn of the canary's thread. Returns the frames it sends.
+    pub(crate) fn canary_turn(&mut self, now: Instant) -> Vec<(MacAddr, Vec<u8>)> {
+        let running = self.process.as_mut().filter(|process| process.stalled_since.is_none());
+        running.and_then(|process| process.canary.as_mut()).map_or_else(Vec::new, |canary| canary.turn(now))
     }
 
     pub(crate) fn doubt_clock(&mut self) {

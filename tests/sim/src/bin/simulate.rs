@@ -52,6 +52,9 @@ struct Arguments {
     /// Run an undisturbed day of 2 hosts and 20 VMs
     #[arg(long)]
     day: bool,
+    /// Seeds with canaries, a second controller, and guests with one UUID as well
+    #[arg(long)]
+    wide: bool,
     /// Print everything that happens
     #[arg(long)]
     trace: bool,
@@ -116,13 +119,20 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         None => {}
     }
     if let Some((low, high)) = arguments.seeds {
-        let batch = Batch { first: low, last: Some(high), time: None, jobs: arguments.jobs };
-        return many(batch, arguments.shrink);
+        let batch = Batch {
+            plan: maker(arguments.wide),
+            first: low,
+            last: Some(high),
+            time: None,
+            jobs: arguments.jobs,
+        };
+        return many(batch, arguments);
     }
     if let Some(minutes) = arguments.minutes {
         let time = Some(Duration::from_secs(minutes.saturating_mul(60)));
-        let batch = Batch { first: arguments.from, last: None, time, jobs: arguments.jobs };
-        return many(batch, arguments.shrink);
+        let (plan, first) = (maker(arguments.wide), arguments.from);
+        let batch = Batch { plan, first, last: None, time, jobs: arguments.jobs };
+        return many(batch, arguments);
     }
     if let Some(first) = arguments.replay.first()
         && replay::is_record(first).map_err(|error| format!("{}: {error}", first.display()))?
@@ -158,7 +168,7 @@ fn one(arguments: &Arguments) -> Result<(Plan, String), Box<dyn std::error::Erro
         return Ok((day(), "simulate --day --trace".to_owned()));
     }
     let seed = arguments.seed.ok_or("give --seed, --seeds, --minutes, --replay, --day or `bless`")?;
-    Ok((random::plan(seed), repeat(seed)))
+    Ok((maker(arguments.wide)(seed), repeat(seed, arguments.wide)))
 }
 
 fn day() -> Plan {
@@ -167,17 +177,22 @@ fn day() -> Plan {
     random::quiet(cluster, 24 * 60)
 }
 
-fn repeat(seed: u64) -> String {
-    format!("cargo run --release -p vmpulse-sim --bin simulate -- --seed {seed} --trace")
+fn repeat(seed: u64, wide: bool) -> String {
+    let wide = if wide { " --wide" } else { "" };
+    format!("cargo run --release -p vmpulse-sim --bin simulate -- --seed {seed}{wide} --trace")
 }
 
-fn many(batch: Batch, shrinks: bool) -> Result<bool, Box<dyn std::error::Error>> {
+fn maker(wide: bool) -> fn(u64) -> Plan {
+    if wide { random::wide } else { random::plan }
+}
+
+fn many(batch: Batch, arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let mut failing = Vec::new();
     let summary = batch.run(
         |seed, outcome| {
             if !outcome.is_well() {
                 println!("seed {seed}:");
-                explain(outcome, &repeat(seed), false);
+                explain(outcome, &repeat(seed, arguments.wide), false);
                 failing.push(seed);
             }
             true
@@ -186,10 +201,10 @@ fn many(batch: Batch, shrinks: bool) -> Result<bool, Box<dyn std::error::Error>>
             eprintln!("{} seeds in {} s, {} failed", summary.seeds, time.as_secs(), summary.failed);
         },
     )?;
-    if shrinks {
+    if arguments.shrink {
         for seed in &failing {
             println!("seed {seed}:");
-            shrink(&random::plan(*seed), true)?;
+            shrink(&(batch.plan)(*seed), true)?;
         }
     }
     println!("{} seeds, {} failed: {failing:?}", summary.seeds, summary.failed);
@@ -260,6 +275,6 @@ fn first_found(
         }
         found.is_none()
     };
-    Batch { first, last: Some(last), time: None, jobs }.run(look, |_, _| {})?;
+    Batch { plan: random::plan, first, last: Some(last), time: None, jobs }.run(look, |_, _| {})?;
     Ok(found)
 }

@@ -105,8 +105,10 @@ impl Checker for Bound {
             Event::Beat { vm, arrived, .. } => {
                 let seen = self.seen.entry(*vm).or_default();
                 seen.beat = Some(*arrived);
-                (seen.shut_down, seen.reported) = (false, false);
+                seen.reported = false;
             }
+            // One that is shutting down may beat once more.
+            Event::AgentUp(vm) => self.seen.entry(*vm).or_default().shut_down = false,
             Event::Told { name, vm: Some(vm), .. } if name == "VM_RECOVERED" => {
                 self.seen.entry(*vm).or_default().declared = false;
             }

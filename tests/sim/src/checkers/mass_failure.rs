@@ -1,13 +1,13 @@
 //! A monitor that was not scheduled accuses nobody for what it did not read, and no stall ends in a declared failure of VMs that
 //! went on beating.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
 use super::heard::OpenPaths;
-use super::{Checker, failure};
+use super::{Checker, doubled, failure};
 use crate::event::Event;
 use crate::names::{Hm, Vm};
 use crate::plan::Plan;
@@ -21,6 +21,7 @@ const TOLERANCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct MassFailure {
     limits: Limits,
+    doubled: BTreeSet<Vm>,
     /// What arrived at the socket, read or not.
     arrived: BTreeMap<(Vm, Hm), Instant>,
     stalled: BTreeMap<Hm, Instant>,
@@ -32,6 +33,7 @@ impl MassFailure {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             limits: Limits::new(plan),
+            doubled: doubled(plan),
             arrived: BTreeMap::new(),
             stalled: BTreeMap::new(),
             open: OpenPaths::default(),
@@ -61,7 +63,7 @@ impl Checker for MassFailure {
             Event::Stalled(hm, _) => {
                 self.stalled.insert(*hm, at);
             }
-            Event::Missing { vm, hm, .. } => {
+            Event::Missing { vm, hm, .. } if !self.doubled.contains(vm) => {
                 let allowed = self.limits.interval(*vm) * MISSING_TENTHS / 10;
                 let silence = self.arrived.get(&(*vm, *hm)).map(|arrived| at.since(*arrived));
                 if let Some(silence) =
@@ -75,7 +77,7 @@ impl Checker for MassFailure {
             }
             _ => {}
         }
-        let Some(vm) = failure(event) else { return Ok(()) };
+        let Some(vm) = failure(event).filter(|vm| !self.doubled.contains(vm)) else { return Ok(()) };
         let limit = self.limits.shortest(vm);
         for (hm, stalled) in self.stalled.iter().filter(|(_, stalled)| at.since(**stalled) < AFTERMATH) {
             let beat = self.arrived.get(&(vm, *hm)).copied().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! A plan of a seed: a small cluster, faults of every kind for a while, then healing, then time enough for everything to be well.
 
+use std::time::Duration;
+
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::DetectionSpeed;
 
@@ -42,6 +44,31 @@ pub fn plan(seed: u64) -> Plan {
     }
 }
 
+/// As [`plan`], and wider: with canaries, a second controller, and guests that are started with another one's UUID. What the
+/// seed gives without them stays as it is.
+#[must_use]
+pub fn wide(seed: u64) -> Plan {
+    let mut plan = plan(seed);
+    let mut random = stream(seed, "wide");
+    plan.cluster.canary = random.u8(0..3) > 0;
+    plan.cluster.controllers = random.usize(1..=2);
+    let heal = plan.actions.last().map_or(WARM_UP_MS + 1, |(at, _)| at.as_nanos() / 1_000_000);
+    let conflicts = if plan.cluster.vms > 1 { random.usize(0..3) } else { 0 };
+    for _ in 0..conflicts {
+        let vm = random.usize(..plan.cluster.vms);
+        let other = (vm + random.usize(1..plan.cluster.vms)) % plan.cluster.vms;
+        let mut at = Instant::from_millis(random.u64(WARM_UP_MS..heal));
+        let copied = [GuestAction::Pretend { vm: Vm(other) }, GuestAction::Crash, GuestAction::Boot];
+        for action in copied {
+            plan.actions.push((at, Action::Guest(Vm(vm), action)));
+            at = at + Duration::from_millis(random.u64(1..30_000));
+        }
+    }
+    plan.actions.retain(|(at, action)| at.as_nanos() / 1_000_000 <= heal || *action == Action::Heal);
+    plan.actions.sort_by_key(|(at, _)| *at);
+    plan
+}
+
 /// An undisturbed cluster for so long.
 #[must_use]
 pub fn quiet(cluster: Cluster, minutes: u64) -> Plan {
@@ -60,6 +87,8 @@ fn cluster(seed: u64, random: &mut fastrand::Rng) -> Cluster {
         guardian: random.u8(0..5) > 0,
         detection: speeds[random.usize(..speeds.len())],
         poll_interval_ms: 20_000,
+        controllers: 1,
+        canary: false,
     }
 }
 
@@ -201,6 +230,10 @@ mod tests {
             let made = plan(seed);
             assert_eq!(Plan::parse(&made.to_string()), Ok(made.clone()), "{made}");
             assert_eq!(plan(seed), made);
+        }
+        for seed in 0..50 {
+            let made = wide(seed);
+            assert_eq!(Plan::parse(&made.to_string()), Ok(made.clone()), "{made}");
         }
         assert_ne!(plan(1).to_string(), plan(2).to_string().replace("seed=2", "seed=1"));
     }

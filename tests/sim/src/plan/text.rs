@@ -5,7 +5,9 @@ use std::fmt::{self, Write};
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::DetectionSpeed;
 
-use super::{APPS_MAXIMUM, Action, Cluster, HOSTS_MAXIMUM, Plan, TRUNKS_MAXIMUM, VMS_MAXIMUM};
+use super::{
+    APPS_MAXIMUM, Action, CONTROLLERS_MAXIMUM, Cluster, HOSTS_MAXIMUM, Plan, TRUNKS_MAXIMUM, VMS_MAXIMUM,
+};
 use crate::names::{Hm, Vm};
 
 /// A line that is not understood.
@@ -87,6 +89,8 @@ impl Cluster {
             "vms" => self.vms = count(VMS_MAXIMUM)?,
             "apps" => self.apps = count(APPS_MAXIMUM)?,
             "guardian" => self.guardian = value == "yes",
+            "controllers" => self.controllers = count(CONTROLLERS_MAXIMUM)?.max(1),
+            "canary" => self.canary = value == "yes",
             "poll" => self.poll_interval_ms = number()?,
             "detection" => {
                 self.detection =
@@ -132,13 +136,19 @@ impl Cluster {
 
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cluster { seed, hosts, trunks, vms, apps, guardian, detection, poll_interval_ms } = &self.cluster;
+        let Cluster { seed, hosts, trunks, vms, apps, guardian, detection, poll_interval_ms, .. } =
+            &self.cluster;
+        let Cluster { controllers, canary, .. } = &self.cluster;
         let guardian = if *guardian { "yes" } else { "no" };
-        writeln!(
+        write!(
             out,
             "cluster seed={seed} hosts={hosts} trunks={trunks} vms={vms} apps={apps} guardian={guardian} \
              detection={detection} poll={poll_interval_ms}"
         )?;
+        if *controllers > 1 {
+            write!(out, " controllers={controllers}")?;
+        }
+        writeln!(out, "{}", if *canary { " canary=yes" } else { "" })?;
         for (at, action) in &self.actions {
             writeln!(out, "at {} {action}", seconds(*at))?;
         }
@@ -170,11 +180,14 @@ mod tests {
     const TEXT: &str = "cluster seed=7 hosts=2 trunks=2 vms=4 apps=1 guardian=yes detection=fast poll=20000\n\
         at 1.500 guest vm4 migrate 2 900\nat 2 trunk h2b delay 1 90\nat 3 store clock-step -5000\n\
         at 4 guest vm1 path-cut h1a\nat 9 heal\nend 700\n";
+    const WIDE: &str = "cluster seed=7 hosts=2 trunks=2 vms=4 apps=1 guardian=yes detection=fast poll=20000 \
+        controllers=2 canary=yes\nend 700\n";
 
     #[test]
     fn what_is_written_is_read() {
         let plan = Plan::parse(TEXT).unwrap();
         assert_eq!(plan.to_string(), TEXT);
+        assert_eq!(Plan::parse(WIDE).unwrap().to_string(), WIDE);
         assert_eq!(Plan::parse(&plan.to_string()), Ok(plan));
     }
 

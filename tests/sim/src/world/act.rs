@@ -148,19 +148,19 @@ impl World<'_> {
 
     fn act_on_controller(&mut self, action: ControllerAction) {
         match action {
-            ControllerAction::Kill => self.controller.kill(),
-            ControllerAction::Start => self.controller.start(self.now),
+            ControllerAction::Kill => self.controllers[0].kill(),
+            ControllerAction::Start => self.start_controllers(),
             ControllerAction::Stall { ms } => {
-                if self.controller.is_up() && !self.controller.is_stalled() {
+                if self.controllers[0].is_up() && !self.controllers[0].is_stalled() {
                     self.stalls += 1;
-                    self.controller.set_stalled(true);
+                    self.controllers[0].set_stalled(true);
                     self.queue.push(self.now + Duration::from_millis(ms), Due::WakeController);
                 }
             }
-            ControllerAction::StoreCut => self.store.shared.set_cut(Caller::Controller, true),
-            ControllerAction::StoreJoin => self.store.shared.set_cut(Caller::Controller, false),
+            ControllerAction::StoreCut => self.store.shared.set_cut(Caller::Controller(1), true),
+            ControllerAction::StoreJoin => self.store.shared.set_cut(Caller::Controller(1), false),
         }
-        self.after_controller();
+        self.after_controllers();
     }
 
     fn heal(&mut self) {
@@ -176,8 +176,7 @@ impl World<'_> {
             self.monitors_wanted[index] = true;
             self.start_monitor(index);
         }
-        self.controller.start(self.now);
-        self.after_controller();
+        self.start_controllers();
         for vm in 0..self.guests.len() {
             self.thaw(vm);
             self.boot(vm);

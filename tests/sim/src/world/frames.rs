@@ -1,12 +1,16 @@
 //! Frames on their way.
 
 use super::{Due, World};
+use crate::actors::canary::Frame as CanaryFrame;
 use crate::actors::guest::Frame as GuestFrame;
 use crate::actors::monitor::Frame as MonitorFrame;
 use crate::names::{Hm, Vm};
 use crate::network::Way;
 use crate::says::beat;
 use vmpulse_protocol::MacAddr;
+
+/// Whose paths a canary's frames take: nobody's, so that none is cut but by its trunk.
+const CANARY: Vm = Vm(usize::MAX);
 
 impl World<'_> {
     /// From a guest to the monitor of the trunk it is on; guests do not hear each other.
@@ -39,6 +43,43 @@ impl World<'_> {
                 self.queue.push(self.now + arrival.after, Due::ToGuest(vm, Box::new(frame)));
             }
         }
+        self.send_to_canary(hm, destination, payload);
+    }
+
+    fn send_to_canary(&mut self, hm: Hm, destination: MacAddr, payload: &[u8]) {
+        let monitor = &self.monitors[self.index(hm)];
+        let (life, unicast) = (monitor.life, !destination.is_broadcast());
+        if monitor.canary_mac().is_none_or(|mac| unicast && mac != destination) {
+            return;
+        }
+        for arrival in self.network.carry(hm, CANARY, Way::Down, payload) {
+            let frame = CanaryFrame { source: hm.mac(), unicast, payload: arrival.payload };
+            self.queue.push(self.now + arrival.after, Due::ToCanary(hm, life, Box::new(frame)));
+        }
+    }
+
+    pub(super) fn reach_canary(&mut self, hm: Hm, life: u64, frame: CanaryFrame) {
+        let index = self.index(hm);
+        self.monitors[index].receive_canary(life, frame);
+        self.arm_monitor(index);
+    }
+
+    /// A turn of a canary's thread; what it sends takes the way of a guest's.
+    pub(super) fn on_canary(&mut self, index: usize) {
+        if !self.monitor_alarms[index].third.rings(self.now) {
+            return;
+        }
+        let (hm, frames) = (self.monitors[index].hm, self.monitors[index].canary_turn(self.now));
+        let Some(source) = self.monitors[index].canary_mac() else { return };
+        for (_, payload) in frames {
+            self.trace.push_frame(self.now, &payload);
+            for arrival in self.network.carry(hm, CANARY, Way::Up, &payload) {
+                let at = self.now + arrival.after;
+                let frame = MonitorFrame { arrived: at, source, payload: arrival.payload, beat: None };
+                self.queue.push(at, Due::ToMonitor(hm, Box::new(frame)));
+            }
+        }
+        self.arm_monitor(index);
     }
 
     pub(super) fn reach_monitor(&mut self, hm: Hm, frame: MonitorFrame) {

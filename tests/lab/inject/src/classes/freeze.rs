@@ -3,16 +3,20 @@
 use clap::Arg;
 use serde::{Deserialize, Serialize};
 
-use super::{events, targets};
+use super::{events, kernel, targets};
 use crate::class::{About, Class, Place, State, Subject};
 use crate::context::Context;
 use crate::daemon::Proof;
 use crate::error::{Inject, InjectError};
 use crate::expect::Named;
 use crate::group::Group;
-use crate::options::{Options, value};
+use crate::options::{Options, flag, value};
 use crate::process::Process;
 use crate::record::Record;
+use crate::{wait, worker};
+
+/// Time for the answer to get out.
+const BEFORE_POWER_OFF: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What.
 #[derive(Clone, Copy)]
@@ -27,6 +31,9 @@ pub(super) enum Freeze {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Before {
     frozen: Vec<Frozen>,
+    /// It is switched off as well.
+    #[serde(default)]
+    power_off: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -139,7 +146,14 @@ impl Class for Freeze {
 
     fn arguments(&self) -> Vec<Arg> {
         match self {
-            Freeze::Agent | Freeze::Host => vec![targets::run_dir()],
+            Freeze::Agent => vec![targets::run_dir()],
+            Freeze::Host => vec![
+                targets::run_dir(),
+                flag(
+                    "power-off",
+                    "and 2 s later this machine is switched off, at once and for good; the mark must say so (host:power-off)",
+                ),
+            ],
             Freeze::Vm => vec![
                 value(
                     "domain",
@@ -168,7 +182,13 @@ impl Class for Freeze {
             Freeze::Vm => vec![one_vm(context, options)?],
             Freeze::Host => whole_host(context, options)?,
         };
-        Ok(Before { frozen })
+        let power_off = options.flag("power-off");
+        if power_off {
+            context.need_target("host", "power-off")?;
+            kernel::need_own(context)?;
+            kernel::need_sysrq(context)?;
+        }
+        Ok(Before { frozen, power_off })
     }
 
     fn named(&self, context: &Context, before: &Before) -> Vec<Named> {
@@ -183,12 +203,23 @@ impl Class for Freeze {
         }
     }
 
-    fn apply(&self, _context: &Context, record: &mut Record<'_, Before>) -> Inject<()> {
-        record.before().frozen.iter().try_for_each(|one| one.group.stop())
+    fn apply(&self, context: &Context, record: &mut Record<'_, Before>) -> Inject<()> {
+        record.before().frozen.iter().try_for_each(|one| one.group.stop())?;
+        if record.before().power_off {
+            worker::start(context, self.about().name)?;
+        }
+        Ok(())
     }
 
-    fn restore(&self, _context: &Context, before: &Before) -> Inject<()> {
+    fn restore(&self, context: &Context, before: &Before) -> Inject<()> {
+        worker::end(context, self.about().name)?;
         before.frozen.iter().try_for_each(|one| one.group.resume(&one.stopped_before))
+    }
+
+    /// No service is stopped, no file system synced: that is what a power cut is.
+    fn work(&self, context: &Context, _before: &Before) -> Inject<()> {
+        wait::pause(BEFORE_POWER_OFF);
+        kernel::write(context, kernel::SYSRQ, "o")
     }
 
     fn state(&self, _context: &Context, before: Option<&Before>) -> Inject<State> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, value_parser};
 
+use super::server;
 use crate::class::Subject;
 use crate::context::Context;
 use crate::daemon::{Proof, RUN_DIR, monitors};
@@ -101,9 +102,26 @@ pub(super) fn data_folder(context: &Context, options: &Options) -> Inject<PathBu
     Ok(folder)
 }
 
-/// The PostgreSQL server of `--data`.
+/// The PostgreSQL server of `--data`, which must not be one that holds no store.
 pub(super) fn server(context: &Context, options: &Options) -> Inject<Proof> {
-    Ok(Proof::Postmaster(data_folder(context, options)?))
+    let data = data_folder(context, options)?;
+    let proof = Proof::Postmaster(data.clone());
+    let first = proof.need("the store's server")?;
+    match server::holds_store(&data, first) {
+        Some(true) => {}
+        Some(false) => {
+            let why = format!(
+                "no database of the server of {} holds a health store (schema vmpulse).",
+                data.display()
+            );
+            return Err(InjectError::Refused(why));
+        }
+        None => eprintln!(
+            "vmpulse-inject: the server of {} does not say whether it holds a store; the mark names it.",
+            data.display()
+        ),
+    }
+    Ok(proof)
 }
 
 /// The emulator of the VM of this name or UUID.

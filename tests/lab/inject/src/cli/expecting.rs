@@ -241,7 +241,8 @@ fn announce(events: &[Expected], after: After) {
     eprintln!("must not come: any other event of severity Critical");
 }
 
-fn bound(within: Within) -> String {
+/// For people.
+pub(super) fn bound(within: Within) -> String {
     match within {
         Within::Seconds(seconds) => format!("{seconds} s"),
         Within::Vmfdt => "the VM's failure detection time (VMFDT)".to_owned(),
@@ -263,6 +264,7 @@ pub(super) fn watch_only(own: &ArgMatches, json: bool) -> Inject<Exit> {
     announce(class.about().expected, after);
     let asker = asker(own);
     let told = asker.told()?;
+    eprintln!("watching since {}: now make the failure", told.time);
     let named = named_by_user(own);
     let mut bounds = told.bounds(&named, own.get_one::<u64>("within").copied().unwrap_or_default());
     bounds.slack_s += LEAD_S;

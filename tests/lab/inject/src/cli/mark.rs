@@ -3,7 +3,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use vmpulse_local::exit::Exit;
 
-use super::tell;
+use super::{local, tell, timestamp};
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
 use crate::marker::{self, Marker, Wanted};
@@ -49,11 +49,7 @@ pub(super) fn unmark(context: &Context, json: bool) -> Inject<Exit> {
 }
 
 fn text(marker: &Marker) -> String {
-    let until =
-        i64::try_from(marker.until).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    let until = until.map(|until| {
-        until.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
-    });
+    let until = timestamp(marker.until).map(local).unwrap_or_default();
     let targets: String = marker.targets.iter().map(|target| format!(", {target}")).collect();
-    format!("marked for the test group {}{targets}, until {}", marker.group, until.unwrap_or_default())
+    format!("marked for the test group {}{targets}, until {until}", marker.group)
 }

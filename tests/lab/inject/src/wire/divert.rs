@@ -28,7 +28,7 @@ use tokio::runtime::Handle;
 use vmpulse_link::{FramePort, LinkError, Tap};
 
 use super::netns::{nowhere, there, within};
-use super::programs::{self, command, run};
+use super::programs::{command, run};
 use super::trunk::{End, interface};
 use crate::error::{Inject, InjectError};
 use crate::wait;
@@ -98,7 +98,7 @@ pub fn check_kernel() -> Inject<()> {
         };
         let stage = Stage(0);
         let _tap = Tap::create(&stage.tap(&end)).map_err(link)?;
-        programs::nft(&stage.script(&end))
+        Rule::make(&end, stage).map(drop)
     })
     .map_err(unsupported)
 }

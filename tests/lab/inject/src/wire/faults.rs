@@ -13,6 +13,11 @@ pub const LONGEST_DELAY_MS: u32 = 60_000;
 /// Longest burst of losses: at 20 frames a second, the most one guest sends, it lasts longer than any detection time.
 pub const LONGEST_BURST: u16 = 20_000;
 
+/// Most bits that are flipped in a damaged frame unless said otherwise.
+pub const FLIPS: u16 = 8;
+/// And at most: more is no other damage.
+pub const MOST_FLIPS: u16 = 64;
+
 /// Which directions are cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -46,9 +51,11 @@ pub struct Faults {
     pub loss_burst: u16,
     /// Frames of a thousand that come twice.
     pub duplicate_per_mille: u16,
-    /// Frames of a thousand in which 1 to 8 bits are flipped behind the EtherType. Addresses, tags and EtherType stay, so that a
+    /// Frames of a thousand in which bits are flipped behind the EtherType. Addresses, tags and EtherType stay, so that a
     /// damaged frame reaches whom it was meant for, who must notice by himself; a frame with other addresses would only be a lost one.
     pub corrupt_per_mille: u16,
+    /// Most bits that are flipped in one of them, at least 1; every number up to it is as likely.
+    pub corrupt_bits: u16,
     /// Shortest delay of a frame, in milliseconds.
     pub delay_from_ms: u32,
     /// Longest delay of a frame; every time between is as likely.
@@ -66,6 +73,7 @@ impl Default for Faults {
             loss_burst: 1,
             duplicate_per_mille: 0,
             corrupt_per_mille: 0,
+            corrupt_bits: FLIPS,
             delay_from_ms: 0,
             delay_to_ms: 0,
             keep_order: false,
@@ -90,6 +98,9 @@ impl Faults {
         }
         if !(1..=LONGEST_BURST).contains(&self.loss_burst) {
             return Err(format!("loss_burst is {}: it must be 1 to {LONGEST_BURST}", self.loss_burst));
+        }
+        if !(1..=MOST_FLIPS).contains(&self.corrupt_bits) {
+            return Err(format!("corrupt_bits is {}: it must be 1 to {MOST_FLIPS}", self.corrupt_bits));
         }
         if self.delay_from_ms > self.delay_to_ms || self.delay_to_ms > LONGEST_DELAY_MS {
             return Err(format!(
@@ -126,7 +137,11 @@ impl Faults {
             words.push(format!("{} twice", share(self.duplicate_per_mille)));
         }
         if self.corrupt_per_mille > 0 {
-            words.push(format!("{} damaged", share(self.corrupt_per_mille)));
+            words.push(format!(
+                "{} damaged by up to {} bits",
+                share(self.corrupt_per_mille),
+                self.corrupt_bits
+            ));
         }
         if self.delay_to_ms > 0 {
             let order = if self.keep_order { ", in order" } else { "" };
@@ -149,6 +164,7 @@ mod tests {
             (Faults { duplicate_per_mille: 2000, ..good }, "duplicate_per_mille"),
             (Faults { corrupt_per_mille: u16::MAX, ..good }, "corrupt_per_mille"),
             (Faults { loss_burst: 0, ..good }, "loss_burst"),
+            (Faults { corrupt_bits: 0, ..good }, "corrupt_bits"),
             (Faults { delay_from_ms: 201, ..good }, "201..200"),
             (Faults { delay_to_ms: 60_001, ..good }, "60000"),
         ] {

@@ -23,8 +23,6 @@ pub const MOST_WAITING: usize = 8192;
 /// Bytes that may wait: as many frames of 4 KiB. One more is dropped, and counted; it bounds the memory where frames are large.
 pub const MOST_WAITING_BYTES: usize = MOST_WAITING * 4096;
 
-/// Most bits that are flipped in a damaged frame.
-const MOST_FLIPS: usize = 8;
 /// Destination and source.
 const ADDRESS_BYTES: usize = 12;
 /// EtherTypes of VLAN tags: 802.1Q, 802.1ad, and what was used for the latter before it was a standard.
@@ -169,7 +167,8 @@ impl Line {
             return;
         }
         let mut frame = frame.to_vec();
-        if self.happens(self.faults.corrupt_per_mille) && corrupt(&mut self.random, &mut frame) {
+        let most = usize::from(self.faults.corrupt_bits);
+        if self.happens(self.faults.corrupt_per_mille) && corrupt(&mut self.random, &mut frame, most) {
             self.counts.corrupted += 1;
         }
         let due = self.due(now);
@@ -209,14 +208,14 @@ impl Line {
     }
 }
 
-/// Flips 1 to 8 bits behind the EtherType; `false` if there is nothing.
-fn corrupt(random: &mut fastrand::Rng, frame: &mut [u8]) -> bool {
+/// Flips 1 to `most` bits behind the EtherType; `false` if there is nothing.
+fn corrupt(random: &mut fastrand::Rng, frame: &mut [u8], most: usize) -> bool {
     let payload = frame.get_mut(payload_at(frame)..).unwrap_or_default();
     let bits = payload.len() * 8;
     if bits == 0 {
         return false;
     }
-    let count = random.usize(1..=MOST_FLIPS.min(bits));
+    let count = random.usize(1..=most.clamp(1, bits));
     // Distinct ones: a bit that is flipped twice is not flipped.
     let mut chosen = Vec::with_capacity(count);
     while chosen.len() < count {

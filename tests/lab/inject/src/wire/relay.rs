@@ -196,6 +196,8 @@ impl Relay {
             () = timer => Ok(()),
             // The sender lives as long as the process.
             _ = orders.changed() => Ok(()),
+            // A trunk that was removed takes its rule with it, and one that is made again is another.
+            () = tokio::time::sleep(LOOK_EVERY) => self.port.check(),
         }
     }
 }

@@ -54,3 +54,19 @@ fn a_state_file_that_cannot_be_read_is_never_taken_for_none() {
     }
     assert_eq!(agent.life(), Life::Running);
 }
+
+#[test]
+fn several_injectors_take_turns() {
+    let mut machine = Machine::marked(&[]);
+    let agent = machine.daemon("vmpulse-agentd", "agent.lock");
+    let words = ["-o", "json", "agent-hang", "on", "--group", GROUP];
+    let mut all: Vec<_> = (0..4)
+        .map(|_| machine.command(&words).stdout(std::process::Stdio::piped()).spawn().unwrap())
+        .collect();
+    let said: Vec<String> =
+        all.drain(..).map(|one| String::from_utf8(one.wait_with_output().unwrap().stdout).unwrap()).collect();
+    let count = |what: &str| said.iter().filter(|text| text.contains(what)).count();
+    assert_eq!((count("\"made\""), count("\"already-on\"")), (1, 3), "{said:?}");
+    assert_eq!(machine.off("agent-hang"), "undone");
+    assert_eq!(agent.life(), Life::Running);
+}

@@ -1,5 +1,6 @@
 //! Kernels that die and hang, as far as files stand for them; a real one does it in the lab.
 
+use vmpulse_inject::process::Life;
 use vmpulse_inject::wait;
 
 use super::{GROUP, Machine};
@@ -77,4 +78,20 @@ fn a_debugger_stops_the_kernel_where_there_is_one() {
     assert_eq!(machine.on("vm-hang", &["--way", "kdb"]), "made");
     wait::until("the order to stop", wait::SOON, || Ok(machine.file("proc/sysrq-trigger") == "g")).unwrap();
     assert_eq!(machine.off("vm-hang"), "undone");
+}
+
+#[test]
+fn a_host_is_switched_off_only_where_the_mark_says_so() {
+    let mut machine = Machine::with_kernel();
+    let monitor = machine.daemon("vmpulse-hostmond", "hostmon-trunkA.lock");
+    let said = machine.fails(&["host", "on", "--group", GROUP, "--power-off"], 77);
+    assert!(said.contains("--target host:power-off"), "{said}");
+    assert_eq!((monitor.life(), machine.file("proc/sysrq-trigger").as_str()), (Life::Running, ""));
+    machine.does(&["mark", GROUP, "--yes", "--target", "host:power-off"]);
+    assert_eq!(machine.on("host", &["--power-off"]), "made");
+    wait::until("the order to switch off", wait::SOON, || Ok(machine.file("proc/sysrq-trigger") == "o"))
+        .unwrap();
+    // This machine survives it.
+    assert_eq!(machine.off("host"), "undone");
+    assert_eq!(monitor.life(), Life::Running);
 }

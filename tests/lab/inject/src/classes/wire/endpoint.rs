@@ -116,16 +116,21 @@ impl Before {
     fn script(&self) -> String {
         let (address, port) = (self.endpoint.ip(), self.endpoint.port());
         let family = if address.is_ipv4() { "ip" } else { "ip6" };
-        let verdict = match self.how {
-            How::Drop => "drop",
-            How::Refuse => "reject with tcp reset",
+        let (to, from) = (
+            format!("{family} daddr {address} tcp dport {port}"),
+            format!("{family} saddr {address} tcp sport {port}"),
+        );
+        // What refuses is an answer as from the endpoint, so it must come in.
+        let (out, back) = match self.how {
+            How::Drop => ("drop", "drop"),
+            How::Refuse => ("reject with tcp reset", "accept"),
         };
         format!(
             "add table inet {TABLE}\n\
              add chain inet {TABLE} out {{ type filter hook output priority {PRIORITY}; policy accept; }}\n\
              add chain inet {TABLE} in {{ type filter hook input priority {PRIORITY}; policy accept; }}\n\
-             add rule inet {TABLE} out {family} daddr {address} tcp dport {port} {verdict}\n\
-             add rule inet {TABLE} in {family} saddr {address} tcp sport {port} drop\n"
+             add rule inet {TABLE} out {to} {out}\n\
+             add rule inet {TABLE} in {from} {back}\n"
         )
     }
 }

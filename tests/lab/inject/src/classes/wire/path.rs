@@ -8,10 +8,10 @@ use crate::class::{About, Class, Place, State};
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
 use crate::options::{Options, flag, value};
-use crate::process::Life;
+use crate::process::{Life, Process};
 use crate::record::Record;
 use crate::wire::divert::{self, Stage};
-use crate::wire::faults::{Cut, Faults};
+use crate::wire::faults::{Cut, FLIPS, Faults};
 use crate::wire::files::{Files, Told};
 use crate::wire::trunk::{self, End};
 use crate::wire::{netns, relay};
@@ -55,10 +55,8 @@ pub(super) const CORRUPT_PATH: Path = Path {
     name: "path-corrupt",
     what: "bits of a trunk's frames are flipped behind the EtherType",
     stage: Stage(3),
-    arguments: || vec![share("corrupt", "frames of a thousand that are damaged [default: 50]")],
-    faults: |options| {
-        Ok(Faults { corrupt_per_mille: options.get("corrupt").unwrap_or(CORRUPT), ..Faults::default() })
-    },
+    arguments: corrupt_arguments,
+    faults: |options| Ok(with_corruption(Faults::default(), options, CORRUPT)),
 };
 
 pub(super) const DELAY_PATH: Path = Path {
@@ -77,9 +75,9 @@ pub(super) const WIRE_PATH: Path = Path {
         let cut = value("cut", "WAY", "both, up or down: nothing passes");
         let mut all = vec![
             share("duplicate", "frames of a thousand that come twice [default: 0]"),
-            share("corrupt", "frames of a thousand that are damaged [default: 0]"),
             cut.value_parser(["both", "up", "down"]),
         ];
+        all.extend(corrupt_arguments());
         all.extend(loss_arguments());
         all.extend(delay_arguments());
         all
@@ -87,7 +85,6 @@ pub(super) const WIRE_PATH: Path = Path {
     faults: |options| {
         let faults = Faults {
             duplicate_per_mille: options.get("duplicate").unwrap_or(0),
-            corrupt_per_mille: options.get("corrupt").unwrap_or(0),
             cut: match options.text("cut").as_deref() {
                 Some("both") => Cut::Both,
                 Some("up") => Cut::Up,
@@ -96,7 +93,8 @@ pub(super) const WIRE_PATH: Path = Path {
             },
             ..Faults::default()
         };
-        with_delay(with_loss(faults, options, 0), options, "0..0")
+        let faults = with_corruption(with_loss(faults, options, 0), options, 0);
+        with_delay(faults, options, "0..0")
     },
 };
 
@@ -115,6 +113,19 @@ fn loss_arguments() -> Vec<Arg> {
 fn with_loss(faults: Faults, options: &Options, default: u16) -> Faults {
     let loss_per_mille = options.get("loss").unwrap_or(default);
     Faults { loss_per_mille, loss_burst: options.get("burst").unwrap_or(1), ..faults }
+}
+
+fn corrupt_arguments() -> Vec<Arg> {
+    vec![
+        share("corrupt", "frames of a thousand that are damaged [default: 50; of `wire`: 0]"),
+        value("bits", "NUMBER", "most bits that are flipped in one of them [default: 8]")
+            .value_parser(value_parser!(u16)),
+    ]
+}
+
+fn with_corruption(faults: Faults, options: &Options, default: u16) -> Faults {
+    let corrupt_per_mille = options.get("corrupt").unwrap_or(default);
+    Faults { corrupt_per_mille, corrupt_bits: options.get("bits").unwrap_or(FLIPS), ..faults }
 }
 
 fn delay_arguments() -> Vec<Arg> {
@@ -200,9 +211,10 @@ impl Class for Path {
     }
 
     fn restore(&self, context: &Context, before: &Before) -> Inject<()> {
-        // Asked to end it sends what it has; nft, which has the same mark, ends with it.
-        for process in worker::find(context, self.name)? {
-            process.signal(Signal::SIGTERM)?;
+        // Asked to end it removes its rule and sends what it has. Its nft, which bears the same mark, ends with it.
+        let is_wire = |process: &Process| process.words().iter().any(|word| word == worker::SUBCOMMAND);
+        for wire in worker::find(context, self.name)?.into_iter().filter(is_wire) {
+            wire.signal(Signal::SIGTERM)?;
         }
         let gone = || Ok(worker::find(context, self.name)?.is_empty());
         if wait::until("the wire ends", wait::SOON, gone).is_err() {

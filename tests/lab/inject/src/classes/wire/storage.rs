@@ -241,6 +241,7 @@ fn is_frozen(mount: &str) -> Inject<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Machine;
 
     #[test]
     fn failing_tables_are_as_long_as_the_disk() {
@@ -250,6 +251,25 @@ mod tests {
         let one = "0 1000 linear 8:1 2048";
         assert_eq!(failing_writes(one).unwrap(), "0 1000 flakey 8:1 2048 0 1000000 1 error_writes");
         assert!(failing("").is_err());
+    }
+
+    fn planned(targets: &[&str], words: &[&str]) -> Inject<Before> {
+        let machine = Machine::marked(targets);
+        Storage.plan(&machine.context, &Options::of(&Storage, words.iter().copied()).unwrap())
+    }
+
+    #[test]
+    fn without_a_device_mapper_it_is_unsupported_and_without_a_target_refused() {
+        assert!(matches!(planned(&["disk:data"], &["--disk", "data"]), Err(InjectError::Unsupported(_))));
+        assert!(matches!(planned(&[], &["--disk", "data"]), Err(InjectError::Refused(_))));
+        assert!(matches!(planned(&[], &[]), Err(InjectError::Usage(_))));
+    }
+
+    #[test]
+    fn what_the_injector_needs_itself_is_not_frozen() {
+        let words = ["--how", "freeze", "--mount", "/"];
+        let refused = planned(&["mount:/"], &words).unwrap_err().to_string();
+        assert!(refused.contains("could not undo"), "{refused}");
     }
 
     #[test]

@@ -44,13 +44,14 @@ fn drain(line: &mut Line, now: Instant, out: &mut Vec<(Instant, Vec<u8>)>) {
 }
 
 fn faults() -> impl Strategy<Value = Faults> {
-    let shares = (0..=1000_u16, 1..=20_u16, 0..=1000_u16, 0..=1000_u16);
+    let shares = (0..=1000_u16, 1..=20_u16, 0..=1000_u16, 0..=1000_u16, 1..=9_u16);
     let times = (0..=50_u32, 0..=50_u32, any::<bool>());
-    (shares, times).prop_map(|((loss, burst, twice, damaged), (from, more, keep_order))| Faults {
+    (shares, times).prop_map(|((loss, burst, twice, damaged, bits), (from, more, keep_order))| Faults {
         loss_per_mille: loss,
         loss_burst: burst,
         duplicate_per_mille: twice,
         corrupt_per_mille: damaged,
+        corrupt_bits: bits,
         delay_from_ms: from,
         delay_to_ms: from + more,
         keep_order,
@@ -106,11 +107,11 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_behind_the_ethertype_and_is_damage(seed: u64, tags in 0..3_usize, payload in 0..64_usize) {
+    fn damage_is_behind_the_ethertype_and_is_damage(seed: u64, bits in 1..=12_u16, tags in 0..3_usize, payload in 0..64_usize) {
         let addresses = &HEADER[..12];
         let header = [addresses, &[0x81, 0, 0, 7].repeat(tags), &[0x88, 0xB5]].concat();
         let sent = [&header[..], &vec![0xA5; payload]].concat();
-        let faults = Faults { corrupt_per_mille: 1000, ..Faults::default() };
+        let faults = Faults { corrupt_per_mille: 1000, corrupt_bits: bits, ..Faults::default() };
         let mut line = Line::new(Way::Up, faults, seed);
         line.handle_frame(ms(0), &sent);
         let got = line.poll_output().unwrap();
@@ -118,7 +119,7 @@ proptest! {
         prop_assert_eq!(&got[..header.len()], &header[..]);
         let flipped: u32 = got.iter().zip(&sent).map(|(one, other)| (one ^ other).count_ones()).sum();
         prop_assert_eq!(line.counts().corrupted, u64::from(payload > 0));
-        let allowed = if payload > 0 { 1..=8 } else { 0..=0 };
+        let allowed = if payload > 0 { 1..=u32::from(bits) } else { 0..=0 };
         prop_assert!(allowed.contains(&flipped));
     }
 }
