@@ -237,20 +237,6 @@ mod tests {
     }
 
     #[test]
-    fn detection_is_measured_from_the_silence_less_its_limit() {
-        let mut facts = well(0, false);
-        facts.extend([
-            (20, Fact::Action("guest vm1 detection-time 30000".to_owned())),
-            (100, Fact::Frozen(0)),
-            (137, Fact::Told("VM_FAILURE_DETECTED".to_owned(), "vm-silent:x".to_owned(), Some(0))),
-            (150, Fact::Thawed(0)),
-        ]);
-        let figures = judged(facts).figures;
-        assert_eq!((figures.failures_told, figures.silences, figures.failures_due), (1, 1, 1));
-        assert_eq!((figures.detections, figures.detection_ms), (1, Some([7000; 3])));
-    }
-
-    #[test]
     fn only_the_last_look_counts_and_what_it_finds_unwell_is_found() {
         let vm = |state: &str| {
             Fact::FinalVm(FinalVm { runs: true, beating: 1, state: state.to_owned(), ..FinalVm::default() })

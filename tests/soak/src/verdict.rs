@@ -39,7 +39,8 @@ pub struct Figures {
     pub silences: u64,
     /// Of these, such that lasted for 15 s more: if nothing else was wrong they had to be declared.
     pub failures_due: u64,
-    /// From a guest's crash or freeze to its declaration, less its limit: the product's own part. Least, median and most.
+    /// From the last heartbeat of a guest that crashed or was frozen to its declaration, less its limit: the product's own part.
+    /// Least, median and most.
     pub detection_ms: Option<[u64; 3]>,
     /// How many of these there were.
     pub detections: usize,

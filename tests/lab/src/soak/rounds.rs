@@ -80,6 +80,7 @@ pub(super) fn run(world: World, options: &Options, report: &mut Report) -> Lab<(
     if result.is_err() {
         soak.keep_store();
     }
+    soak.keep_records();
     let figures = soak.summary(report);
     result.and(figures)
 }
@@ -221,6 +222,22 @@ impl Soak<'_> {
         Err(LabError::Unexpected(format!("round {number}, {} violations:{found}", verdict.violations.len())))
     }
 
+    /// Facts and records, also of a soak that found nothing, so that they can be judged again.
+    fn keep_records(&self) {
+        let from = world::dir("records");
+        let to = self.cluster.world.kit().lab_dir.join("soak");
+        let _ = std::fs::remove_dir_all(&to);
+        let entries = std::fs::read_dir(&from).into_iter().flatten().flatten();
+        let copied = make_dir(to).and_then(|to| {
+            entries.map(|entry| (entry.path(), to.join(entry.file_name()))).try_for_each(|(from, to)| {
+                std::fs::copy(&from, &to).map(drop).map_err(LabError::file("write", &to))
+            })
+        });
+        if let Err(error) = copied {
+            self.options.tell(&format!("the records could not be kept: {}", error.explain()));
+        }
+    }
+
     /// The store as SQL, with the evidence.
     fn keep_store(&mut self) {
         let _ = self.cluster.perform(&mut self.log, Deed::Heal);
@@ -255,7 +272,7 @@ impl Soak<'_> {
                 figures.failures_told, figures.silences, figures.failures_due
             ),
             format!(
-                "from a guest's end or freeze to its declaration, less its limit (least, median, most of {}): {}",
+                "from a silent guest's last heartbeat to its declaration, less its limit (least, median, most of {}): {}",
                 figures.detections,
                 figures.detection_ms.map_or("-".to_string(), |[least, median, most]| format!(
                     "{:.1}, {:.1}, {:.1} s",

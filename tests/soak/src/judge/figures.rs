@@ -132,8 +132,9 @@ impl Meter {
         let Some(guest) = self.guests.get(vm.0) else { return };
         let Some(from) = guest.silent_from else { return };
         let calm = self.calm_since.is_some_and(|since| since + SETTLING < from);
-        if calm && guest.quiet_until.is_none_or(|until| until < from) {
-            self.detections.push(now.since(from).saturating_sub(guest.limit.unwrap_or(USUAL_LIMIT)));
+        let heard = self.beats.iter().filter(|((of, _), _)| *of == vm).map(|(_, at)| *at).max();
+        if let Some(heard) = heard.filter(|_| calm && guest.quiet_until.is_none_or(|until| until < from)) {
+            self.detections.push(now.since(heard).saturating_sub(guest.limit.unwrap_or(USUAL_LIMIT)));
         }
     }
 
@@ -152,4 +153,33 @@ impl Meter {
 
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detection_is_measured_from_the_last_heartbeat_less_its_limit() {
+        let at = |seconds: u64| Instant::from_millis(seconds * 1000);
+        let (vm, hm) = (Vm(0), Hm { host: 0, trunk: 0 });
+        let mut meter = Meter::new(1);
+        let told =
+            Event::Told { name: "VM_FAILURE_DETECTED".to_owned(), incident: String::new(), vm: Some(vm) };
+        for (when, event) in [
+            (10, Event::Faults(0)),
+            (20, Event::Action("guest vm1 detection-time 30000".to_owned())),
+            (90, Event::Beat { vm, hm, arrived: at(90), guardian: false }),
+            (100, Event::Beat { vm, hm, arrived: at(100), guardian: false }),
+            (105, Event::Frozen(vm)),
+            (137, told),
+            (150, Event::Thawed(vm)),
+        ] {
+            meter.on_event(at(when), &event);
+        }
+        let figures = meter.figures();
+        assert_eq!((figures.failures_told, figures.silences, figures.failures_due), (1, 1, 0));
+        assert_eq!((figures.detections, figures.detection_ms), (1, Some([7000; 3])));
+        assert_eq!(figures.worst_gap_ms, 10_000);
+    }
 }
