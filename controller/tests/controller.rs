@@ -342,6 +342,26 @@ fn a_doorbell_brings_the_report() {
 }
 
 #[test]
+fn a_report_that_arrives_while_others_are_taken_is_looked_for_again() {
+    let mut bench = Bench::with_vm();
+    bench.write(left(), HostMonitorWrite::Doorbell { vm: vm(), bits: 0x20 });
+    assert_eq!(bench.poll().reports_pending, Some(true));
+    let message = bench.monitors.reports_pending().unwrap()[0].tag;
+    let payload = report("FAILURE", "RED").into_bytes();
+    let mut monitor = bench.connect();
+    let mut store = Dying::meanwhile(bench.connect(), move || {
+        let write = HostMonitorWrite::Report { vm: vm(), message, payload };
+        monitor.host_monitor_apply(left(), &[write]).unwrap();
+    });
+    let now = bench.now();
+    let looks_again = bench.controller.reports(&mut store, now).unwrap();
+    let taken = !bench.monitors.applications().unwrap().is_empty();
+    assert!(looks_again || taken, "it would lie there until the next doorbell");
+    assert!(!bench.controller.reports(&mut store, now).unwrap());
+    assert_eq!(bench.monitors.applications().unwrap()[0].report.status, "FAILURE");
+}
+
+#[test]
 fn a_doorbell_waits_for_a_path() {
     let mut bench = Bench::with_vm();
     bench.write(left(), HostMonitorWrite::Doorbell { vm: vm(), bits: 0x20 });

@@ -1,4 +1,4 @@
-//! A store whose user is killed after some writes: everything fails from then on.
+//! A store whose user is killed after some writes, from when on everything fails; or to which others write between two reads.
 
 use vmpulse_protocol::id::{HostMonitorId, VmUuid};
 use vmpulse_store::*;
@@ -6,11 +6,27 @@ use vmpulse_store::*;
 pub(crate) struct Dying {
     inner: SqliteStore,
     writes_left: usize,
+    /// Once, after the next read.
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Dying {
     pub(crate) fn after(writes_left: usize, inner: SqliteStore) -> Self {
-        Self { inner, writes_left }
+        Self { inner, writes_left, meanwhile: None }
+    }
+
+    /// Does not die, but somebody does this right after the next read.
+    #[allow(dead_code, reason = "not every test file that includes this uses it")]
+    pub(crate) fn meanwhile(inner: SqliteStore, does: impl FnOnce() + Send + 'static) -> Self {
+        Self { inner, writes_left: usize::MAX, meanwhile: Some(Box::new(does)) }
+    }
+
+    fn read<T>(&mut self, body: impl FnOnce(&mut SqliteStore) -> T) -> T {
+        let answer = body(&mut self.inner);
+        if let Some(does) = self.meanwhile.take() {
+            does();
+        }
+        answer
     }
 
     fn write<T>(
@@ -31,7 +47,9 @@ macro_rules! delegate {
         impl Store for Dying {
             fn now(&self) -> Result<StoreTime, StoreError> { self.inner.now() }
             fn change_stamp(&self) -> Result<u64, StoreError> { self.inner.change_stamp() }
-            $(fn $read(&mut self $(, $ra: $rt)*) -> Result<$ro, StoreError> { self.inner.$read($($ra),*) })*
+            $(fn $read(&mut self $(, $ra: $rt)*) -> Result<$ro, StoreError> {
+                self.read(|store| store.$read($($ra),*))
+            })*
             $(fn $write(&mut self $(, $wa: $wt)*) -> Result<$wo, StoreError> {
                 self.write(|store| store.$write($($wa),*))
             })*
