@@ -55,7 +55,7 @@ impl Recorded {
         poll: Poll,
     ) -> Result<Outcome, StoreError> {
         let core = &mut self.core;
-        let Some(recorder) = &mut self.recorder else { return core.turn(store, clock, poll) };
+        let Some(recorder) = running(&mut self.recorder) else { return core.turn(store, clock, poll) };
         recorder.record(clock(), &What::Turn { attention: poll == Poll::Attention });
         let recorder = Mutex::new(recorder);
         let read = || {
@@ -79,7 +79,7 @@ impl Recorded {
         now: Instant,
     ) -> Result<bool, StoreError> {
         let core = &mut self.core;
-        let Some(recorder) = &mut self.recorder else { return core.reports(store, now) };
+        let Some(recorder) = running(&mut self.recorder) else { return core.reports(store, now) };
         recorder.record(now, &What::Reports);
         let recorder = Mutex::new(recorder);
         let outcome = core.reports(&mut Taped::new(store, &recorder), now);
@@ -89,7 +89,7 @@ impl Recorded {
 
     /// As [`Controller::on_failure`]; and what failed, if it is known.
     pub fn on_failure(&mut self, now: Instant, error: Option<&StoreError>) {
-        if let Some(recorder) = &mut self.recorder {
+        if let Some(recorder) = running(&mut self.recorder) {
             let text = error.map(ToString::to_string).unwrap_or_default();
             recorder.record(now, &What::Failure(text.into()));
             recorder.hand_over();
@@ -108,6 +108,11 @@ impl Recorded {
             recorder.close(now);
         }
     }
+}
+
+/// One that ended is not asked for anything: nothing is written down for it any more.
+fn running(recorder: &mut Option<Recorder>) -> Option<&mut Recorder> {
+    recorder.as_mut().filter(|recorder| recorder.ended().is_none())
 }
 
 /// It is locked by nobody else: a store may be given to another thread, and so what is in it.

@@ -83,6 +83,8 @@ pub struct Monitor {
     /// As the store last said.
     settings: MonitorSettings,
     removed: bool,
+    /// The write by which it said who it is since the store took it to be down, until that is committed.
+    said_anew: Option<u64>,
     /// It said that it stops.
     shutting_down: bool,
     sessions: Sessions,
@@ -147,6 +149,7 @@ impl Monitor {
             own_settings: OwnSettings::of(&config),
             settings: MonitorSettings::default(),
             removed: false,
+            said_anew: None,
             shutting_down: false,
             sessions,
             tracker: Tracker::new(),
@@ -407,6 +410,9 @@ impl Monitor {
     }
 
     fn on_stored(&mut self, now: Instant, up_to: u64) {
+        if self.store_reachable {
+            self.said_anew = self.said_anew.filter(|number| *number > up_to);
+        }
         let later = self.to_accept.split_off(&up_to.saturating_add(1));
         let committed = std::mem::replace(&mut self.to_accept, later);
         for (vm, receipt) in committed.into_values() {

@@ -64,7 +64,7 @@ impl Recorded {
 
     /// As [`Monitor::handle_input`].
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) {
-        if let Some(tape) = &mut self.tape {
+        if let Some(tape) = running(&mut self.tape) {
             tape.on_input(now, &input);
         }
         self.core.handle_input(now, input);
@@ -72,7 +72,7 @@ impl Recorded {
 
     /// [`Monitor::handle_timeout`], and then [`Monitor::take_question`]: once in every turn.
     pub fn turn(&mut self, now: Instant) -> Option<Vec<VmUuid>> {
-        if let Some(tape) = &mut self.tape {
+        if let Some(tape) = running(&mut self.tape) {
             tape.write(now, &What::Turn);
         }
         self.core.handle_timeout(now);
@@ -82,7 +82,7 @@ impl Recorded {
     /// As [`Monitor::poll_output`].
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.core.poll_output();
-        if let Some(tape) = &mut self.tape {
+        if let Some(tape) = running(&mut self.tape) {
             match &output {
                 Some(output) => {
                     tape.sum.add(output);
@@ -95,7 +95,7 @@ impl Recorded {
 
     /// What is no input, and whoever judges a replay must know.
     pub fn aside(&mut self, now: Instant, aside: Aside) {
-        if let Some(tape) = &mut self.tape {
+        if let Some(tape) = running(&mut self.tape) {
             tape.write(now, &What::Aside(aside));
         }
     }
@@ -112,6 +112,11 @@ impl Recorded {
             tape.recorder.close(now);
         }
     }
+}
+
+/// One that ended is not asked for anything: nothing is copied or summed for it any more.
+fn running(tape: &mut Option<Box<Tape>>) -> Option<&mut Tape> {
+    tape.as_deref_mut().filter(|tape| tape.recorder.ended().is_none())
 }
 
 /// Whatever does not change the core.

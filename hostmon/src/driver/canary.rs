@@ -256,12 +256,15 @@ impl Worker {
     }
 
     /// What is not taken by the adapter is lost, as on any trunk that is cut; that it was tried counts. Error: somebody set the
-    /// canary's own adapter down. That is not the trunk's fault: while what it stands on is down, it takes frames as before.
+    /// canary's own adapter down. That is not the trunk's fault. While what it stands on is down the kernel may say the same for a
+    /// moment, and that is: so the adapter itself is looked at.
     fn send(&self, now: Instant, socket: &PacketSocket, vmm: &mut CanaryVmm) -> Result<(), String> {
         while let Some((to, payload)) = vmm.poll_transmit() {
             match socket.send(to, None, &payload) {
                 Ok(()) => {}
-                Err(error @ LinkError::InterfaceDown { .. }) => return Err(errors::chain(&error)),
+                Err(error @ LinkError::InterfaceDown { .. }) if !socket.is_up().unwrap_or(true) => {
+                    return Err(errors::chain(&error));
+                }
                 Err(error) => tracing::debug!(err = %error, "a frame of the canary was not sent"),
             }
         }

@@ -40,25 +40,29 @@ impl SpoolFile {
         Ok(aside)
     }
 
-    /// Whether its name still leads to it, and not to another file or to none: what is in a file without a name is lost with
-    /// the process.
+    /// Whether its name still leads to it, and not to another file or to none, and whether all of it is there: what is in a file
+    /// without a name is lost with the process, and what follows a hole is not read again.
     pub(super) fn is_there(&self) -> bool {
-        self.file.as_ref().map_or_else(|| self.path.exists(), |file| is_named(file, &self.path))
+        let whole = |data: &Metadata| data.len() >= self.length;
+        std::fs::metadata(&self.path).is_ok_and(|named| whole(&named))
+            && self.file.as_ref().is_none_or(|file| is_named(file, &self.path))
     }
 
-    /// Appends and syncs. Error of kind [`NotFound`](io::ErrorKind::NotFound): somebody removed it, and what was in it.
+    /// Appends and syncs. Error of kind [`NotFound`](io::ErrorKind::NotFound): somebody removed it, or some of what was in it.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = match self.file.take() {
             Some(file) => file,
             None => OpenOptions::new().write(true).open(&self.path)?,
         };
-        if !is_named(&file, &self.path) {
+        self.file = Some(file);
+        if !self.is_there() {
+            self.file = None;
             return Err(io::ErrorKind::NotFound.into());
         }
+        let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
         file.write_all_at(bytes, self.length)?;
         file.sync_data()?;
         self.length = self.length.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.file = Some(file);
         Ok(())
     }
 

@@ -80,10 +80,12 @@ impl Monitor {
     }
 
     /// Whether it was taken out and registered again between two rosters: the store takes it to be down, although it has heard
-    /// of this start, by which it was up.
+    /// of this start, by which it was up. Not while it waits for the store to hear what it said of that: a store that can be read and
+    /// not written would be told with each roster.
     pub(super) fn is_registered_anew(&self, roster: &Roster) -> bool {
         let heard_of = roster.incarnation.as_deref() == Some(self.config.incarnation.as_str());
-        roster.state == Some(NodeState::Down) && heard_of && !self.shutting_down && !self.removed
+        let waits = self.said_anew.is_some();
+        roster.state == Some(NodeState::Down) && heard_of && !self.shutting_down && !self.removed && !waits
     }
 
     pub(super) fn say_who_it_is(&mut self) {

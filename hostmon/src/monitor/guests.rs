@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::VmUuid;
-use vmpulse_protocol::message::{DEFAULT_HEARTBEAT_INTERVAL_MS, Message};
+use vmpulse_protocol::message::{DEFAULT_HEARTBEAT_INTERVAL_MS, HEARTBEAT_INTERVAL_MS, Message};
 use vmpulse_protocol::path::{CloseReason, Refusal};
 use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
@@ -72,6 +72,7 @@ impl Monitor {
             SessionEvent::Closed { vm, reason, .. } => {
                 self.note_of_path(now, vm, Note::Closed { vm, reason });
                 self.on_path_changed(vm);
+                self.on_never_told(now, vm);
             }
             SessionEvent::Message { vm, receipt, payload } => self.on_message(now, vm, receipt, &payload),
             SessionEvent::Delivered { token } => self.on_delivered(now, token),
@@ -88,6 +89,18 @@ impl Monitor {
             SessionEvent::Refused { vm, mac, refusal } => self.on_refused(now, vm, mac, refusal),
             SessionEvent::Authenticated { vm } => self.outputs.push_back(Output::Authenticated { vm }),
             SessionEvent::Forgeries { vm, mac } => self.on_forgeries(vm, mac),
+        }
+    }
+
+    /// A VM that was watched by the longest interval, since it had not acknowledged any, has not answered: now it is to beat as it should.
+    fn on_never_told(&mut self, now: Instant, vm: VmUuid) {
+        let Some(watched) = self.watched.get(&vm) else { return };
+        let due = watched.due();
+        if let Some(interval_ms) = due
+            && watched.told != Some(due)
+            && self.tracker.is_watched(vm)
+        {
+            self.tracker.handle_started(now, vm, interval(interval_ms));
         }
     }
 
@@ -108,8 +121,10 @@ impl Monitor {
         if let Some(interval_ms) = due
             && !self.tracker.is_watched(vm)
         {
-            // It is heard before it has acknowledged that it was told to beat: its silence ends now, not with its next one.
-            self.tracker.handle_started(arrived, vm, interval(interval_ms));
+            // It is heard before it has acknowledged that it was told to beat: its silence ends now, not with its next one. Until
+            // it has, or is given up, it may beat as a former life of this monitor told it to: as seldom as can be.
+            let longest = interval_ms.max(*HEARTBEAT_INTERVAL_MS.end());
+            self.tracker.handle_started(arrived, vm, interval(longest));
             self.tracker.handle_heartbeat(arrived, vm);
         }
         // By a start of an earlier life of this monitor, perhaps: stopping it is something to be said, too.
@@ -213,6 +228,7 @@ impl Monitor {
     /// A guest that beats is not cut off because it did not answer: it is asked to shake hands anew.
     fn on_unanswered(&mut self, now: Instant, vm: VmUuid) {
         self.sessions.hello_vm(now, vm);
+        self.on_never_told(now, vm);
         if !self.tracker.is_beating(vm) {
             self.sessions.close(now, vm, CloseReason::Unanswered);
         }

@@ -7,7 +7,7 @@ use vmpulse_protocol::message::Message;
 use vmpulse_protocol::path::Token;
 use vmpulse_protocol::time::Instant;
 use vmpulse_store::{
-    HostMonitorRequest, HostMonitorWrite, RequestKind, Roster, RosterPath, RosterVm, VmState,
+    HostMonitorRequest, HostMonitorWrite, NodeState, RequestKind, Roster, RosterPath, RosterVm, VmState,
 };
 
 use super::Monitor;
@@ -27,9 +27,13 @@ pub(super) enum Asked {
 impl Monitor {
     pub(super) fn on_roster(&mut self, now: Instant, roster: Roster) {
         self.on_removed(roster.removed);
+        if roster.state != Some(NodeState::Down) {
+            self.said_anew = None;
+        }
         let registered_anew = self.is_registered_anew(&roster);
         if registered_anew {
             self.say_who_it_is();
+            self.said_anew = Some(self.next_write);
         }
         self.on_settings(now, roster.settings);
         let registered: HashSet<VmUuid> =

@@ -49,6 +49,12 @@ impl Adapter {
         }
     }
 
+    /// Whether it is set up. One that stands on another may be and have no way out: sending by it can say "down" then, too.
+    pub(crate) fn is_up(&self, socket: &Socket) -> Result<bool, LinkError> {
+        sys::interface_is_up(socket, &self.interface)
+            .map_err(|source| self.other("ask for the state of the adapter", source))
+    }
+
     /// What an error of the kernel means. It says "down" for "gone" and the other way round, so that is looked up.
     pub(crate) fn error(&self, socket: &Socket, action: &'static str, error: io::Error) -> LinkError {
         let interface = self.interface.clone();

@@ -95,6 +95,15 @@ impl PacketSocket {
         self.adapter.check(self.socket.get_ref())
     }
 
+    /// Whether the adapter itself is set up. A macvlan is while what it stands on is down, although sending by it may say
+    /// [`LinkError::InterfaceDown`] then.
+    ///
+    /// # Errors
+    /// [`LinkError::Io`] if there is none of its name.
+    pub fn is_up(&self) -> Result<bool, LinkError> {
+        self.adapter.is_up(self.socket.get_ref())
+    }
+
     /// Frames the kernel dropped because the queue was full, since the socket was opened. With a ring also those it
     /// cut: frames larger than any that the adapter's MTU allowed when the link was opened.
     pub fn drops(&self) -> u64 {

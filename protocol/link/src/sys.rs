@@ -189,6 +189,14 @@ pub(crate) fn interface_exists(socket: &Socket, index: u32) -> io::Result<bool> 
     }
 }
 
+/// Whether the interface of this name was set up (IFF_UP), whatever becomes of its frames.
+pub(crate) fn interface_is_up(socket: &Socket, name: &str) -> io::Result<bool> {
+    let request = interface_call(socket, libc::SIOCGIFFLAGS as _, named(name)?)?;
+    // SAFETY: SIOCGIFFLAGS has filled in the flags; every bit pattern is some.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(libc::c_int::from(flags) & libc::IFF_UP != 0)
+}
+
 fn interface_call(socket: &Socket, call: libc::Ioctl, mut request: ifreq) -> io::Result<ifreq> {
     // SAFETY: all calls above read and write one ifreq, which is exclusively ours during the call.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), call, &raw mut request) })?;

@@ -16,7 +16,7 @@ pub struct Outcome {
     pub events: u64,
     /// What must not be.
     pub violations: Vec<Violation>,
-    /// The last lines of the trace.
+    /// The last lines of the trace, until something was found.
     pub last: Vec<String>,
 }
 

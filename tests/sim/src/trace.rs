@@ -17,6 +17,8 @@ pub type Sink<'a> = Box<dyn FnMut(&str) + 'a>;
 pub struct Trace<'a> {
     hash: Sha256,
     last: VecDeque<String>,
+    /// Something was found: what led to it is kept, and not what came after.
+    kept: bool,
     sink: Option<Sink<'a>>,
     events: u64,
 }
@@ -25,7 +27,7 @@ impl<'a> Trace<'a> {
     /// Gives every line that is no detail to `sink` as well.
     #[must_use]
     pub fn new(sink: Option<Sink<'a>>) -> Self {
-        Self { hash: Sha256::new(), last: VecDeque::new(), sink, events: 0 }
+        Self { hash: Sha256::new(), last: VecDeque::new(), kept: false, sink, events: 0 }
     }
 
     /// An event happened.
@@ -45,6 +47,9 @@ impl<'a> Trace<'a> {
         let line = line(at, &text);
         if let Some(sink) = &mut self.sink {
             sink(&line);
+        }
+        if self.kept {
+            return;
         }
         if self.last.len() >= LAST {
             self.last.pop_front();
@@ -70,7 +75,12 @@ impl<'a> Trace<'a> {
         self.hash.clone().finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The last lines.
+    /// Something was found just now: the last lines stay those that led to it.
+    pub const fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// The last lines, until something was found.
     pub fn last(&self) -> impl Iterator<Item = &str> {
         self.last.iter().map(String::as_str)
     }

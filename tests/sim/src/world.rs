@@ -295,6 +295,7 @@ impl<'a> World<'a> {
         for checker in &mut self.checkers {
             if let Err(text) = checker.on_event(self.now, event) {
                 self.violations.push(Violation { checker: checker.name(), at: self.now, text });
+                self.trace.keep();
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The same seed gives the same trace: in one process, where every hash map has another order, and as it was written down, by
-//! another build on another day.
+//! The same seed gives the same trace: in one process, where every hash map has another order. The logs of the scenarios end with the
+//! hashes of their traces, by another build on another day.
 
 use vmpulse_sim::batch::Batch;
 use vmpulse_sim::plan::random;

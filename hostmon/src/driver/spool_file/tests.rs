@@ -46,6 +46,22 @@ fn what_a_failed_write_left_is_overwritten() {
 }
 
 #[test]
+fn a_file_that_was_cut_short_under_it_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trunkA.spool");
+    let (mut file, _) = SpoolFile::open(path.clone()).unwrap();
+    for open in [true, false] {
+        file.replace(&[record::header(), of(1)].concat()).unwrap();
+        if open {
+            file.append(&of(2)).unwrap();
+        }
+        File::options().write(true).open(&path).unwrap().set_len(5).unwrap();
+        assert!(!file.is_there());
+        assert_eq!(file.append(&of(3)).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
+
+#[test]
 fn a_file_that_was_removed_or_replaced_under_it_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trunkA.spool");
