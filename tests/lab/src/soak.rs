@@ -2,6 +2,7 @@
 //! everything is made well, then everything has to be said to be well; and each round is judged by the simulator's checkers.
 
 mod act;
+mod answers;
 mod cluster;
 mod cuts;
 mod guest;

@@ -43,6 +43,15 @@ pub fn run(plan: &Plan, sink: Option<Sink<'_>>) -> Result<Outcome, StoreError> {
     })
 }
 
+/// Runs a plan whose daemons record into this directory; nothing is judged.
+///
+/// # Errors
+/// As [`run`].
+pub fn record(plan: &Plan, directory: &std::path::Path) -> Result<(), StoreError> {
+    World::new(plan.clone(), Trace::new(None), Vec::new(), Some(directory))?.run();
+    Ok(())
+}
+
 /// Every event of a plan's run, whose host monitors record into this directory.
 #[cfg(test)]
 pub(crate) fn recorded(

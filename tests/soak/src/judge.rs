@@ -50,14 +50,26 @@ pub enum JudgeError {
 /// # Errors
 /// [`JudgeError`].
 pub fn judge(folder: &Path) -> Result<Verdict, JudgeError> {
+    let (mut verdict, mut gaps) = judge_what_there_is(folder)?;
+    if verdict.beats == 0 {
+        gaps.push(records::gap(
+            "no heartbeat is recorded, and so nothing was judged that needs them".to_owned(),
+        ));
+    }
+    verdict.violations.splice(0..0, gaps);
+    Ok(verdict)
+}
+
+/// And says what is missing.
+fn judge_what_there_is(folder: &Path) -> Result<(Verdict, Vec<Found>), JudgeError> {
     let path = folder.join("cast.json");
     let cast: Cast = serde_json::from_str(&read(&path)?)
         .map_err(|error| JudgeError::Content { path, problem: error.to_string() })?;
     let lines = facts(&folder.join("facts.jsonl"))?;
     let mut events = source::of_facts(&lines);
     let mut verdict = Verdict::default();
-    records::add(folder, &cast, &mut events, &mut verdict)?;
-    Ok(feed(&cast, events, verdict))
+    let gaps = records::add(folder, &cast, &mut events, &mut verdict)?;
+    Ok((feed(&cast, events, verdict), gaps))
 }
 
 fn read(path: &Path) -> Result<String, JudgeError> {
@@ -126,7 +138,7 @@ fn feed(cast: &Cast, mut events: Vec<(u64, Event)>, mut verdict: Verdict) -> Ver
             note(&mut verdict, &trace, plan.end, checker.name(), text);
         }
     }
-    if verdict.violations.is_empty() {
+    if verdict.last.is_empty() {
         verdict.last = trace.last().map(str::to_owned).collect();
     }
     verdict.events = events.len() as u64;
@@ -155,7 +167,7 @@ fn step(
 }
 
 fn note(verdict: &mut Verdict, trace: &Trace<'_>, now: Instant, checker: &str, text: String) {
-    if verdict.violations.is_empty() {
+    if verdict.last.is_empty() {
         verdict.last = trace.last().map(str::to_owned).collect();
     }
     if verdict.violations.len() < VIOLATIONS_MAXIMUM {
@@ -193,7 +205,8 @@ mod tests {
         let lines = facts.into_iter().map(|(at, fact)| Line { at: (at + 7000) * SECOND, fact });
         let text: String = lines.map(|line| serde_json::to_string(&line).unwrap() + "\n").collect();
         std::fs::write(folder.path().join("facts.jsonl"), text).unwrap();
-        judge(folder.path()).unwrap()
+        // Facts alone: what the checkers make of them, whatever is not recorded.
+        judge_what_there_is(folder.path()).unwrap().0
     }
 
     fn well(at: u64, told: bool) -> Vec<(u64, Fact)> {
@@ -234,6 +247,83 @@ mod tests {
             Some("replay"),
             "{verdict:?}"
         );
+    }
+
+    /// A run of the simulator as a soak's folder: its records, and facts that say the same.
+    fn simulated(prepare: impl FnOnce(&Path)) -> Verdict {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = Cluster { trunks: 2, vms: 1, ..Cluster::default() };
+        let plan =
+            Plan { cluster, actions: Vec::new(), end: Instant::from_nanos(400 * SECOND), converges: true };
+        vmpulse_sim::run::record(&plan, folder.path()).unwrap();
+        let hm = |trunk| vmpulse_sim::names::Hm { host: 0, trunk };
+        let vms = vec![vmpulse_sim::names::Vm(0).uuid().to_string()];
+        let monitors = (0..2).map(|trunk| (Hm { host: 0, trunk }, hm(trunk).id().to_string())).collect();
+        let cast = Cast { trunks: 2, vms, monitors, ..cast() };
+        std::fs::write(folder.path().join("cast.json"), serde_json::to_string(&cast).unwrap()).unwrap();
+        let facts =
+            [(0, Fact::Faults(1)), (1, Fact::Started(0, 0)), (1, Fact::AgentUp(0)), (390, Fact::Round(1))];
+        let lines = facts.map(|(at, fact)| serde_json::to_string(&Line { at: at * SECOND, fact }).unwrap());
+        std::fs::write(folder.path().join("facts.jsonl"), lines.join("\n")).unwrap();
+        prepare(folder.path());
+        judge(folder.path()).unwrap()
+    }
+
+    fn records_in(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|suffix| suffix == "vmrec")).collect()
+    }
+
+    fn texts(verdict: &Verdict) -> String {
+        verdict.violations.iter().map(|found| format!("{}: {}\n", found.checker, found.text)).collect()
+    }
+
+    #[test]
+    fn a_run_that_is_recorded_is_judged_and_one_that_is_not_is_a_finding() {
+        let verdict = simulated(|_| {});
+        assert_eq!(texts(&verdict), "");
+        assert!(verdict.beats > 0, "{verdict:?}");
+        let verdict = simulated(|folder| {
+            for path in records_in(folder) {
+                std::fs::remove_file(path).unwrap();
+            }
+        });
+        let text = texts(&verdict);
+        assert_eq!(
+            verdict.violations.len(),
+            4,
+            "two host monitors, a controller, and no heartbeats:\n{text}"
+        );
+        assert!(text.contains("replay: controller has no record"), "{text}");
+        assert!(text.contains("replay: no heartbeat is recorded"), "{text}");
+        assert!(!verdict.last.is_empty(), "what was judged last is told");
+    }
+
+    #[test]
+    fn a_single_daemon_without_a_record_is_found() {
+        for who in ["h1b", "controller"] {
+            let verdict = simulated(|folder| {
+                let is_of = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(who);
+                for path in records_in(folder).into_iter().filter(is_of) {
+                    std::fs::remove_file(path).unwrap();
+                }
+            });
+            let text = texts(&verdict);
+            assert_eq!(verdict.violations.len(), 1, "{who}:\n{text}");
+            assert!(text.contains(who) && text.contains("has no record"), "{who}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_was_killed_before_its_first_block_is_no_finding() {
+        let verdict = simulated(|folder| {
+            let whole = std::fs::read(records_in(folder).first().unwrap()).unwrap();
+            std::fs::write(folder.join("killed-0.vmrec"), "").unwrap();
+            std::fs::write(folder.join("killed-1.vmrec"), &whole[..12]).unwrap();
+            std::fs::write(folder.join("killed-2.vmrec"), &whole[..30]).unwrap();
+        });
+        assert_eq!(texts(&verdict), "");
+        assert!(verdict.judged.iter().any(|line| line.contains("2 records end before")), "{verdict:?}");
     }
 
     #[test]

@@ -19,6 +19,21 @@ pub struct Verdict {
     pub figures: Figures,
 }
 
+impl Verdict {
+    /// Why the soak ends with this round, if it does: what was found, or else what was not well long after everything was healed.
+    #[must_use]
+    pub fn ends(&self, round: u64, unwell: &[String]) -> Option<String> {
+        if !self.violations.is_empty() {
+            let line = |found: &Found| format!("\n  {} at {} s: {}", found.checker, found.at_s, found.text);
+            let found: String = self.violations.iter().map(line).collect();
+            return Some(format!("round {round}, {} violations:{found}", self.violations.len()));
+        }
+        let lines: String = unwell.iter().map(|line| format!("\n  {line}")).collect();
+        (!unwell.is_empty())
+            .then(|| format!("round {round} did not get well, and no checker says why:{lines}"))
+    }
+}
+
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
@@ -51,4 +66,21 @@ pub struct Figures {
     pub worst_stall_ms: u64,
     /// How often one said so.
     pub stalls: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_that_does_not_get_well_ends_the_soak_and_what_was_found_is_said_first() {
+        let mut verdict = Verdict::default();
+        assert_eq!(verdict.ends(1, &[]), None);
+        let unwell = ["vm3 UNKNOWN".to_owned(), "2 rows of message wait".to_owned()];
+        let text = verdict.ends(2, &unwell).unwrap();
+        assert!(text.contains("round 2") && unwell.iter().all(|line| text.contains(line)), "{text}");
+        verdict.violations.push(Found { checker: "once".to_owned(), at_s: 7, text: "told twice".to_owned() });
+        let text = verdict.ends(2, &unwell).unwrap();
+        assert!(text.contains("once at 7 s: told twice") && !text.contains("vm3"), "{text}");
+    }
 }

@@ -8,8 +8,9 @@ use vmpulse_soak::deed::Hm;
 use vmpulse_soak::fact::{Cast, Fact};
 use vmpulse_soak::schedule::Shape;
 
+use super::answers::Answers;
 use super::cuts::Cuts;
-use super::guest::{Answer, Guest};
+use super::guest::Guest;
 use super::log::Log;
 use crate::daemons::{self, AS_SHIPPED, Controller, HostMonitor, requests};
 use crate::error::{Lab, LabError};
@@ -77,6 +78,8 @@ pub(super) struct Cluster {
     pub(super) restarts: u64,
     /// The last row of the store's events that was read.
     pub(super) last_event: i64,
+    /// Acknowledgements of suspensions.
+    pub(super) answers: Answers,
 }
 
 impl Cluster {
@@ -117,6 +120,7 @@ impl Cluster {
             seed,
             restarts: 0,
             last_event: 0,
+            answers: Answers::default(),
         };
         cluster.register()?;
         log.faults(0)?;
@@ -239,28 +243,6 @@ impl Cluster {
         self.supervise_controller(log)?;
         self.note_answers(log)?;
         log.faults(self.faults())
-    }
-
-    /// What guests were told, and whether it is so.
-    fn note_answers(&mut self, log: &mut Log) -> Lab<()> {
-        let told = |guest: &mut Guest| (guest.vm(), guest.uuid().to_string(), guest.answers());
-        let answers: Vec<_> = self.guests.iter_mut().map(told).collect();
-        for (vm, uuid, answers) in answers {
-            for answer in answers {
-                let fact = match answer {
-                    Answer::Quiet(left) => Fact::QuietGranted(vm, left),
-                    Answer::Suspension(suspended) => {
-                        let stored = self.is_suspended(&uuid)?;
-                        let kept = stored != Some(suspended) && self.keeps_writes()?;
-                        // A store that does not answer says nothing, and so nothing is judged by it.
-                        let stored = stored.unwrap_or(suspended);
-                        Fact::SuspensionHeard { vm, suspended, stored, kept }
-                    }
-                };
-                log.note(fact)?;
-            }
-        }
-        Ok(())
     }
 
     fn supervise_controller(&mut self, log: &mut Log) -> Lab<()> {

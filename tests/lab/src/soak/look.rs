@@ -73,6 +73,7 @@ impl Cluster {
         let mut look = Look { facts: Vec::new(), unwell: Vec::new() };
         self.look_at_monitors(&mut look)?;
         self.look_at_vms(&mut look)?;
+        look.unwell.extend(self.answers.unjudged());
         for table in WAITING_TABLES {
             let text = self.site.sql(&format!("SELECT count(*) FROM vmpulse.{table}"))?;
             let count = text.trim().parse().unwrap_or(0);
@@ -151,10 +152,10 @@ impl Cluster {
         Ok(Some(self.site.sql(&sql)?.trim() == "1"))
     }
 
-    /// Whether any host monitor has writes that the store does not have yet.
+    /// Whether any host monitor has writes that the store does not have yet, or cannot say so: then it may.
     pub(super) fn keeps_writes(&self) -> Lab<bool> {
-        for node in self.nodes.iter().filter(|node| node.life == Life::Up) {
-            let status = node.monitor.status()?;
+        for node in &self.nodes {
+            let status = if node.life == Life::Up { node.monitor.status()? } else { None };
             if status.is_none_or(|status| status.spool > 0 || status.pending_writes > 0) {
                 return Ok(true);
             }

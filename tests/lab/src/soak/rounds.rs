@@ -41,8 +41,8 @@ struct Soak<'a> {
     supervised: Stopwatch,
     injections: BTreeMap<Class, u64>,
     verdict: Verdict,
-    /// How long each round's convergence took.
-    convergence: Vec<Duration>,
+    /// How long each round's convergence took; nothing for one that did not get well.
+    convergence: Vec<Option<Duration>>,
     worst_late: Duration,
     usage: Usage,
 }
@@ -125,8 +125,8 @@ impl Soak<'_> {
         }
         self.pass_until(|_| began.elapsed() >= length, &format!("round {number}"))?;
         self.cluster.perform(&mut self.log, Deed::Heal)?;
-        self.converge(number)?;
-        self.judge(number)
+        let unwell = self.converge(number)?;
+        self.judge(number, &unwell)
     }
 
     fn minutes(&self) -> f64 {
@@ -165,8 +165,8 @@ impl Soak<'_> {
         Ok(())
     }
 
-    /// Until everything is well, or until the checkers say why it is not.
-    fn converge(&mut self, number: u64) -> Lab<()> {
+    /// Until everything is well, or long enough for the checkers to say why it is not. Returns what is not.
+    fn converge(&mut self, number: u64) -> Lab<Vec<String>> {
         let healed = Stopwatch::start();
         loop {
             let next = Stopwatch::start();
@@ -176,20 +176,20 @@ impl Soak<'_> {
             if !well && healed.elapsed() < CONVERGENCE_LIMIT {
                 continue;
             }
-            if well {
-                self.convergence.push(healed.elapsed());
-            } else {
+            self.convergence.push(well.then(|| healed.elapsed()));
+            if !well {
                 self.options.tell(&format!("not well {:.0} s after the last injection:", healed.seconds()));
                 look.unwell.iter().for_each(|line| self.options.tell(&format!("  {line}")));
             }
             for (at, fact) in self.cluster.told()? {
                 self.log.note_at(at, fact)?;
             }
-            return look.facts.into_iter().try_for_each(|fact| self.log.note(fact));
+            look.facts.into_iter().try_for_each(|fact| self.log.note(fact))?;
+            return Ok(look.unwell);
         }
     }
 
-    fn judge(&mut self, number: u64) -> Lab<()> {
+    fn judge(&mut self, number: u64, unwell: &[String]) -> Lab<()> {
         let mut command = Place::Here.command(self.cluster.world.kit().program(JUDGE));
         command.arg("judge").arg(world::dir("records"));
         let watch = Stopwatch::start();
@@ -203,23 +203,14 @@ impl Soak<'_> {
             watch.seconds(),
             verdict.events,
             verdict.violations.len(),
-            self.convergence
-                .last()
-                .map_or("never".to_string(), |time| format!("{:.0} s", time.as_secs_f64())),
+            well_after(self.convergence.last().copied().flatten()),
             verdict.figures.failures_told,
             verdict.figures.silences,
         ));
-        if verdict.violations.is_empty() {
-            return Ok(());
-        }
+        let Some(why) = verdict.ends(number, unwell) else { return Ok(()) };
         let last: String = verdict.last.iter().map(|line| format!("  {line}\n")).collect();
-        let found: String = verdict
-            .violations
-            .iter()
-            .map(|found| format!("\n  {} at {} s: {}", found.checker, found.at_s, found.text))
-            .collect();
         self.options.tell(&format!("\nThe last events:\n{last}"));
-        Err(LabError::Unexpected(format!("round {number}, {} violations:{found}", verdict.violations.len())))
+        Err(LabError::Unexpected(why))
     }
 
     /// Facts and records, also of a soak that found nothing, so that they can be judged again.
@@ -251,13 +242,15 @@ impl Soak<'_> {
         let figures = &self.verdict.figures;
         let classes: BTreeMap<String, u64> =
             self.injections.iter().map(|(class, count)| (class.to_string(), *count)).collect();
-        let convergence: Vec<u64> = self.convergence.iter().map(Duration::as_secs).collect();
+        let convergence: Vec<Option<u64>> =
+            self.convergence.iter().map(|time| time.map(|time| time.as_secs())).collect();
         if self.options.output == Some(Output::Json) {
             let answer = json!({
                 "command": self.options.command(), "minutes": self.minutes(), "injections": classes,
                 "rounds_well_after_s": convergence, "verdict": self.verdict, "usage_before": before, "usage_after": after,
                 "injector_late_ms": u64::try_from(self.worst_late.as_millis()).unwrap_or(u64::MAX),
                 "restarted_by_themselves": self.cluster.restarts, "load": load(),
+                "acknowledged": { "judged": self.cluster.answers.judged, "overtaken": self.cluster.answers.overtaken },
             });
             println!("{answer:#}");
             return Ok(());
@@ -266,7 +259,14 @@ impl Soak<'_> {
             format!("{:.1} minutes, {} rounds, load {}", self.minutes(), convergence.len(), load()),
             format!("events judged {}, of them heartbeats {}", self.verdict.events, self.verdict.beats),
             format!("violations {}", self.verdict.violations.len()),
-            format!("well again after {convergence:?} s"),
+            format!(
+                "well again after {}",
+                self.convergence.iter().map(|time| well_after(*time)).collect::<Vec<_>>().join(", ")
+            ),
+            format!(
+                "suspensions and their ends that were acknowledged: held against the store {}, overtaken by the next word {}",
+                self.cluster.answers.judged, self.cluster.answers.overtaken
+            ),
             format!(
                 "VM failures: told {}; guests off or still for longer than their limits {}, by more than 15 s {}",
                 figures.failures_told, figures.silences, figures.failures_due
@@ -326,6 +326,10 @@ impl Soak<'_> {
         });
         Ok(())
     }
+}
+
+fn well_after(time: Option<Duration>) -> String {
+    time.map_or("never".to_string(), |time| format!("{} s", time.as_secs()))
 }
 
 #[allow(clippy::cast_precision_loss)] // Milliseconds of hours.

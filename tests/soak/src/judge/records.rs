@@ -1,10 +1,10 @@
 //! What daemons recorded, replayed by their own cores and given to the checkers as events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use vmpulse_local::recorder::Ending;
+use vmpulse_local::recorder::{Ending, ReadError};
 use vmpulse_protocol::time::Instant;
 use vmpulse_sim::event::Event;
 use vmpulse_sim::names::{Hm, Vm};
@@ -16,6 +16,9 @@ use crate::verdict::{Found, Verdict};
 
 /// How records are called.
 const SUFFIX: &str = "vmrec";
+
+/// A daemon that is killed, or read, while its first block is written leaves the header, or no more than a page of the file.
+const UNBEGUN_BYTES: u64 = 4096;
 
 /// The controller's word and the store's are the same thing if they are no further apart than a slow commit.
 const SAME_WITHIN_NS: u64 = 10_000_000_000;
@@ -37,14 +40,17 @@ impl fmt::Display for Who {
 }
 
 /// Adds what is in the folder's records. Who runs when records say better than the injector: to the instant.
+///
+/// Returns what is not recorded and should be: of that nothing was judged, however little was found.
 pub(super) fn add(
     folder: &Path,
     cast: &Cast,
     events: &mut Vec<(u64, Event)>,
     verdict: &mut Verdict,
-) -> Result<(), JudgeError> {
+) -> Result<Vec<Found>, JudgeError> {
     let mut names = names(cast, folder)?;
     let mut recorded: BTreeMap<Who, Vec<Replayed>> = BTreeMap::new();
+    let mut unbegun = 0_u64;
     for path in files(folder)? {
         match replay::one(&path, &mut names) {
             Ok(record) => {
@@ -52,9 +58,14 @@ pub(super) fn add(
                     recorded.entry(who).or_default().push(record);
                 }
             }
+            Err(failure) if is_unbegun(&path, &failure) => unbegun += 1,
             Err(failure) => verdict.violations.push(of_failure(&failure)),
         }
     }
+    if unbegun > 0 {
+        verdict.judged.push(format!("{unbegun} records end before they begin: killed at once"));
+    }
+    let mut gaps = without_records(cast, &recorded.keys().copied().collect());
     let running: Vec<Who> = recorded.keys().copied().filter(|who| runs(events, *who)).collect();
     events.retain(|(_, event)| !matches!(life(event), Some(who) if recorded.contains_key(&who)));
     let mut happened = Vec::new();
@@ -64,9 +75,7 @@ pub(super) fn add(
         verdict.judged.push(format!("{who}: {} starts, {lines} lines recorded", records.len()));
         let last = records.len();
         for (number, record) in records.into_iter().enumerate() {
-            if let Some(ending) = record.ending.as_ref().filter(|ending| **ending != Ending::Stopped) {
-                verdict.judged.push(format!("{who}: not all of it: {ending}"));
-            }
+            gaps.extend(record.ending.as_ref().and_then(|ending| cut_short(who, ending)));
             let still_runs = number + 1 == last && running.contains(&who);
             let origin = record.opening.monotonic_ns;
             let of_record = record.events.into_iter();
@@ -77,7 +86,38 @@ pub(super) fn add(
     }
     leave_out_what_was_said_twice(events, &happened);
     events.extend(happened);
-    Ok(())
+    Ok(gaps)
+}
+
+/// A recorder that cannot start only warns in its daemon's log.
+fn without_records(cast: &Cast, recorded: &BTreeSet<Who>) -> Vec<Found> {
+    let monitors = cast.monitors.iter().map(|(hm, _)| Who::Monitor(source::hm(*hm)));
+    let all = monitors.chain([Who::Controller]);
+    all.filter(|who| !recorded.contains(who))
+        .map(|who| gap(format!("{who} has no record, and so is not judged: its log says why")))
+        .collect()
+}
+
+/// What came after the end of a record whose daemon went on was not judged.
+fn cut_short(who: Who, ending: &Ending) -> Option<Found> {
+    match ending {
+        Ending::Stopped => None,
+        Ending::Full | Ending::Behind | Ending::Keys => {
+            Some(gap(format!("{who} is not recorded to its end, and so is not judged: {ending}")))
+        }
+    }
+}
+
+/// Something that could not be judged.
+pub(super) fn gap(text: String) -> Found {
+    Found { checker: "replay".to_owned(), at_s: 0, text }
+}
+
+/// Whether the daemon was killed before it had written its first block: then there is nothing to judge.
+fn is_unbegun(path: &Path, failure: &replay::Failure) -> bool {
+    let is_empty = matches!(failure, replay::Failure::Record { source, .. }
+        if matches!(**source, replay::Cause::Read(ReadError::Empty)));
+    is_empty && path.metadata().is_ok_and(|data| data.len() <= UNBEGUN_BYTES)
 }
 
 /// The store's table of events has what a controller told that was killed before it recorded that; and all else once more.
@@ -169,7 +209,7 @@ fn of_failure(failure: &replay::Failure) -> Found {
         text.push_str(&format!(": {next}"));
         cause = next.source();
     }
-    Found { checker: "replay".to_owned(), at_s: 0, text }
+    gap(text)
 }
 
 /// Heartbeats have an instant of their own.
@@ -186,6 +226,16 @@ mod tests {
 
     fn told(incident: &str) -> Event {
         Event::Told { name: "VM_FAILURE_DETECTED".to_owned(), incident: incident.to_owned(), vm: None }
+    }
+
+    #[test]
+    fn a_record_that_ends_before_its_daemon_is_found() {
+        assert_eq!(cut_short(Who::Controller, &Ending::Stopped), None);
+        for ending in [Ending::Full, Ending::Behind, Ending::Keys] {
+            let found = cut_short(Who::Monitor(Hm { host: 0, trunk: 1 }), &ending).unwrap();
+            assert_eq!(found.checker, "replay");
+            assert!(found.text.contains("h1b") && found.text.contains(&ending.to_string()), "{found:?}");
+        }
     }
 
     #[test]
