@@ -99,12 +99,7 @@ impl Class for Storage {
                     Ok(())
                 }
             }
-            Before::Frozen { mount } => {
-                if is_frozen(mount)? {
-                    run("fsfreeze", &["--unfreeze", mount])?;
-                }
-                Ok(())
-            }
+            Before::Frozen { mount } => thaw(mount),
         }
     }
 
@@ -224,6 +219,15 @@ fn load(name: &str, table: &str) -> Inject<()> {
     // Resumed in any case: with the old table if the new one was refused.
     run("dmsetup", &["resume", name])?;
     loaded.map(drop)
+}
+
+/// Never asks first: what could go wrong with the question must not leave the file system frozen.
+fn thaw(mount: &str) -> Inject<()> {
+    match run("fsfreeze", &["--unfreeze", mount]) {
+        // It was thawed already (EINVAL).
+        Err(InjectError::Failed(said)) if said.contains("Invalid argument") => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 /// The kernel tells only those who want to freeze: what is frozen is busy.
