@@ -62,3 +62,13 @@ fn what_was_thawed_by_hand_is_off() {
     let off = machine.storage(&["off"]);
     assert!(off.status.success() && !machine.frozen().exists(), "{}", said(&off));
 }
+
+#[test]
+fn what_somebody_else_has_frozen_is_left_to_him() {
+    let machine = Machine::with_file_system();
+    machine.write("frozen", "");
+    let on = machine.freeze();
+    assert_eq!(on.status.code(), Some(77), "{}", said(&on));
+    assert!(machine.storage(&["off"]).status.success());
+    assert!(machine.frozen().exists());
+}

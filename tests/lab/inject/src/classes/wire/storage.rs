@@ -6,7 +6,8 @@
 //! | `error-writes` | it can be read, and not be written | the same, of one piece |
 //! | `freeze` | writes never return, reads do | a file system that can be frozen (ext4, XFS, Btrfs) |
 
-use std::os::unix::fs::MetadataExt;
+mod mounts;
+
 use std::path::Path;
 
 use clap::Arg;
@@ -147,17 +148,18 @@ fn plan_disk(context: &Context, name: &str, failing: fn(&str) -> Inject<String>)
 
 fn plan_freeze(context: &Context, mount: &str) -> Inject<Before> {
     context.need_target("mount", mount)?;
-    let device =
-        |path: &Path| std::fs::metadata(path).map(|it| it.dev()).map_err(InjectError::file("look at", path));
-    let mine = device(Path::new(mount))?;
     let parent = context.state_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     for needed in [Path::new("/"), parent] {
-        if device(needed)? == mine {
+        if mounts::on_the_same(needed, Path::new(mount))? {
             return Err(InjectError::Refused(format!(
                 "{} is on the same file system as {mount}: the injector could not undo it. Nothing was touched.",
                 needed.display()
             )));
         }
+    }
+    // The undo would thaw what somebody else (a backup, a snapshot) has frozen.
+    if is_frozen(mount)? {
+        return Err(InjectError::Refused(format!("{mount} is frozen already, and not by this injector.")));
     }
     Ok(Before::Frozen { mount: mount.to_owned() })
 }
