@@ -7,7 +7,7 @@ use super::{events, kernel, targets};
 use crate::class::{About, Class, Place, State, Subject};
 use crate::context::Context;
 use crate::daemon::Proof;
-use crate::error::{Inject, InjectError};
+use crate::error::{self, Inject, InjectError};
 use crate::expect::Named;
 use crate::group::Group;
 use crate::options::{Options, flag, value};
@@ -212,8 +212,9 @@ impl Class for Freeze {
     }
 
     fn restore(&self, context: &Context, before: &Before) -> Inject<()> {
-        worker::end(context, self.about().name)?;
-        before.frozen.iter().try_for_each(|one| one.group.resume(&one.stopped_before))
+        let worker = worker::end(context, self.about().name);
+        let resumed = before.frozen.iter().map(|one| one.group.resume(&one.stopped_before));
+        error::all(std::iter::once(worker).chain(resumed))
     }
 
     /// No service is stopped, no file system synced: that is what a power cut is.
