@@ -96,3 +96,22 @@ fn a_guest_made_of_namespaces_stands_still_whole() {
     machine.write("run/guest.pid", &std::process::id().to_string());
     machine.fails(&["vm-freeze", "on", "--group", GROUP, "--guest-pid-file", &file], 77);
 }
+
+#[test]
+fn a_vm_that_was_destroyed_while_it_stood_still_is_over() {
+    let mut machine = Machine::marked(&["domain:inject-test-5", "domain:inject-test-6"]);
+    let vm = machine.vm("inject-test-5", "7e57ab1e-0001-4000-8000-0000000000f5");
+    let other = machine.vm("inject-test-6", "7e57ab1e-0001-4000-8000-0000000000f6");
+    let monitor = machine.daemon("vmpulse-hostmond", "hostmon-trunkA.lock");
+    assert_eq!(machine.on("host", &[]), "made");
+    vm.kill().unwrap();
+    // The others still stand.
+    assert_eq!(machine.status("host"), "partly");
+    assert_eq!(machine.off("host"), "undone");
+    assert_eq!((other.life(), monitor.life()), (Life::Running, Life::Running));
+    assert_eq!(machine.on("vm-freeze", &["--domain", "inject-test-6"]), "made");
+    other.kill().unwrap();
+    assert_eq!(machine.status("vm-freeze"), "passed");
+    assert_eq!(machine.off("vm-freeze"), "undone");
+    assert!(!machine.state_file("vm-freeze").exists());
+}
