@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{events, kernel, targets};
 use crate::class::{About, Class, Place, State};
 use crate::context::Context;
-use crate::error::{Inject, InjectError};
+use crate::error::{self, Inject, InjectError};
 use crate::expect::Named;
 use crate::options::{Options, flag, value};
 use crate::process::{self, Life, Process};
@@ -101,6 +101,9 @@ impl Class for VmHang {
             }
         };
         kernel::need_vm(context, options.flag("yes-really"))?;
+        if matches!(way, Way::Spin { .. }) {
+            need_real_time()?;
+        }
         Ok(Before { way, seconds: options.get("seconds").unwrap_or(SECONDS) })
     }
 
@@ -134,12 +137,13 @@ impl Class for VmHang {
 
     fn work(&self, context: &Context, before: &Before) -> Inject<()> {
         wait::pause(BEFORE_IT_BEGINS);
-        match &before.way {
-            Way::Stop { .. } => stop_all(before.seconds)?,
-            Way::Spin { .. } => spin(context, before.seconds)?,
-            Way::Kdb => kernel::write(context, kernel::SYSRQ, "g")?,
-        }
-        after_all(context, before)
+        let hung = match &before.way {
+            Way::Stop { .. } => stop_all(before.seconds),
+            Way::Spin { .. } => spin(context, before.seconds),
+            Way::Kdb => kernel::write(context, kernel::SYSRQ, "g"),
+        };
+        // Also when nothing hung: the kernel was told something before that.
+        error::all([hung, after_all(context, before)])
     }
 }
 
@@ -155,6 +159,18 @@ fn need_debugger(context: &Context) -> Inject<()> {
             "this kernel has no debugger (CONFIG_KGDB_SERIAL_CONSOLE): --way spin.".to_owned(),
         )),
     }
+}
+
+/// Tried by a thread that ends at once. In a control group without real-time budget only the worker would learn it, long after the
+/// answer that the guest hangs.
+fn need_real_time() -> Inject<()> {
+    let tried = std::thread::spawn(|| vmpulse_link::run_in_real_time(PRIORITY)).join();
+    let tried = tried.map_err(|_| InjectError::Failed("A thread of the injector broke.".to_owned()))?;
+    tried.map_err(|error| {
+        InjectError::Unsupported(format!(
+            "nothing may run in real time here ({error}): no CAP_SYS_NICE, or a control group without real-time budget. --way stop."
+        ))
+    })
 }
 
 /// What is not as it was, for people.
