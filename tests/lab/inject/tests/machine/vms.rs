@@ -92,6 +92,18 @@ fn a_guest_made_of_namespaces_stands_still_whole() {
     assert_eq!(init.life(), Life::Stopped);
     assert_eq!(machine.off("vm-freeze"), "undone");
     assert_eq!(init.life(), Life::Running);
+    // Another process of the guest is not its first, and a file that is older than the guest tells of another one.
+    let second =
+        vmpulse_inject::process::all().into_iter().find(|one| one.parent() == Some(init.pid)).unwrap();
+    machine.write("run/guest.pid", &second.pid.to_string());
+    let said = machine.fails(&["vm-freeze", "on", "--group", GROUP, "--guest-pid-file", &file], 77);
+    assert!(said.contains("not the first"), "{said}");
+    machine.write("run/guest.pid", &init.pid.to_string());
+    let written = std::fs::File::options().write(true).open(&file).unwrap();
+    written.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)).unwrap();
+    let said = machine.fails(&["vm-freeze", "on", "--group", GROUP, "--guest-pid-file", &file], 77);
+    assert!(said.contains("began after"), "{said}");
+    assert_eq!(init.life(), Life::Running);
     // This machine itself is no guest.
     machine.write("run/guest.pid", &std::process::id().to_string());
     machine.fails(&["vm-freeze", "on", "--group", GROUP, "--guest-pid-file", &file], 77);
