@@ -39,7 +39,10 @@ fn a_crash_is_ordered_after_the_answer_and_the_kernel_is_told_to_stay_dead() {
 fn a_crash_that_has_not_come_can_be_called_off() {
     let machine = Machine::with_kernel();
     assert_eq!(machine.on("vm-crash", &["--seconds", "600"]), "made");
-    assert_eq!(machine.on("vm-crash", &[]), "already-on");
+    assert_eq!(machine.on("vm-crash", &["--seconds", "600"]), "already-on");
+    // What was asked for is not what is on.
+    let said = machine.fails(&["vm-crash", "on", "--group", GROUP], 77);
+    assert!(said.contains("other options"), "{said}");
     assert_eq!(machine.off("vm-crash"), "undone");
     assert_eq!(
         (machine.file("proc/sys/kernel/panic").as_str(), machine.file("proc/sysrq-trigger").as_str()),
