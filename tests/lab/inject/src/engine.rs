@@ -16,7 +16,7 @@ use crate::wait;
 pub enum Done {
     /// The failure was made.
     Made(String),
-    /// It was there already: nothing was changed.
+    /// It was there already, made with the same options: nothing was changed.
     AlreadyOn(String),
     /// It was undone, and the undo was checked.
     Undone,
@@ -34,8 +34,15 @@ pub fn on(class: &dyn AnyClass, context: &Context, group: &str, options: &Option
     let context = &Context { mark: Some(mark), ..context.clone() };
     let _turn = record::take_turn(context)?;
     let saved = Saved::read(context, name)?;
+    let told = options.told(class);
     match (class.state(context, saved.as_ref().map(|saved| saved.before.clone()))?, saved) {
-        (State::On(details), _) => return Ok(Done::AlreadyOn(details)),
+        (State::On(details), saved) => {
+            // Somebody who asks for something else must not believe that he has it.
+            return match saved.and_then(|saved| saved.options).filter(|options| *options != told) {
+                Some(_) => Err(otherwise(name, &details)),
+                None => Ok(Done::AlreadyOn(details)),
+            };
+        }
         (State::Unsupported(why), _) => return Err(InjectError::Unsupported(why)),
         (State::Partly(what), _) => return Err(half(name, &what)),
         // The injector was killed after the state file and before the effect, or the effect is over.
@@ -44,7 +51,14 @@ pub fn on(class: &dyn AnyClass, context: &Context, group: &str, options: &Option
     }
     let before = class.plan(context, options)?;
     let mark = format!("{name}-{}-{}", std::process::id(), wait::now());
-    let saved = Saved { class: name.to_owned(), since: wait::now(), mark, told_at: None, before };
+    let saved = Saved {
+        class: name.to_owned(),
+        since: wait::now(),
+        mark,
+        told_at: None,
+        options: Some(told),
+        before,
+    };
     saved.write(context)?;
     stop_here_if_told(name);
     match class.apply(context, saved.before.clone()).and_then(|()| check_on(class, context)) {
@@ -116,6 +130,12 @@ fn after_restoring(class: &dyn AnyClass, context: &Context, error: InjectError) 
         Ok(()) => error,
         Err(left) => InjectError::Failed(format!("{error} Restoring failed, too: {left}")),
     }
+}
+
+fn otherwise(name: &str, details: &str) -> InjectError {
+    InjectError::Refused(format!(
+        "{name} is on with other options ({details}): run `vmpulse-inject {name} off` first. Nothing was changed."
+    ))
 }
 
 fn half(name: &str, what: &str) -> InjectError {

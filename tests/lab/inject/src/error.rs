@@ -35,6 +35,22 @@ pub enum InjectError {
 /// What everything here returns.
 pub type Inject<T> = Result<T, InjectError>;
 
+/// For undoing: all of it is tried, whatever fails.
+///
+/// # Errors
+/// The only one, or `Failed` with all of them.
+pub fn all(results: impl IntoIterator<Item = Inject<()>>) -> Inject<()> {
+    let mut errors: Vec<InjectError> = results.into_iter().filter_map(Result::err).collect();
+    match (errors.pop(), errors.is_empty()) {
+        (None, _) => Ok(()),
+        (Some(only), true) => Err(only),
+        (Some(last), false) => {
+            let all: Vec<String> = errors.iter().chain([&last]).map(ToString::to_string).collect();
+            Err(InjectError::Failed(all.join(" ")))
+        }
+    }
+}
+
 impl InjectError {
     /// What the program ends with.
     #[must_use]
@@ -57,5 +73,23 @@ impl InjectError {
     /// As [`InjectError::os`], about a file.
     pub fn file<E: Into<std::io::Error>>(verb: &str, path: &Path) -> impl FnOnce(E) -> InjectError {
         InjectError::os(format!("cannot {verb} {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_tried_and_every_error_told() {
+        let mut tried = 0;
+        let results = [Err("One."), Ok(()), Err("Two.")].into_iter().map(|result: Result<(), &str>| {
+            tried += 1;
+            result.map_err(|text| InjectError::Failed(text.to_owned()))
+        });
+        assert_eq!(all(results).unwrap_err().to_string(), "One. Two.");
+        assert_eq!(tried, 3);
+        assert!(matches!(all([Ok(()), Err(InjectError::Busy(String::new()))]), Err(InjectError::Busy(_))));
+        assert!(all([Ok(())]).is_ok());
     }
 }

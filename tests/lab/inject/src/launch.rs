@@ -51,7 +51,7 @@ impl Launch {
         let program = link("exe")?;
         let program = program.to_string_lossy().trim_end_matches(" (deleted)").into();
         Ok(Launch {
-            unit: systemd::unit_of(context, process),
+            unit: systemd::unit_of(context, process)?,
             program,
             words: process.words(),
             environment: split(&environ),

@@ -1,11 +1,15 @@
 //! The options of a class, typed on the way out.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command};
 
 use crate::class::AnyClass;
 use crate::error::{Inject, InjectError};
+
+/// The words of each option.
+pub(crate) type Told = BTreeMap<String, Vec<String>>;
 
 /// What was given on the command line for one class. Values are `String` unless the class's [`Arg`] has another `value_parser`.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +31,19 @@ impl Options {
         let matches =
             command.try_get_matches_from(words).map_err(|error| InjectError::Usage(error.to_string()))?;
         Ok(Options { matches })
+    }
+
+    /// The class's own, as they were given or are by default: for the state file.
+    pub(crate) fn told(&self, class: &dyn AnyClass) -> Told {
+        let words = |id: &str| {
+            let raw = self.matches.try_get_raw(id).ok().flatten()?;
+            Some(raw.map(|word| word.to_string_lossy().into_owned()).collect())
+        };
+        let arguments = class.arguments();
+        arguments
+            .iter()
+            .filter_map(|it| Some((it.get_id().to_string(), words(it.get_id().as_str())?)))
+            .collect()
     }
 
     /// An option's value.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Inject, InjectError};
@@ -118,6 +118,29 @@ impl Process {
         words
     }
 
+    /// Its number in its own process namespace: 1 if it is the first one there.
+    #[must_use]
+    pub fn number_within(self) -> Option<i32> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let numbers = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+        numbers.split_ascii_whitespace().last()?.parse().ok()
+    }
+
+    /// When it started, seconds since 1970 by the clock as it is set now, to a second or two.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn began(self) -> Inject<i64> {
+        let booted = fs::read_to_string("/proc/stat").map_err(InjectError::os("cannot read /proc/stat"))?;
+        let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<i64>().ok());
+        let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+        let since_boot = ticks.and_then(|ticks| i64::try_from(self.started).ok()?.checked_div(ticks));
+        let began = booted.zip(since_boot).map(|(booted, since)| booted.saturating_add(since));
+        began.ok_or_else(|| {
+            InjectError::Failed("/proc/stat does not tell when this machine started.".to_owned())
+        })
+    }
+
     /// The program's file.
     #[must_use]
     pub fn program(self) -> Option<PathBuf> {
@@ -172,6 +195,19 @@ mod tests {
         assert_eq!(process.life(), Life::Running);
         process.kill().unwrap();
         assert_eq!(process.life(), Life::Gone);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_began_when_it_was_started_and_is_not_the_first_here() {
+        let before = i64::try_from(wait::now()).unwrap();
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = Process::of(i32::try_from(child.id()).unwrap()).unwrap();
+        let after = i64::try_from(wait::now()).unwrap();
+        let began = process.began().unwrap();
+        assert!((before - 2..=after + 2).contains(&began), "{before} {began} {after}");
+        assert_eq!(process.number_within(), Some(process.pid));
+        process.kill().unwrap();
         child.wait().unwrap();
     }
 

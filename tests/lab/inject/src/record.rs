@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
+use crate::options::Told;
 use crate::wait;
 
 /// Longer than any undo takes.
@@ -29,6 +30,9 @@ pub struct Saved {
     /// The store's time before the failure was made, where it was asked (`--expect`).
     #[serde(default)]
     pub told_at: Option<String>,
+    /// The options it was made with; none in a file of an older injector.
+    #[serde(default)]
+    pub(crate) options: Option<Told>,
     /// What was there before: the class's own.
     pub before: Value,
 }

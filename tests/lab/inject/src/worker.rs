@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use crate::context::Context;
-use crate::error::{Inject, InjectError};
+use crate::error::{self, Inject, InjectError};
 use crate::process::{self, Life, Process};
 use crate::record::Saved;
 use crate::wait;
@@ -72,5 +72,5 @@ pub fn find(context: &Context, class: &str) -> Inject<Vec<Process>> {
 /// # Errors
 /// When one stays.
 pub fn end(context: &Context, class: &str) -> Inject<()> {
-    find(context, class)?.into_iter().try_for_each(Process::kill)
+    error::all(find(context, class)?.into_iter().map(Process::kill))
 }

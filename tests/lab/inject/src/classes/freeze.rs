@@ -7,7 +7,7 @@ use super::{events, kernel, targets};
 use crate::class::{About, Class, Place, State, Subject};
 use crate::context::Context;
 use crate::daemon::Proof;
-use crate::error::{Inject, InjectError};
+use crate::error::{self, Inject, InjectError};
 use crate::expect::Named;
 use crate::group::Group;
 use crate::options::{Options, flag, value};
@@ -89,6 +89,8 @@ impl Frozen {
     fn fate(&self) -> Fate {
         match self.count() {
             (0, 0) if self.proof.as_ref().is_some_and(|proof| proof.holder().is_some()) => Fate::Again,
+            // Nothing starts a VM or a guest again in the same processes: there is nothing to wait for, and nothing to undo.
+            (0, 0) if self.proof.is_none() => Fate::Over,
             (0, 0) => Fate::Gone,
             (0, _) => Fate::Runs,
             (_, 0) => Fate::Still,
@@ -102,8 +104,10 @@ enum Fate {
     Runs,
     Still,
     Half,
-    /// It ended while it stood still: a watchdog, a hypervisor, somebody.
+    /// A daemon that ended while it stood still: by a watchdog, by somebody.
     Gone,
+    /// The same of a VM or a guest made of namespaces: `virsh destroy` is what an operator does to one that hangs.
+    Over,
     /// The same, and another process is it now.
     Again,
 }
@@ -212,8 +216,9 @@ impl Class for Freeze {
     }
 
     fn restore(&self, context: &Context, before: &Before) -> Inject<()> {
-        worker::end(context, self.about().name)?;
-        before.frozen.iter().try_for_each(|one| one.group.resume(&one.stopped_before))
+        let worker = worker::end(context, self.about().name);
+        let resumed = before.frozen.iter().map(|one| one.group.resume(&one.stopped_before));
+        error::all(std::iter::once(worker).chain(resumed))
     }
 
     /// No service is stopped, no file system synced: that is what a power cut is.
@@ -239,14 +244,17 @@ impl Class for Freeze {
             State::On(format!("stands still: {}", names(|_| true)))
         } else if all(|fate| fate == Fate::Runs) {
             State::Off
-        } else if all(|fate| matches!(fate, Fate::Runs | Fate::Again)) {
-            State::Passed(format!(
-                "ended while it stood still, and runs again: {}",
-                names(|fate| fate == Fate::Again)
-            ))
+        } else if all(|fate| matches!(fate, Fate::Runs | Fate::Again | Fate::Over)) {
+            let again = names(|fate| fate == Fate::Again);
+            let over = names(|fate| fate == Fate::Over);
+            let told =
+                [("ended while it stood still, and runs again", again), ("ended while it stood still", over)];
+            let told = told.iter().filter(|(_, names)| !names.is_empty());
+            State::Passed(told.map(|(what, names)| format!("{what}: {names}")).collect::<Vec<_>>().join("; "))
         } else {
             let still = names(|fate| matches!(fate, Fate::Still | Fate::Half));
-            State::Partly(format!("stands still: {still}; gone: {}", names(|fate| fate == Fate::Gone)))
+            let gone = names(|fate| matches!(fate, Fate::Gone | Fate::Over));
+            State::Partly(format!("stands still: {still}; gone: {gone}"))
         })
     }
 }

@@ -7,7 +7,7 @@ use super::{events, targets};
 use crate::class::{About, Class, Place, State};
 use crate::context::Context;
 use crate::daemon::Proof;
-use crate::error::Inject;
+use crate::error::{self, Inject};
 use crate::expect::Named;
 use crate::group::Group;
 use crate::launch::Launch;
@@ -160,7 +160,7 @@ impl Class for Kill {
     }
 
     fn restore(&self, context: &Context, before: &Before) -> Inject<()> {
-        before.victims.iter().try_for_each(|victim| victim.restore(context))
+        error::all(before.victims.iter().map(|victim| victim.restore(context)))
     }
 
     fn state(&self, context: &Context, before: Option<&Before>) -> Inject<State> {

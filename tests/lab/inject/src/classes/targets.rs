@@ -1,5 +1,6 @@
 //! Whom a class touches: what the product has here, or what the mark names.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, value_parser};
@@ -22,6 +23,9 @@ pub(super) const DOMAIN: &str = "domain";
 pub(super) const CONTAINER: &str = "guest-pid-file";
 /// A store, by the folder of its data.
 const DATABASE: &str = "database";
+
+/// The kernel tells when it started, and so when processes did, in whole seconds.
+const ROUNDED_S: i64 = 2;
 
 pub(super) fn run_dir() -> Arg {
     value("run-dir", "DIR", "run_dir of the daemons' settings (/run/vmpulse)")
@@ -153,11 +157,23 @@ fn runs_vm(words: &[String], wanted: &str) -> bool {
     uuid || name.is_some_and(|name| name.strip_prefix("guest=").unwrap_or(name) == wanted)
 }
 
-/// The first process of a guest made of namespaces.
+/// The first process of a guest made of namespaces. The file may be older than the guest: its number may be anybody's since.
 pub(super) fn container(file: &str) -> Inject<Process> {
     let text = crate::context::read(Path::new(file))?;
     let process = text.parse().ok().and_then(Process::of);
-    process.ok_or_else(|| InjectError::Failed(format!("{file} names no running process.")))
+    let process = process.ok_or_else(|| InjectError::Failed(format!("{file} names no running process.")))?;
+    let refused =
+        |why: &str| InjectError::Refused(format!("{file} names process {}, which {why}.", process.pid));
+    if process.number_within() != Some(1) {
+        return Err(refused("is not the first of a process namespace: no guest made of namespaces"));
+    }
+    let written = std::fs::metadata(file).map_err(InjectError::file("look at", Path::new(file)))?.mtime();
+    if process.began()? > written.saturating_add(ROUNDED_S) {
+        return Err(refused(
+            "began after the file was written (or the clock was set since: write the file again)",
+        ));
+    }
+    Ok(process)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //!
 //! The first two end by themselves: nobody inside could undo them.
 
+mod stopped;
+
 use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{events, kernel, targets};
 use crate::class::{About, Class, Place, State};
 use crate::context::Context;
-use crate::error::{Inject, InjectError};
+use crate::error::{self, Inject, InjectError};
 use crate::expect::Named;
 use crate::options::{Options, flag, value};
 use crate::process::{self, Life, Process};
@@ -51,10 +53,8 @@ pub(super) struct Before {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Way {
-    /// Those that were stopped before are left alone.
-    Stop {
-        stopped_before: Vec<Process>,
-    },
+    /// Whom the worker has stopped is in a file of its own.
+    Stop,
     /// The kernel's setting.
     Spin {
         rt_runtime: Option<String>,
@@ -87,10 +87,7 @@ impl Class for VmHang {
 
     fn plan(&self, context: &Context, options: &Options) -> Inject<Before> {
         let way = match options.text("way").as_deref() {
-            Some("stop") => {
-                let stopped = process::all().into_iter().filter(|one| one.life() == Life::Stopped);
-                Way::Stop { stopped_before: stopped.collect() }
-            }
+            Some("stop") => Way::Stop,
             Some("kdb") => {
                 need_debugger(context)?;
                 Way::Kdb
@@ -101,6 +98,9 @@ impl Class for VmHang {
             }
         };
         kernel::need_vm(context, options.flag("yes-really"))?;
+        if matches!(way, Way::Spin { .. }) {
+            need_real_time()?;
+        }
         Ok(Before { way, seconds: options.get("seconds").unwrap_or(SECONDS) })
     }
 
@@ -109,6 +109,8 @@ impl Class for VmHang {
     }
 
     fn apply(&self, context: &Context, _record: &mut Record<'_, Before>) -> Inject<()> {
+        // Of an earlier one, whose state file was removed by hand.
+        stopped::forget(context, NAME)?;
         worker::start(context, NAME).map(drop)
     }
 
@@ -134,12 +136,13 @@ impl Class for VmHang {
 
     fn work(&self, context: &Context, before: &Before) -> Inject<()> {
         wait::pause(BEFORE_IT_BEGINS);
-        match &before.way {
-            Way::Stop { .. } => stop_all(before.seconds)?,
-            Way::Spin { .. } => spin(context, before.seconds)?,
-            Way::Kdb => kernel::write(context, kernel::SYSRQ, "g")?,
-        }
-        after_all(context, before)
+        let hung = match &before.way {
+            Way::Stop => stop_all(context, before.seconds),
+            Way::Spin { .. } => spin(context, before.seconds),
+            Way::Kdb => kernel::write(context, kernel::SYSRQ, "g"),
+        };
+        // Also when nothing hung: the kernel was told something before that.
+        error::all([hung, after_all(context, before)])
     }
 }
 
@@ -157,6 +160,18 @@ fn need_debugger(context: &Context) -> Inject<()> {
     }
 }
 
+/// Tried by a thread that ends at once. In a control group without real-time budget only the worker would learn it, long after the
+/// answer that the guest hangs.
+fn need_real_time() -> Inject<()> {
+    let tried = std::thread::spawn(|| vmpulse_link::run_in_real_time(PRIORITY)).join();
+    let tried = tried.map_err(|_| InjectError::Failed("A thread of the injector broke.".to_owned()))?;
+    tried.map_err(|error| {
+        InjectError::Unsupported(format!(
+            "nothing may run in real time here ({error}): no CAP_SYS_NICE, or a control group without real-time budget. --way stop."
+        ))
+    })
+}
+
 /// What is not as it was, for people.
 fn left(context: &Context, before: &Before) -> Option<String> {
     match &before.way {
@@ -164,11 +179,11 @@ fn left(context: &Context, before: &Before) -> Option<String> {
             let is = context.read(RT_RUNTIME).ok()?;
             (is != *was).then(|| format!("{RT_RUNTIME} is {is}, and was {was}"))
         }
-        Way::Stop { stopped_before } => {
-            let stopped = process::all()
-                .into_iter()
-                .filter(|one| one.life() == Life::Stopped && !stopped_before.contains(one))
-                .count();
+        Way::Stop => {
+            let stopped = match stopped::read(context, NAME) {
+                Ok(all) => all.into_iter().filter(|one| one.life() == Life::Stopped).count(),
+                Err(error) => return Some(error.to_string()),
+            };
             (stopped > 0).then(|| format!("{stopped} processes are stopped"))
         }
         Way::Spin { rt_runtime: None } | Way::Kdb => None,
@@ -181,32 +196,31 @@ fn after_all(context: &Context, before: &Before) -> Inject<()> {
         Way::Spin { rt_runtime: Some(was) } if left(context, before).is_some() => {
             kernel::write(context, RT_RUNTIME, was)
         }
-        Way::Stop { stopped_before } => {
-            for process in process::all()
-                .into_iter()
-                .filter(|one| one.life() == Life::Stopped && !stopped_before.contains(one))
-            {
-                process.signal(Signal::SIGCONT)?;
-            }
-            Ok(())
+        Way::Stop => {
+            // Only those: others may have been stopped meanwhile by somebody who wants them so.
+            // One that waits for a disk stops only when that answers: it, too, is told to run on.
+            let stopped = stopped::read(context, NAME)?.into_iter();
+            error::all(stopped.map(|one| one.signal(Signal::SIGCONT).map(drop)))?;
+            stopped::forget(context, NAME)
         }
         Way::Spin { .. } | Way::Kdb => Ok(()),
     }
 }
 
 /// Stops all but the first process, which cannot be, and those of this group, and then those that were begun meanwhile.
-fn stop_all(seconds: u64) -> Inject<()> {
+fn stop_all(context: &Context, seconds: u64) -> Inject<()> {
     let mine = getpgid(None).map(Pid::as_raw).unwrap_or_default();
     let stopwatch = Stopwatch::start();
+    let mut told = HashSet::new();
     while stopwatch.seconds() < seconds {
-        let stopped: HashSet<Process> =
-            process::all().into_iter().filter(|one| one.life() == Life::Stopped).collect();
-        for process in process::all() {
-            let is_mine = process.pid == 1 || is_of_group(process, mine) || is_kernel(process);
-            if !is_mine && !stopped.contains(&process) {
-                // It may not be ours to stop, or gone.
-                let _ = process.signal(Signal::SIGSTOP);
-            }
+        let is_mine = |one: &Process| one.pid == 1 || is_of_group(*one, mine) || is_kernel(*one);
+        let running = process::all().into_iter().filter(|one| one.life() == Life::Running && !is_mine(one));
+        let running: Vec<Process> = running.collect();
+        let new: Vec<Process> = running.iter().copied().filter(|one| told.insert(*one)).collect();
+        stopped::add(context, NAME, &new)?;
+        for process in running {
+            // It may not be ours to stop, or gone.
+            let _ = process.signal(Signal::SIGSTOP);
         }
         wait::pause(Duration::from_millis(100));
     }
@@ -240,4 +254,40 @@ fn spin_one(seconds: u64) -> Inject<()> {
         std::hint::spin_loop();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+    use crate::testing::Machine;
+
+    fn sleeper() -> (Child, Process) {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = Process::of(i32::try_from(child.id()).unwrap()).unwrap();
+        process.stop().unwrap();
+        (child, process)
+    }
+
+    #[test]
+    fn only_whom_the_worker_has_stopped_runs_on() {
+        let context = &Machine::marked(&[]).context;
+        std::fs::create_dir_all(&context.state_dir).unwrap();
+        let (mut ours, mut others) = (sleeper(), sleeper());
+        let before = Before { way: Way::Stop, seconds: 1 };
+        stopped::add(context, NAME, &[ours.1]).unwrap();
+        // The worker was killed while it wrote this one down.
+        let file = context.state_dir.join("vm-hang.stopped");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}{} {}", others.1.pid, others.1.started)).unwrap();
+        assert_eq!(left(context, &before).as_deref(), Some("1 processes are stopped"));
+        after_all(context, &before).unwrap();
+        assert_eq!((ours.1.life(), others.1.life()), (Life::Running, Life::Stopped));
+        assert_eq!((left(context, &before), file.exists()), (None, false));
+        for (child, process) in [&mut ours, &mut others] {
+            process.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! `ip` and `nft`, run by their arguments and never by a shell.
+//! `ip`, `nft`, `fsfreeze` and `dmsetup`, run by their arguments and never by a shell.
 
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Output, Stdio};
@@ -16,7 +16,8 @@ pub fn command(program: &str) -> Command {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(SYSTEM_FOLDERS);
     let mut command = Command::new(program);
-    command.env("PATH", path).stdin(Stdio::null());
+    // Their texts are looked into, so they must be in one language.
+    command.env("PATH", path).env("LC_ALL", "C").stdin(Stdio::null());
     command
 }
 

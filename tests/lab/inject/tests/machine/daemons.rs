@@ -164,3 +164,20 @@ fn a_daemon_that_somebody_starts_again_meanwhile_is_left_alone() {
     assert_eq!(machine.off("agent-kill"), "undone");
     assert_eq!(machine.holder("agent.lock"), Some(again));
 }
+
+#[test]
+fn a_monitor_that_cannot_be_started_again_does_not_keep_the_others_dead() {
+    let mut machine = Machine::marked(&[]);
+    machine.daemon("vmpulse-hostmond", "hostmon-trunkA.lock");
+    machine.daemon("vmpulse-hostmond", "hostmon-trunkB.lock");
+    assert_eq!(machine.on("all-hm", &[]), "made");
+    let file = machine.state_file("all-hm");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let program = machine.path("bin/vmpulse-hostmond").display().to_string();
+    // The first one's program is gone.
+    std::fs::write(&file, text.replacen(&program, &format!("{program}-gone"), 1)).unwrap();
+    let said = machine.fails(&["all-hm", "off"], 1);
+    assert!(said.contains("vmpulse-hostmond-gone"), "{said}");
+    assert!(machine.holder("hostmon-trunkA.lock").is_none());
+    assert!(machine.holder("hostmon-trunkB.lock").is_some());
+}

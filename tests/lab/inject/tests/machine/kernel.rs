@@ -3,7 +3,7 @@
 use vmpulse_inject::process::Life;
 use vmpulse_inject::wait;
 
-use super::{GROUP, Machine};
+use super::{GROUP, Machine, said};
 
 impl Machine {
     /// A virtual machine with files in the place of its kernel's.
@@ -39,7 +39,10 @@ fn a_crash_is_ordered_after_the_answer_and_the_kernel_is_told_to_stay_dead() {
 fn a_crash_that_has_not_come_can_be_called_off() {
     let machine = Machine::with_kernel();
     assert_eq!(machine.on("vm-crash", &["--seconds", "600"]), "made");
-    assert_eq!(machine.on("vm-crash", &[]), "already-on");
+    assert_eq!(machine.on("vm-crash", &["--seconds", "600"]), "already-on");
+    // What was asked for is not what is on.
+    let said = machine.fails(&["vm-crash", "on", "--group", GROUP], 77);
+    assert!(said.contains("other options"), "{said}");
     assert_eq!(machine.off("vm-crash"), "undone");
     assert_eq!(
         (machine.file("proc/sys/kernel/panic").as_str(), machine.file("proc/sysrq-trigger").as_str()),
@@ -55,6 +58,22 @@ fn what_a_kernel_cannot_do_is_unsupported_and_nothing_is_begun() {
     std::fs::remove_file(machine.path("proc/sysrq-trigger")).unwrap();
     assert!(machine.fails(&["vm-crash", "on", "--group", GROUP], 69).contains("sysrq"));
     assert!(!machine.state_file("vm-crash").exists() && !machine.state_file("vm-hang").exists());
+}
+
+#[test]
+fn where_nothing_may_run_in_real_time_nothing_spins() {
+    let machine = Machine::with_kernel();
+    let words = ["vm-hang", "on", "--group", GROUP, "--way", "spin", "--seconds", "1"];
+    let inject = machine.command(&words);
+    let mut command = std::process::Command::new("setpriv");
+    // Root without the capability is as a control group without the budget.
+    if nix::unistd::Uid::effective().is_root() {
+        command.args(["--bounding-set", "-sys_nice", "--inh-caps", "-sys_nice"]);
+    }
+    let output = command.arg(inject.get_program()).args(inject.get_args()).output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+    assert!(said(&output).contains("real time") && !machine.state_file("vm-hang").exists());
+    assert_eq!(machine.file("proc/sys/kernel/sched_rt_runtime_us"), "950000");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod documents;
 mod expect;
 mod frame;
 mod kernel;
+mod storage;
 mod store;
 mod vms;
 

@@ -92,7 +92,38 @@ fn a_guest_made_of_namespaces_stands_still_whole() {
     assert_eq!(init.life(), Life::Stopped);
     assert_eq!(machine.off("vm-freeze"), "undone");
     assert_eq!(init.life(), Life::Running);
+    // Another process of the guest is not its first, and a file that is older than the guest tells of another one.
+    let second =
+        vmpulse_inject::process::all().into_iter().find(|one| one.parent() == Some(init.pid)).unwrap();
+    machine.write("run/guest.pid", &second.pid.to_string());
+    let said = machine.fails(&["vm-freeze", "on", "--group", GROUP, "--guest-pid-file", &file], 77);
+    assert!(said.contains("not the first"), "{said}");
+    machine.write("run/guest.pid", &init.pid.to_string());
+    let written = std::fs::File::options().write(true).open(&file).unwrap();
+    written.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)).unwrap();
+    let said = machine.fails(&["vm-freeze", "on", "--group", GROUP, "--guest-pid-file", &file], 77);
+    assert!(said.contains("began after"), "{said}");
+    assert_eq!(init.life(), Life::Running);
     // This machine itself is no guest.
     machine.write("run/guest.pid", &std::process::id().to_string());
     machine.fails(&["vm-freeze", "on", "--group", GROUP, "--guest-pid-file", &file], 77);
+}
+
+#[test]
+fn a_vm_that_was_destroyed_while_it_stood_still_is_over() {
+    let mut machine = Machine::marked(&["domain:inject-test-5", "domain:inject-test-6"]);
+    let vm = machine.vm("inject-test-5", "7e57ab1e-0001-4000-8000-0000000000f5");
+    let other = machine.vm("inject-test-6", "7e57ab1e-0001-4000-8000-0000000000f6");
+    let monitor = machine.daemon("vmpulse-hostmond", "hostmon-trunkA.lock");
+    assert_eq!(machine.on("host", &[]), "made");
+    vm.kill().unwrap();
+    // The others still stand.
+    assert_eq!(machine.status("host"), "partly");
+    assert_eq!(machine.off("host"), "undone");
+    assert_eq!((other.life(), monitor.life()), (Life::Running, Life::Running));
+    assert_eq!(machine.on("vm-freeze", &["--domain", "inject-test-6"]), "made");
+    other.kill().unwrap();
+    assert_eq!(machine.status("vm-freeze"), "passed");
+    assert_eq!(machine.off("vm-freeze"), "undone");
+    assert!(!machine.state_file("vm-freeze").exists());
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::class::{About, After, Class, Expected, Place, Source, State, Subject, Within};
 use crate::context::Context;
-use crate::error::{Inject, InjectError};
+use crate::error::{self, Inject, InjectError};
 use crate::expect::Named;
 use crate::options::{Options, value};
 use crate::record::Record;
@@ -116,7 +116,7 @@ impl Class for Cut {
     }
 
     fn restore(&self, _context: &Context, before: &Before) -> Inject<()> {
-        before.stops.iter().try_for_each(Stop::undo)
+        error::all(before.stops.iter().map(Stop::undo))
     }
 
     fn state(&self, _context: &Context, before: Option<&Before>) -> Inject<State> {

@@ -6,7 +6,8 @@
 //! | `error-writes` | it can be read, and not be written | the same, of one piece |
 //! | `freeze` | writes never return, reads do | a file system that can be frozen (ext4, XFS, Btrfs) |
 
-use std::os::unix::fs::MetadataExt;
+mod mounts;
+
 use std::path::Path;
 
 use clap::Arg;
@@ -99,12 +100,7 @@ impl Class for Storage {
                     Ok(())
                 }
             }
-            Before::Frozen { mount } => {
-                if is_frozen(mount)? {
-                    run("fsfreeze", &["--unfreeze", mount])?;
-                }
-                Ok(())
-            }
+            Before::Frozen { mount } => thaw(mount),
         }
     }
 
@@ -152,17 +148,18 @@ fn plan_disk(context: &Context, name: &str, failing: fn(&str) -> Inject<String>)
 
 fn plan_freeze(context: &Context, mount: &str) -> Inject<Before> {
     context.need_target("mount", mount)?;
-    let device =
-        |path: &Path| std::fs::metadata(path).map(|it| it.dev()).map_err(InjectError::file("look at", path));
-    let mine = device(Path::new(mount))?;
     let parent = context.state_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     for needed in [Path::new("/"), parent] {
-        if device(needed)? == mine {
+        if mounts::on_the_same(needed, Path::new(mount))? {
             return Err(InjectError::Refused(format!(
                 "{} is on the same file system as {mount}: the injector could not undo it. Nothing was touched.",
                 needed.display()
             )));
         }
+    }
+    // The undo would thaw what somebody else (a backup, a snapshot) has frozen.
+    if is_frozen(mount)? {
+        return Err(InjectError::Refused(format!("{mount} is frozen already, and not by this injector.")));
     }
     Ok(Before::Frozen { mount: mount.to_owned() })
 }
@@ -224,6 +221,15 @@ fn load(name: &str, table: &str) -> Inject<()> {
     // Resumed in any case: with the old table if the new one was refused.
     run("dmsetup", &["resume", name])?;
     loaded.map(drop)
+}
+
+/// Never asks first: what could go wrong with the question must not leave the file system frozen.
+fn thaw(mount: &str) -> Inject<()> {
+    match run("fsfreeze", &["--unfreeze", mount]) {
+        // It was thawed already (EINVAL).
+        Err(InjectError::Failed(said)) if said.contains("Invalid argument") => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 /// The kernel tells only those who want to freeze: what is frozen is busy.
