@@ -100,3 +100,41 @@ impl Checker for MassFailure {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::{doubled_plan, failure_of, quiet_plan};
+
+    const HM: Hm = Hm { host: 0, trunk: 0 };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    fn beat(seconds: u64) -> (u64, Event) {
+        (seconds, Event::Beat { vm: Vm(0), hm: HM, arrived: at(seconds), guardian: false })
+    }
+
+    /// Whether the last of these is found; the others are in order.
+    fn is_found(plan: &Plan, events: &[(u64, Event)]) -> bool {
+        let mut checker = MassFailure::new(plan);
+        let (last, before) = events.split_last().unwrap();
+        for (when, event) in [&[(1, Event::Opened(Vm(0), HM))], before].concat() {
+            assert_eq!(checker.on_event(at(when), &event), Ok(()));
+        }
+        checker.on_event(at(last.0), &last.1).is_err()
+    }
+
+    #[test]
+    fn an_accusation_for_what_was_not_read_is_found() {
+        let missing = |seconds| {
+            (seconds, Event::Missing { vm: Vm(0), hm: HM, age: Duration::from_secs(90), common: false })
+        };
+        let dropped = (95, Event::BeatDropped(Vm(0), HM));
+        assert!(is_found(&quiet_plan(), &[beat(10), dropped.clone(), missing(100)]));
+        assert!(!is_found(&quiet_plan(), &[beat(10), missing(100)]));
+        assert!(!is_found(&quiet_plan(), &[beat(10), dropped.clone(), missing(115)]), "1.9 intervals later");
+        assert!(!is_found(&doubled_plan(), &[beat(10), dropped, missing(100)]));
+    }
+}
