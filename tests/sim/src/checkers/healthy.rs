@@ -92,8 +92,9 @@ impl Healthy {
 
     fn judge(&self, at: Instant, vm: Vm) -> Result<(), String> {
         let slow = if self.slow { SLOW_TURN } else { Duration::ZERO };
-        let (limit, tolerance) = (self.limits.shortest(vm), TOLERANCE + self.misled.by() + slow);
-        match self.silence(at, vm).filter(|(_, silence)| *silence + tolerance < limit) {
+        let limit = self.limits.shortest(vm);
+        let believed = |silence: Duration| silence + self.misled.by(at.back(silence));
+        match self.silence(at, vm).filter(|(_, silence)| believed(*silence) + TOLERANCE + slow < limit) {
             Some((hm, silence)) => Err(format!(
                 "{vm} was declared failed, and {hm} heard it {} ms ago; its limit is {} ms",
                 silence.as_millis(),
@@ -112,7 +113,7 @@ impl Checker for Healthy {
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.limits.on_event(event);
         self.open.on_event(event);
-        self.misled.on_event(event);
+        self.misled.on_event(at, event);
         match event {
             Event::Action(text) if text == "store slow" => self.slow = true,
             Event::Action(text)

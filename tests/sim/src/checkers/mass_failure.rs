@@ -53,7 +53,7 @@ impl Checker for MassFailure {
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.limits.on_event(event);
         self.open.on_event(event);
-        self.misled.on_event(event);
+        self.misled.on_event(at, event);
         match event {
             Event::Beat { vm, hm, arrived, .. } if self.open.has(*vm, *hm) => {
                 let latest = self.arrived.entry((*vm, *hm)).or_insert(*arrived);
@@ -91,7 +91,7 @@ impl Checker for MassFailure {
             // One that beat before the stall, in it and after it.
             if said
                 && beat > *stalled
-                && at.since(beat) + TOLERANCE + self.misled.by() < limit
+                && at.since(beat) + TOLERANCE + self.misled.by(beat) < limit
                 && beat.since(*stalled) > TOLERANCE * 5
             {
                 return Err(format!("{vm} was declared failed after {hm} had stalled, and beats there"));
