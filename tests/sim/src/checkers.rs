@@ -9,6 +9,7 @@ mod alive;
 mod announced;
 mod bound;
 mod convergence;
+mod decided;
 mod healthy;
 mod heard;
 mod incidents;
