@@ -18,6 +18,7 @@ mod once;
 mod one_recovery;
 mod order;
 mod reports;
+mod set_back;
 mod two_running;
 mod unknown;
 
