@@ -9,6 +9,7 @@ mod alive;
 mod announced;
 mod bound;
 mod convergence;
+mod decided;
 mod healthy;
 mod heard;
 mod incidents;
@@ -17,6 +18,7 @@ mod once;
 mod one_recovery;
 mod order;
 mod reports;
+mod set_back;
 mod two_running;
 mod unknown;
 
@@ -108,6 +110,25 @@ fn failure(event: &Event) -> Option<Vm> {
         Event::Told { name, vm, .. } if name == "VM_FAILURE_DETECTED" => *vm,
         _ => None,
     }
+}
+
+/// A declaration of this VM's failure.
+#[cfg(test)]
+fn failure_of(vm: Vm) -> Event {
+    Event::Told { name: "VM_FAILURE_DETECTED".to_owned(), incident: format!("vm-silent:{vm}"), vm: Some(vm) }
+}
+
+/// Nothing happens in it, and no VM has another one's UUID.
+#[cfg(test)]
+fn quiet_plan() -> Plan {
+    crate::plan::random::quiet(crate::plan::Cluster::default(), 60)
+}
+
+/// A second guest that says that it is the first one.
+#[cfg(test)]
+fn doubled_plan() -> Plan {
+    let pretends = Action::Guest(Vm(1), GuestAction::Pretend { vm: Vm(0) });
+    Plan { actions: vec![(Instant::ZERO, pretends)], ..quiet_plan() }
 }
 
 /// Keeps everything, and finds nothing.

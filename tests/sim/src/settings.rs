@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use vmpulse_protocol::time::Instant;
 use vmpulse_store::DetectionSpeed;
 
 use crate::event::Event;
@@ -61,26 +62,55 @@ impl Limits {
 }
 
 /// How far a store's clock that stepped may mislead a controller that was started since: one that runs bounds ages by what it
-/// has seen itself, a new one believes them (docs/development/simulator.md, what is not judged).
+/// has seen itself, a new one believes them (docs/development/simulator.md, what is not judged). Only the age of a VM that was
+/// last heard before the step has grown by it.
 #[derive(Debug, Default)]
 pub(crate) struct Misled {
-    stepped: Duration,
-    by: Duration,
+    /// Forward steps that no controller was started after.
+    fresh: Vec<(Instant, Duration)>,
+    /// And those that one was.
+    believed: Vec<(Instant, Duration)>,
 }
 
 impl Misled {
-    pub(crate) fn on_event(&mut self, event: &Event) {
+    pub(crate) fn on_event(&mut self, at: Instant, event: &Event) {
         if let Event::Action(text) = event {
             let step = text.strip_prefix("store clock-step ").and_then(|ms| ms.parse::<i64>().ok());
-            let forward = step.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-            self.stepped += Duration::from_millis(forward);
+            if let Some(forward) = step.and_then(|ms| u64::try_from(ms).ok()) {
+                self.fresh.push((at, Duration::from_millis(forward)));
+            }
         }
         if *event == Event::ControllerUp {
-            self.by = self.stepped;
+            self.believed.append(&mut self.fresh);
         }
     }
 
-    pub(crate) const fn by(&self) -> Duration {
-        self.by
+    /// By how much the age of a VM that was last heard then may be too great.
+    pub(crate) fn by(&self, heard: Instant) -> Duration {
+        self.believed.iter().filter(|(stepped, _)| *stepped >= heard).map(|(_, by)| *by).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_misleads_about_those_alone_that_were_last_heard_before_it() {
+        let at = |seconds: u64| Instant::from_millis(seconds * 1000);
+        let (step, minute) = (Event::Action("store clock-step 60000".to_owned()), Duration::from_secs(60));
+        let mut misled = Misled::default();
+        misled.on_event(at(50), &Event::Action("store clock-step -5000".to_owned()));
+        misled.on_event(at(100), &step);
+        assert_eq!(misled.by(at(90)), Duration::ZERO, "the controller that runs has seen it");
+        misled.on_event(at(150), &Event::ControllerUp);
+        misled.on_event(at(200), &step);
+        assert_eq!(misled.by(at(90)), minute);
+        assert_eq!(misled.by(at(101)), Duration::ZERO);
+        misled.on_event(at(250), &Event::ControllerUp);
+        assert_eq!(
+            [misled.by(at(90)), misled.by(at(199)), misled.by(at(201))],
+            [minute * 2, minute, Duration::ZERO]
+        );
     }
 }

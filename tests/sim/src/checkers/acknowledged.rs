@@ -40,3 +40,30 @@ impl Checker for Acknowledged {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::{doubled_plan, quiet_plan};
+
+    fn heard(suspended: bool, stored: bool, kept: bool) -> Event {
+        Event::SuspensionHeard { vm: Vm(0), suspended, stored, kept }
+    }
+
+    #[test]
+    fn a_suspension_that_nobody_keeps_is_found() {
+        let mut checker = Acknowledged::new(&quiet_plan());
+        let mut feed = |event| checker.on_event(Instant::ZERO, &event).is_ok();
+        assert!(!feed(heard(true, false, false)));
+        assert!(!feed(heard(false, true, false)), "its end is kept as well");
+        assert!(feed(heard(true, true, false)));
+        assert!(feed(heard(false, false, false)));
+        assert!(feed(heard(true, false, true)), "a spool says it");
+    }
+
+    #[test]
+    fn of_two_with_one_uuid_nobody_can_say() {
+        let mut checker = Acknowledged::new(&doubled_plan());
+        assert!(checker.on_event(Instant::ZERO, &heard(true, false, false)).is_ok());
+    }
+}

@@ -145,3 +145,64 @@ impl Checker for Alive {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::{doubled_plan, failure_of, quiet_plan};
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    /// What it says of the last of these; the others are in order.
+    fn last(plan: &Plan, events: &[(u64, Event)]) -> Result<(), String> {
+        let mut checker = Alive::new(plan);
+        let (last, before) = events.split_last().unwrap();
+        for (when, event) in before {
+            assert_eq!(checker.on_event(at(*when), event), Ok(()));
+        }
+        checker.on_event(at(last.0), &last.1)
+    }
+
+    fn well() -> Vec<(u64, Event)> {
+        vec![(1, Event::Faults(0)), (2, Event::AgentUp(Vm(0)))]
+    }
+
+    /// A limit of 140 s, and a minute.
+    #[test]
+    fn a_failure_of_one_with_which_all_is_well_is_found() {
+        let plan = quiet_plan();
+        let fails = |more: &[(u64, Event)], seconds: u64| {
+            last(&plan, &[&well()[..], more, &[(seconds, failure_of(Vm(0)))]].concat()).is_err()
+        };
+        assert!(fails(&[], 300));
+        assert!(!fails(&[], 150), "it was started lately");
+        assert!(!fails(&[(100, Event::Frozen(Vm(0)))], 300), "it does not run");
+        assert!(fails(&[(50, Event::Frozen(Vm(0))), (60, Event::Thawed(Vm(0)))], 300), "it does again");
+        assert!(!fails(&[(100, Event::Faults(1))], 300), "something is wrong");
+        assert!(!fails(&[(100, Event::Faults(1)), (250, Event::Faults(0))], 300), "something was");
+        let cut = Event::Action("guest vm1 path-cut h1a".to_owned());
+        assert!(!fails(&[(100, cut)], 300));
+        let events = [well(), vec![(300, failure_of(Vm(0)))]].concat();
+        assert!(last(&doubled_plan(), &events).is_ok(), "whose heartbeats are missing?");
+    }
+
+    #[test]
+    fn a_guardian_that_does_not_beat_is_found() {
+        let plan = quiet_plan();
+        let beat = |seconds, guardian| {
+            let hm = Hm { host: 0, trunk: 0 };
+            (seconds, Event::Beat { vm: Vm(0), hm, arrived: at(seconds), guardian })
+        };
+        let down = (100, Event::AgentDown(Vm(0), "hangs"));
+        let silent = |more: &[(u64, Event)]| {
+            let failed = [well(), vec![beat(95, false), down.clone()]].concat();
+            last(&plan, &[&failed[..], more, &[(120, Event::Tick)]].concat()).is_err()
+        };
+        assert!(silent(&[]));
+        assert!(!silent(&[beat(105, true)]));
+        assert!(!silent(&[(101, Event::AgentUp(Vm(0)))]));
+        assert!(!silent(&[(101, Event::Frozen(Vm(0)))]));
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
+use super::set_back::SetBack;
 use super::{Checker, doubled, failure};
 use crate::event::{Event, Said};
 use crate::names::Vm;
@@ -37,8 +38,7 @@ pub(super) struct Bound {
     doubled: BTreeSet<Vm>,
     seen: BTreeMap<Vm, Seen>,
     calm_since: Option<Instant>,
-    /// A clock that was set back: a VM whose monitoring began later by that clock is counted silent from its edge only.
-    set_back: bool,
+    set_back: SetBack,
 }
 
 impl Bound {
@@ -48,7 +48,7 @@ impl Bound {
             doubled: doubled(plan),
             seen: BTreeMap::new(),
             calm_since: None,
-            set_back: false,
+            set_back: SetBack::default(),
         }
     }
 
@@ -78,8 +78,11 @@ impl Bound {
             // What was wrong lately may have kept edges back, or bounded ages.
             let undisturbed = calm + MONITOR_RESPONSIVE <= beat;
             let from = if undisturbed && from == beat { from } else { from.max(calm) + ATTENTION };
-            let late =
-                if self.set_back { self.limits.interval(*vm) * MISSING_TENTHS / 10 } else { Duration::ZERO };
+            let late = if self.set_back.is_late(*vm, beat) {
+                self.limits.interval(*vm) * MISSING_TENTHS / 10
+            } else {
+                Duration::ZERO
+            };
             if at > from + limit + late + SLACK {
                 seen.reported = true;
                 return Err(format!(
@@ -100,6 +103,7 @@ impl Checker for Bound {
 
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.limits.on_event(event);
+        self.set_back.on_event(at, event);
         if let Some(vm) = failure(event) {
             self.seen.entry(vm).or_default().declared = true;
         }
@@ -119,7 +123,6 @@ impl Checker for Bound {
             // A clock that steps leaves no fault behind, but ages are bounded from then on.
             Event::Action(text) if text.starts_with("store clock-step") => {
                 self.calm_since = self.calm_since.map(|_| at);
-                self.set_back |= text.contains("step -");
             }
             // Settings and hosts change by these, and what is known of a VM with them.
             Event::Action(text) if text.contains("detection-time") || text.contains("interval") => {

@@ -3,8 +3,7 @@
 //! Heard is what arrived at a monitor that runs, and that the monitor could report: as long as it commits and hears its trunk, and
 //! until it did that last otherwise. What it could not report is unknown to everybody, and no proof of life. [K1]
 //!
-//! Judged when it is decided, which the VM's phase says first: when the store fails then, it is told later, perhaps when the VM
-//! is heard again.
+//! Judged when it is decided, which is not always when it is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use vmpulse_protocol::time::Instant;
 
 use super::Checker;
+use super::decided::Decided;
 use super::heard::OpenPaths;
 use crate::event::Event;
 use crate::names::{Hm, Vm};
@@ -44,8 +44,7 @@ pub(super) struct Healthy {
     up: BTreeSet<Hm>,
     open: OpenPaths,
     misled: Misled,
-    /// Of whom it is decided.
-    decided: BTreeSet<Vm>,
+    decided: Decided,
     slow: bool,
 }
 
@@ -59,7 +58,7 @@ impl Healthy {
             up: BTreeSet::new(),
             open: OpenPaths::default(),
             misled: Misled::default(),
-            decided: BTreeSet::new(),
+            decided: Decided::default(),
             slow: false,
         }
     }
@@ -92,8 +91,9 @@ impl Healthy {
 
     fn judge(&self, at: Instant, vm: Vm) -> Result<(), String> {
         let slow = if self.slow { SLOW_TURN } else { Duration::ZERO };
-        let (limit, tolerance) = (self.limits.shortest(vm), TOLERANCE + self.misled.by() + slow);
-        match self.silence(at, vm).filter(|(_, silence)| *silence + tolerance < limit) {
+        let limit = self.limits.shortest(vm);
+        let believed = |silence: Duration| silence + self.misled.by(at.back(silence));
+        match self.silence(at, vm).filter(|(_, silence)| believed(*silence) + TOLERANCE + slow < limit) {
             Some((hm, silence)) => Err(format!(
                 "{vm} was declared failed, and {hm} heard it {} ms ago; its limit is {} ms",
                 silence.as_millis(),
@@ -112,7 +112,7 @@ impl Checker for Healthy {
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.limits.on_event(event);
         self.open.on_event(event);
-        self.misled.on_event(event);
+        self.misled.on_event(at, event);
         match event {
             Event::Action(text) if text == "store slow" => self.slow = true,
             Event::Action(text)
@@ -140,20 +140,11 @@ impl Checker for Healthy {
                 self.up.insert(*hm);
                 self.blind.remove(hm);
             }
-            Event::Phase(vm, text) => {
-                if !text.starts_with("VM failure detected") {
-                    self.decided.remove(vm);
-                } else if self.decided.insert(*vm) {
-                    return self.judge(at, *vm);
-                }
-            }
-            Event::Told { name, vm: Some(vm), .. }
-                if name == "VM_FAILURE_DETECTED" && !self.decided.contains(vm) =>
-            {
-                return self.judge(at, *vm);
-            }
             _ => {}
         }
-        Ok(())
+        match self.decided.on_event(event) {
+            Some(vm) => self.judge(at, vm),
+            None => Ok(()),
+        }
     }
 }

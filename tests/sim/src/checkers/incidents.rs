@@ -33,3 +33,29 @@ impl Checker for Incidents {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_twice_while_it_is_open_is_found() {
+        let told = |incident: &str| Event::Told {
+            name: "VM_FAILURE_DETECTED".to_owned(),
+            incident: incident.to_owned(),
+            vm: None,
+        };
+        let mut checker = Incidents::default();
+        let mut feed = |event| checker.on_event(Instant::ZERO, &event).is_ok();
+        assert!(feed(told("vm-silent:A")));
+        assert!(feed(told("vm-silent:B")));
+        // The same controller, or one that was started since.
+        assert!(!feed(told("vm-silent:A")));
+        assert!(feed(Event::ControllerUp));
+        assert!(!feed(told("vm-silent:B")));
+        assert!(feed(Event::Closed("vm-silent:A".to_owned())));
+        assert!(feed(told("vm-silent:A")));
+        assert!(feed(told("vm-quiet:A")));
+        assert!(feed(told("vm-quiet:A")), "never open");
+    }
+}

@@ -36,3 +36,24 @@ impl Checker for Order {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HM: Hm = Hm { host: 0, trunk: 0 };
+
+    #[test]
+    fn an_announcement_that_is_written_after_a_later_one_is_found() {
+        let mut checker = Order::default();
+        let mut feed =
+            |hm, text: &str| checker.on_event(Instant::ZERO, &Event::Written(hm, 1, text.to_owned())).is_ok();
+        assert!(feed(HM, "QUIET_ASKED A q1 said by its agent"));
+        assert!(feed(HM, "QUIET_ASKED A q3"));
+        assert!(feed(HM, "QUIET_ASKED A q3"), "one may be said again");
+        assert!(feed(HM, "QUIET_ASKED B q1"), "of another VM");
+        assert!(feed(Hm { host: 1, trunk: 0 }, "QUIET_ASKED A q1"), "of another path");
+        assert!(feed(HM, "QUIET_OVER A q1"), "no announcement");
+        assert!(!feed(HM, "QUIET_ASKED A q2"));
+    }
+}

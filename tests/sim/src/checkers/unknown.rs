@@ -63,3 +63,46 @@ impl Checker for Unknown {
         Err(format!("{vm} was declared failed, and no monitor that answers has known it"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::failure_of;
+
+    const HM: Hm = Hm { host: 0, trunk: 0 };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    /// Whether a failure may be declared so many seconds after this.
+    fn may_fail(before: &[(u64, Event)], seconds: u64) -> bool {
+        let mut checker = Unknown::default();
+        for (when, event) in before {
+            assert_eq!(checker.on_event(at(*when), event), Ok(()));
+        }
+        checker.on_event(at(seconds), &failure_of(Vm(0))).is_ok()
+    }
+
+    #[test]
+    fn a_failure_of_one_that_no_monitor_that_answers_has_known_is_found() {
+        let opened = (10, Event::Opened(Vm(0), HM));
+        let committed = |seconds| (seconds, Event::Committed(HM, 1));
+        assert!(may_fail(&[opened.clone(), committed(200)], 210));
+        assert!(!may_fail(&[], 210), "nobody has known it");
+        let other = (10, Event::Opened(Vm(1), HM));
+        assert!(!may_fail(&[other, committed(200)], 210), "nor has this one");
+        assert!(!may_fail(std::slice::from_ref(&opened), 210), "it has never reached the store");
+        assert!(!may_fail(&[opened, committed(100)], 210), "it does not answer any more");
+    }
+
+    #[test]
+    fn a_failure_by_the_word_of_a_monitor_that_is_blind_is_found() {
+        let known = [(10, Event::Opened(Vm(0), HM)), (200, Event::Committed(HM, 1))];
+        let blind = |seconds, is| (seconds, Event::Blind(HM, is));
+        let with = |more: &[(u64, Event)]| may_fail(&[&known, more].concat(), 230);
+        assert!(!with(&[blind(205, true)]));
+        assert!(with(&[blind(225, true)]), "it has only just become so");
+        assert!(with(&[blind(205, true), blind(206, false)]), "it hears again");
+    }
+}
