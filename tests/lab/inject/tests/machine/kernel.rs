@@ -114,3 +114,37 @@ fn a_host_is_switched_off_only_where_the_mark_says_so() {
     assert_eq!(machine.off("host"), "undone");
     assert_eq!(monitor.life(), Life::Running);
 }
+
+#[test]
+fn every_process_of_a_guest_is_stopped_and_only_those_run_on() {
+    let machine = Machine::with_kernel();
+    let words = ["vm-hang", "on", "--group", GROUP, "--way", "stop", "--seconds", "2"];
+    let inject = machine.command(&words);
+    let told = machine.path("run/vmpulse-inject/vm-hang.stopped");
+    // A process namespace is all that the injector sees of this machine. The shell is its first process, which cannot be stopped, and
+    // starts nothing while the others stand still.
+    let script = r#"
+        told=$1; shift
+        state() { read -r _ _ state _ < /proc/$1/stat; [ $state = T ] && echo stands || echo runs; }
+        until_stopped() { while read -r _ _ state _ < /proc/$1/stat; [ $state != T ]; do :; done; }
+        sleep 600 & ours=$!; sleep 600 & other=$!; kill -STOP $other; until_stopped $other
+        "$@" || exit 1
+        until_stopped $ours; echo stopped
+        while [ -e "$told" ]; do :; done
+        echo $(state $ours) $(state $other)
+    "#;
+    let mut command = std::process::Command::new("timeout");
+    command.args([
+        "60",
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]);
+    command.args(["sh", "-c", script, "sh"]).arg(told).arg(inject.get_program()).args(inject.get_args());
+    let said = said(&command.output().unwrap());
+    assert!(said.ends_with("stopped\nruns stands\n"), "{said}");
+}
