@@ -72,6 +72,7 @@ impl Monitor {
             SessionEvent::Closed { vm, reason, .. } => {
                 self.note_of_path(now, vm, Note::Closed { vm, reason });
                 self.on_path_changed(vm);
+                self.questions.forget(vm);
                 self.on_never_told(now, vm);
             }
             SessionEvent::Message { vm, receipt, payload } => self.on_message(now, vm, receipt, &payload),
@@ -151,6 +152,7 @@ impl Monitor {
     }
 
     fn on_opened(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, version: Version) {
+        self.questions.forget(vm);
         let registered = self.watched.contains_key(&vm);
         // Before the store was read nothing is known of anybody.
         let opened = Note::Opened { vm, mac, version, registered: registered || !self.roster_known };

@@ -21,10 +21,15 @@ impl Monitor {
             // Who this is will be known when the store was read; until then nothing is taken. [M-13]
             return self.sessions.refuse(receipt);
         }
+        let watched = self.watched.contains_key(&vm);
+        if !watched && !self.removed && !self.questions.is_not_ours(vm) {
+            // It may be one that moved here, of which the store has not been asked yet: it says it again.
+            return self.sessions.refuse(receipt);
+        }
         if let Message::Quiet { ms, reason } = message {
             return self.on_quiet(now, vm, receipt, ms, reason);
         }
-        if !self.watched.contains_key(&vm) {
+        if !watched {
             // What a guest says that nobody manages is of no consequence, and must not fill the store.
             return self.take_and_drop(now, receipt);
         }

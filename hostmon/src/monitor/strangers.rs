@@ -29,12 +29,25 @@ pub(super) struct Questions {
     not_before: Option<Instant>,
     /// They beat, and are to stop if they are nobody's.
     beating: BTreeSet<VmUuid>,
+    /// Of these open paths the store has said that they are nobody's here: as many as the sessions hold strangers at most.
+    not_ours: BTreeSet<VmUuid>,
 }
 
 impl Questions {
     /// There is a stranger of whom nothing is known, or not of late.
     pub(super) fn ask(&mut self) {
         self.open = true;
+    }
+
+    /// Whether the store has said of this open path that it is nobody's here. What the guest says is of no consequence only then: until
+    /// it is answered the VM may be one that moved here.
+    pub(super) fn is_not_ours(&self, vm: VmUuid) -> bool {
+        self.not_ours.contains(&vm)
+    }
+
+    /// Its path was opened or closed: what was answered before does not hold.
+    pub(super) fn forget(&mut self, vm: VmUuid) {
+        self.not_ours.remove(&vm);
     }
 
     /// Whether another stranger that beats may be asked about.
@@ -80,6 +93,10 @@ impl Monitor {
 
     pub(super) fn on_standings(&mut self, now: Instant, standings: Vec<(VmUuid, Standing)>) {
         for (vm, standing) in standings {
+            self.questions.forget(vm);
+            if matches!(standing, Standing::Unknown | Standing::Removed) && self.sessions.is_open(vm) {
+                self.questions.not_ours.insert(vm);
+            }
             if self.sessions.is_registered(vm) {
                 // By a roster that is newer than the question.
                 self.questions.take_beating(vm);

@@ -409,11 +409,12 @@ impl<'a> World<'a> {
             self.send_down(hm, destination, &payload);
         }
         self.arm_monitor(index);
-        if self.monitors_wanted[index] && !self.monitors[index].is_up() {
+        if !self.monitors[index].is_up() {
             // It ended by itself: its init starts it.
-            if !std::mem::replace(&mut self.monitors_restarting[index], true) {
+            if self.monitors_wanted[index] && !std::mem::replace(&mut self.monitors_restarting[index], true) {
                 self.queue.push(self.now + DAEMON_RESTART, Due::StartMonitor(index));
             }
+            // One that was asked to stop does so some moments later.
             self.count_faults();
         }
     }
