@@ -28,6 +28,7 @@ use vmpulse_store::{ControllerHeartbeat, StoreError};
 
 use crate::controller::Controller;
 use crate::events::log::EventsLog;
+use crate::polling::Polling;
 use crate::record::{Recorded, Start};
 use crate::retention::keep_tidy;
 use crate::schedule::{Schedule, WATCH};
@@ -167,9 +168,7 @@ fn spawn(
 struct Poller {
     clock: MonotonicClock,
     link: StoreLink,
-    controller: Recorded,
-    schedule: Schedule,
-    stamp: Option<u64>,
+    polling: Polling,
     openings: u64,
     trouble: Trouble,
 }
@@ -179,9 +178,10 @@ fn poll(settings: &Settings, stop: &Receiver<()>, news: &SyncSender<()>) {
     let mut poller = Poller {
         clock,
         link: StoreLink::new(settings.store.clone()),
-        controller: recorded(settings, &clock),
-        schedule: Schedule::new(settings.poll_interval(), clock.now()),
-        stamp: None,
+        polling: Polling::new(
+            recorded(settings, &clock),
+            Schedule::new(settings.poll_interval(), clock.now()),
+        ),
         openings: 0,
         trouble: Trouble::new("the health store"),
     };
@@ -190,13 +190,13 @@ fn poll(settings: &Settings, stop: &Receiver<()>, news: &SyncSender<()>) {
             Ok(()) => poller.trouble.on_well(),
             Err(error) => poller.on_failure(&error),
         }
-        if let Some(news) = poller.controller.take_news() {
+        if let Some(news) = poller.polling.controller.take_news() {
             tracing::warn!("{news}");
         }
         // Full means that the log knows already.
         let _ = news.try_send(());
     }
-    poller.controller.close(clock.now());
+    poller.polling.controller.close(clock.now());
 }
 
 /// A record that cannot be made is no reason not to work.
@@ -218,44 +218,21 @@ fn recorded(settings: &Settings, clock: &MonotonicClock) -> Recorded {
 
 impl Poller {
     fn wait(&self) -> Duration {
-        let wait = self.schedule.poll_timeout().since(self.clock.now());
-        if self.schedule.watches() { wait.min(WATCH) } else { wait }
+        let wait = self.polling.schedule().poll_timeout().since(self.clock.now());
+        if self.polling.schedule().watches() { wait.min(WATCH) } else { wait }
     }
 
     fn turn(&mut self) -> Result<(), StoreError> {
         self.open()?;
-        let clock = || self.clock.now();
-        let store = self.link.store()?;
-        if self.schedule.watches() {
-            let stamp = store.change_stamp()?;
-            if self.stamp.replace(stamp).is_some_and(|before| before != stamp) {
-                self.schedule.on_change(clock());
-            }
-        }
-        if let Some(poll) = self.schedule.handle_timeout(clock()) {
-            let outcome = self.controller.turn(store, &clock, poll)?;
-            self.schedule.on_shortest(clock(), outcome.shortest);
-            self.schedule.on_answer(clock(), outcome.again_in, outcome.fast);
-            if let Some(pending) = outcome.reports_pending {
-                self.schedule.on_reports(clock(), pending);
-            }
-        }
-        if self.schedule.reports_due(clock()) {
-            let pending = self.controller.reports(store, &clock, clock())?;
-            self.schedule.on_reports(clock(), pending);
-        }
-        Ok(())
+        let clock = self.clock;
+        self.polling.turn(self.link.store()?, &|| clock.now())
     }
 
-    /// A store that was opened again may be another one: nothing that was remembered of it need hold.
     fn open(&mut self) -> Result<(), StoreError> {
         self.link.store()?;
         let before = std::mem::replace(&mut self.openings, self.link.openings());
         if before != 0 && before != self.openings {
-            let now = self.clock.now();
-            self.stamp = None;
-            self.controller.on_failure(now, None);
-            self.schedule.on_change(now);
+            self.polling.on_reopened(self.clock.now());
         }
         Ok(())
     }
@@ -264,9 +241,7 @@ impl Poller {
         let now = self.clock.now();
         self.trouble.on_error(&chain(error));
         self.link.close();
-        self.stamp = None;
-        self.controller.on_failure(now, Some(error));
-        self.schedule.on_failure(now);
+        self.polling.on_failure(now, error);
     }
 }
 

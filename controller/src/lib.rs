@@ -22,6 +22,7 @@ pub mod daemon;
 pub mod events;
 pub mod exchange;
 pub mod fde;
+pub mod polling;
 pub mod record;
 pub mod retention;
 pub mod schedule;

@@ -22,5 +22,6 @@ pub mod sessions;
 pub mod settings;
 pub mod spool;
 pub mod status;
+pub mod store_looks;
 pub mod tracker;
 pub mod trunk_setup;

@@ -7,31 +7,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::errors;
 use vmpulse_protocol::id::HostMonitorId;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{HostMonitorWrite, QuietAnswer, Roster, StartWrites, Store, StoreError, StoreTime};
+use vmpulse_store::{QuietAnswer, Roster, StartWrites, Store, StoreError};
 
 use super::spool_file;
 use super::spool_thread::{Event, Reply};
 use crate::local_copy;
 use crate::spool::record::BootClock;
+use crate::store_looks::{self, ClockReadings, LOOK_PERIOD, ROSTER_PERIOD};
 use strangers::Strangers;
-
-/// Between looks at whether somebody else wrote to the store: a request is known of well within 100 ms.
-const LOOK_PERIOD: Duration = Duration::from_millis(40);
-/// The roster is read this often even if nothing seems to have changed.
-const ROSTER_PERIOD: Duration = Duration::from_secs(5);
-/// Between two copies of the roster, and more for each VM: ten thousand are a megabyte or two, every ten seconds at most.
-const COPY_PERIOD: Duration = Duration::from_secs(1);
-const COPY_PERIOD_OF_A_VM: Duration = Duration::from_millis(1);
-
-/// The store's clock and ours may drift apart by this much between two readings; a clock that is set moves by more.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What the store is asked.
 #[derive(Debug)]
@@ -85,23 +74,7 @@ struct State {
     /// When it was read.
     uncopied: Option<(Roster, Instant)>,
     next_copy: Instant,
-    /// The store's clock, and ours before and after it was read.
-    clock: Option<(StoreTime, Instant, Instant)>,
-}
-
-impl State {
-    /// Takes a reading. Returns whether the store's clock advanced otherwise than ours since the one before.
-    fn steps(&mut self, store: StoreTime, asked: Instant, answered: Instant) -> bool {
-        let Some((before, asked_before, answered_before)) = self.clock.replace((store, asked, answered))
-        else {
-            return false;
-        };
-        let least = asked.since(answered_before).saturating_sub(CLOCK_TOLERANCE);
-        let most = answered.since(asked_before).saturating_add(CLOCK_TOLERANCE);
-        // Backwards within the tolerance is an advance of nothing.
-        let set_back = before.since(store) > CLOCK_TOLERANCE;
-        set_back || !(least..=most).contains(&store.since(before))
-    }
+    clock: ClockReadings,
 }
 
 impl StoreWorker {
@@ -119,7 +92,7 @@ impl StoreWorker {
             copied: None,
             uncopied: None,
             next_copy: now,
-            clock: None,
+            clock: ClockReadings::default(),
         };
         let first = (self.open)().map(|store| state.store = Some(store));
         if let Err(error) = &first {
@@ -163,7 +136,7 @@ impl StoreWorker {
             Job::Probe => store.now().map(|_| Some(StoreWord::Ready)),
             Job::Apply(starts) => {
                 let applied = store.host_monitor_replay(self.host_monitor, &starts)?;
-                if starts.iter().any(|start| start.writes.iter().any(|(_, write)| changes_roster(write))) {
+                if store_looks::change_roster(&starts) {
                     state.next_roster = self.clock.now();
                 }
                 state.looks = true;
@@ -179,13 +152,13 @@ impl StoreWorker {
         if state.stamp != Some(stamp) || now >= state.next_roster {
             let roster = store.roster(self.host_monitor)?;
             let read = store.now()?;
-            if state.steps(read, now, self.clock.now()) {
+            if state.clock.steps(read, now, self.clock.now()) {
                 let _ = self.replies.send(Reply::ClockStepped);
             }
             self.roster_read.store(true, Ordering::Relaxed);
             state.stamp = Some(stamp);
             state.next_roster = now + ROSTER_PERIOD;
-            let hash = state.hash.hash_one(without_ages(&roster));
+            let hash = state.hash.hash_one(store_looks::without_ages(&roster));
             if state.copied.replace(hash) != Some(hash) {
                 state.uncopied = Some((Roster { requests: Vec::new(), ..roster.clone() }, now));
             }
@@ -218,9 +191,7 @@ impl StoreWorker {
             return;
         }
         let Some((roster, read_at)) = state.uncopied.take() else { return };
-        let vms = roster.vms.len().saturating_add(roster.visiting.len());
-        let of_vms = COPY_PERIOD_OF_A_VM.saturating_mul(u32::try_from(vms).unwrap_or(u32::MAX));
-        state.next_copy = now + COPY_PERIOD.max(of_vms);
+        state.next_copy = now + store_looks::copy_period(&roster);
         let bytes = local_copy::encode(&roster, &self.boot, read_at);
         if let Err(error) = spool_file::put(&self.copy, &bytes) {
             state.copied = None;
@@ -238,27 +209,4 @@ impl StoreWorker {
         // The spool is gone only when the process ends.
         let _ = self.words.send(Event::Store(number, word));
     }
-}
-
-/// Ages grow by themselves.
-fn without_ages(roster: &Roster) -> Roster {
-    let mut roster = Roster { requests: Vec::new(), ..roster.clone() };
-    for vm in roster.vms.iter_mut().chain(&mut roster.visiting) {
-        if let Some(missed) = vm.path.as_mut().and_then(|path| path.missed.as_mut()) {
-            *missed = Duration::ZERO;
-        }
-    }
-    roster.quiet.iter_mut().for_each(|quiet| quiet.left = Duration::ZERO);
-    roster
-}
-
-/// Our own commits do not change the stamp, but these may change what the store wants. A silence does not: thousands at once
-/// must not wait for rosters in between.
-const fn changes_roster(write: &HostMonitorWrite) -> bool {
-    !matches!(
-        write,
-        HostMonitorWrite::Heartbeat
-            | HostMonitorWrite::NodeEvent { .. }
-            | HostMonitorWrite::PathMissing { .. }
-    )
 }

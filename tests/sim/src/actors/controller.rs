@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use vmpulse_controller::controller::Controller;
+use vmpulse_controller::polling::Polling;
 use vmpulse_controller::record::Recorded;
 use vmpulse_controller::schedule::{Schedule, WATCH};
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{ControllerHeartbeat, Store, StoreError};
+use vmpulse_store::{ControllerHeartbeat, StoreError};
 
 use crate::event::Event;
 use crate::names::Vm;
@@ -20,11 +21,9 @@ const CLOCK_AT_START: Instant = Instant::from_millis(5_000_000);
 
 struct Process {
     started: Instant,
-    controller: Recorded,
-    schedule: Schedule,
+    polling: Polling,
     store: Option<FaultyStore>,
     opened_before: bool,
-    stamp: Option<u64>,
     stalled: bool,
     busy_until: Instant,
     /// In fast mode: somebody wrote, and it will see that.
@@ -82,11 +81,12 @@ impl ControllerNode {
             .and_then(|directory| replay::controller_recorder(directory, now, &heartbeat, CLOCK_AT_START));
         self.process = Some(Process {
             started: now,
-            controller: Recorded::with(Controller::new(heartbeat), recorder),
-            schedule: Schedule::new(self.poll_interval, CLOCK_AT_START),
+            polling: Polling::new(
+                Recorded::with(Controller::new(heartbeat), recorder),
+                Schedule::new(self.poll_interval, CLOCK_AT_START),
+            ),
             store: None,
             opened_before: false,
-            stamp: None,
             stalled: false,
             busy_until: now,
             look_at: None,
@@ -107,14 +107,14 @@ impl ControllerNode {
     }
 
     pub(crate) fn stir(&mut self, now: Instant) {
-        if let Some(process) = self.process.as_mut().filter(|process| process.schedule.watches()) {
+        if let Some(process) = self.process.as_mut().filter(|process| process.polling.schedule().watches()) {
             process.look_at.get_or_insert(now + WATCH);
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let process = self.process.as_ref().filter(|process| !process.stalled)?;
-        let own = process.started + process.schedule.poll_timeout().since(CLOCK_AT_START);
+        let own = process.started + process.polling.schedule().poll_timeout().since(CLOCK_AT_START);
         Some(process.look_at.map_or(own, |look| look.min(own)).max(process.busy_until))
     }
 
@@ -131,9 +131,7 @@ impl ControllerNode {
         if let Err(error) = result {
             let own = process.own(process.busy_until);
             process.store = None;
-            process.stamp = None;
-            process.controller.on_failure(own, Some(&error));
-            process.schedule.on_failure(own);
+            process.polling.on_failure(own, &error);
             if !std::mem::replace(&mut self.failing, true) {
                 self.events.push(Event::ControllerFailed(error.to_string()));
             }
@@ -161,25 +159,7 @@ impl Process {
         };
         self.open(backing, caller, &clock)?;
         let Some(store) = self.store.as_mut() else { return Ok(()) };
-        if self.schedule.watches() {
-            let stamp = store.change_stamp()?;
-            if self.stamp.replace(stamp).is_some_and(|before| before != stamp) {
-                self.schedule.on_change(clock());
-            }
-        }
-        if let Some(poll) = self.schedule.handle_timeout(clock()) {
-            let outcome = self.controller.turn(store, &clock, poll)?;
-            self.schedule.on_shortest(clock(), outcome.shortest);
-            self.schedule.on_answer(clock(), outcome.again_in, outcome.fast);
-            if let Some(pending) = outcome.reports_pending {
-                self.schedule.on_reports(clock(), pending);
-            }
-        }
-        if self.schedule.reports_due(clock()) {
-            let pending = self.controller.reports(store, &clock, clock())?;
-            self.schedule.on_reports(clock(), pending);
-        }
-        Ok(())
+        self.polling.turn(store, &clock)
     }
 
     /// A store that was opened again may be another one.
@@ -194,9 +174,7 @@ impl Process {
         }
         self.store = Some(backing.connect(caller)?);
         if std::mem::replace(&mut self.opened_before, true) {
-            self.stamp = None;
-            self.controller.on_failure(clock(), None);
-            self.schedule.on_change(clock());
+            self.polling.on_reopened(clock());
         }
         Ok(())
     }

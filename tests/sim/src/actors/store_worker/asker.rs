@@ -2,23 +2,16 @@
 //! written.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use vmpulse_hostmon::local_copy;
+use vmpulse_hostmon::store_looks::{self, ClockReadings, LOOK_PERIOD, ROSTER_PERIOD};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::time::Instant;
-use vmpulse_store::{
-    HostMonitorWrite, QuietAnswer, Roster, Standing, StartWrites, Store, StoreError, StoreTime,
-};
+use vmpulse_store::{QuietAnswer, Roster, Standing, StartWrites, Store, StoreError};
 
 use super::{Clock, Disk, Reply};
 use crate::names::Hm;
 use crate::store::{Backing, Caller, FaultyStore, Shared};
-
-const LOOK_PERIOD: Duration = Duration::from_millis(40);
-const ROSTER_PERIOD: Duration = Duration::from_secs(5);
-const COPY_PERIOD: Duration = Duration::from_secs(1);
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// What the store is asked.
 #[derive(Debug)]
@@ -50,8 +43,7 @@ pub(super) struct Asker {
     pub(super) roster_read: bool,
     copied: Option<Roster>,
     uncopied: Option<(Roster, Instant)>,
-    /// The store's clock, and ours before and after it was read.
-    read: Option<(StoreTime, Instant, Instant)>,
+    readings: ClockReadings,
     /// Strangers, and the last answer about them.
     guests: Vec<VmUuid>,
     ask: bool,
@@ -79,7 +71,7 @@ impl Asker {
             roster_read: false,
             copied: None,
             uncopied: None,
-            read: None,
+            readings: ClockReadings::new(),
             guests: Vec::new(),
             ask: false,
             answered: None,
@@ -159,7 +151,7 @@ impl Asker {
             Job::Probe => store.now().map(|_| Word::Ready),
             Job::Apply(starts) => {
                 let applied = store.host_monitor_replay(self.hm.id(), &starts)?;
-                if starts.iter().any(|start| start.writes.iter().any(|(_, write)| changes_roster(write))) {
+                if store_looks::change_roster(&starts) {
                     self.next_roster = now;
                 }
                 self.looks = true;
@@ -183,7 +175,7 @@ impl Asker {
             let roster = store.roster(self.hm.id())?;
             let read = store.now()?;
             let answered = now + shared.elapsed();
-            if self.steps(read, asked, answered) {
+            if self.readings.steps(read, asked, answered) {
                 replies.push((answered, Reply::ClockStepped));
             }
             self.roster_read = true;
@@ -205,7 +197,7 @@ impl Asker {
         replies: &mut Vec<(Instant, Reply)>,
     ) {
         self.ages = ages(&roster);
-        let ageless = without_ages(&roster);
+        let ageless = store_looks::without_ages(&roster);
         if self.copied.as_ref() != Some(&ageless) {
             self.copied = Some(ageless);
             let copy = Roster { requests: Vec::new(), ..roster.clone() };
@@ -237,23 +229,12 @@ impl Asker {
         Ok(())
     }
 
-    /// As the driver's: whether the store's clock advanced otherwise than ours since the reading before.
-    fn steps(&mut self, store: StoreTime, asked: Instant, answered: Instant) -> bool {
-        let Some((before, asked_before, answered_before)) = self.read.replace((store, asked, answered))
-        else {
-            return false;
-        };
-        let least = asked.since(answered_before).saturating_sub(CLOCK_TOLERANCE);
-        let most = answered.since(asked_before).saturating_add(CLOCK_TOLERANCE);
-        before.since(store) > CLOCK_TOLERANCE || !(least..=most).contains(&store.since(before))
-    }
-
     fn copy(&mut self, now: Instant, disk: &mut Disk, at_once: bool) {
         if !at_once && now < self.next_copy {
             return;
         }
         if let Some((roster, read_at)) = self.uncopied.take() {
-            self.next_copy = now + COPY_PERIOD;
+            self.next_copy = now + store_looks::copy_period(&roster);
             disk.copy = local_copy::encode(&roster, &self.clock.boot(), read_at);
         }
     }
@@ -270,25 +251,4 @@ fn ages(roster: &Roster) -> bool {
     !roster.requests.is_empty()
         || !roster.quiet.is_empty()
         || paths.into_iter().any(|path| path.missed.is_some())
-}
-
-fn without_ages(roster: &Roster) -> Roster {
-    let mut roster = Roster { requests: Vec::new(), ..roster.clone() };
-    for vm in roster.vms.iter_mut().chain(&mut roster.visiting) {
-        if let Some(missed) = vm.path.as_mut().and_then(|path| path.missed.as_mut()) {
-            *missed = Duration::ZERO;
-        }
-    }
-    roster.quiet.iter_mut().for_each(|quiet| quiet.left = Duration::ZERO);
-    roster
-}
-
-/// Our own commits do not change the stamp, but these may change what the store wants.
-const fn changes_roster(write: &HostMonitorWrite) -> bool {
-    !matches!(
-        write,
-        HostMonitorWrite::Heartbeat
-            | HostMonitorWrite::NodeEvent { .. }
-            | HostMonitorWrite::PathMissing { .. }
-    )
 }
