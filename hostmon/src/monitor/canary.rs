@@ -9,10 +9,12 @@
 //!                                                        +--- heartbeat -------- Broken
 //! ```
 //! Silent: the trunk is not trusted. Broken: it is the canary that has failed, and guests are judged as if there were none.
-//! One that ends while it is silent leaves the trunk as it was, until guests beat or it does.
+//! One that ends while it is silent leaves the trunk as it was, until guests beat or it does, or the bound of [`weigh`] is over.
 //!
 //! The canary is no VM: whatever comes from its address is dealt with here alone, and only what is authenticated by its key
 //! counts. Nobody else has that key, and a guest of an isolating trunk never sees the address.
+
+mod weigh;
 
 use std::time::Duration;
 
@@ -119,8 +121,8 @@ pub(super) struct Canary {
     ups: u64,
     /// Guests beat when it was found silent: one look more before anything is concluded.
     spares_trunk: bool,
-    /// It ended while it accused the trunk, which is no better for that: only guests that beat, or it itself, can take it back.
-    ended_accusing: bool,
+    /// It ended while it accused the trunk, which is no better for that.
+    ended_accusing: Option<weigh::Ended>,
     /// While it is silent, or ended so: when the guests are looked to next.
     next_look: Instant,
     /// What comes in its name does not belong to the open path: the two ends may have different ones.
@@ -129,6 +131,8 @@ pub(super) struct Canary {
     lost_since: Instant,
     /// Since when guests are known to beat while it is silent.
     guests_beat_since: Option<Instant>,
+    /// The same of some guests, which need not be the most.
+    some_beat_since: Option<Instant>,
 }
 
 impl Canary {
@@ -166,22 +170,23 @@ impl Canary {
             discarded: 0,
             ups: 0,
             spares_trunk: false,
-            ended_accusing: false,
+            ended_accusing: None,
             next_look: now,
             misunderstood: false,
             lost_since: now,
             guests_beat_since: None,
+            some_beat_since: None,
         }
     }
 
     /// Whether its silence says that the trunk does not work.
     pub(super) fn accuses_trunk(&self) -> bool {
-        self.ended_accusing || self.state == CanaryState::Silent && !self.spares_trunk
+        self.ended_accusing.is_some() || self.state == CanaryState::Silent && !self.spares_trunk
     }
 
     /// When the guests are to be asked whether the trunk works.
     fn look(&self) -> Option<Instant> {
-        (self.ended_accusing || self.state == CanaryState::Silent).then_some(self.next_look)
+        (self.ended_accusing.is_some() || self.state == CanaryState::Silent).then_some(self.next_look)
     }
 
     /// When it was last heard, if it beats.
@@ -352,7 +357,7 @@ impl Monitor {
                 canary.set(now, CanaryState::Starting, None);
             }
             CanaryReport::Off(reason) => {
-                canary.ended_accusing = canary.accuses_trunk();
+                canary.end_accusing(now);
                 let news = canary.reason.as_ref() != Some(&reason);
                 canary.set(now, CanaryState::Off, Some(reason.clone()));
                 self.tracker.handle_unproved();
@@ -408,6 +413,7 @@ impl Monitor {
             CanaryState::Starting if now.since(canary.since) >= STARTING_MAXIMUM => {
                 let reason = "its heartbeats do not reach the monitor".to_owned();
                 canary.set(now, CanaryState::Broken, Some(reason.clone()));
+                canary.is_unheard_again();
                 self.remark(now, "CANARY_OFF", format!("the trunk is watched without a canary: {reason}"));
             }
             CanaryState::Beating if canary.deadline().is_some_and(|due| due <= as_of) => {
@@ -415,7 +421,7 @@ impl Monitor {
                 canary.next_look = now + interval;
                 canary.lost_since = canary.heard.map_or(as_of, |heard| heard + interval);
                 canary.spares_trunk = !self.adapter_down;
-                canary.guests_beat_since = None;
+                (canary.guests_beat_since, canary.some_beat_since) = (None, None);
                 self.weigh_canary(now, as_of);
             }
             CanaryState::Off
@@ -429,32 +435,6 @@ impl Monitor {
                 }
             }
         }
-    }
-
-    /// The trunk, or the canary? The guests know: one was heard, and later another, and most were, while the canary was asked to
-    /// beat and was not heard. And the canary itself. While the monitor's own adapter is down nobody does.
-    fn weigh_canary(&mut self, now: Instant, as_of: Instant) {
-        let Some(canary) = self.canary.as_mut().filter(|_| !self.adapter_down) else { return };
-        let patience = canary.interval().saturating_mul(TRIED_WITHIN_TENTHS) / 10;
-        let tries = canary.tried.is_some_and(|tried| now.since(tried) < patience);
-        let alive = self.tracker.evidence(canary.lost_since, as_of).is_alive();
-        let later =
-            canary.guests_beat_since.is_some_and(|since| self.tracker.evidence(since, as_of).heard > 0);
-        canary.spares_trunk &= alive;
-        canary.guests_beat_since = alive.then(|| canary.guests_beat_since.unwrap_or(as_of));
-        let reason = if canary.ended_accusing {
-            canary.ended_accusing = !(alive && later);
-            return;
-        } else if !tries {
-            "it did not even try to beat: its thread is held up"
-        } else if alive && later {
-            "guests of the same trunk beat"
-        } else {
-            return;
-        };
-        canary.set(now, CanaryState::Broken, Some(reason.to_owned()));
-        self.tracker.handle_unproved();
-        self.remark(now, "CANARY_SILENT", format!("the canary is silent, and the trunk works: {reason}"));
     }
 
     /// `count`: in the trailer of the packet that they came of; right unless that was discarded.
@@ -511,7 +491,7 @@ impl Monitor {
         }
         if before != CanaryState::Beating {
             canary.set(now, CanaryState::Beating, None);
-            canary.ended_accusing = false;
+            canary.ended_accusing = None;
         }
         canary.misunderstood = false;
         if lost {

@@ -45,7 +45,13 @@ pub struct Evidence {
     pub heard: usize,
     /// Guests that beat before and whose heartbeat is overdue; not who announced to be silent.
     pub overdue: usize,
+    /// Guests heard after the moment asked about, and within three of their intervals: one that loses a heartbeat now and then is
+    /// among them.
+    pub lately: usize,
 }
+
+/// Silence that one may have who was heard lately, in intervals.
+const LATELY_INTERVALS: u32 = 3;
 
 impl Evidence {
     /// Whether the trunk works by what the guests say: of those whose heartbeat was to come, more came than not.
@@ -135,6 +141,9 @@ impl Tracker {
             evidence.overdue = evidence.overdue.saturating_add(usize::from(is_overdue));
             let is_heard = !is_overdue && watch.silent_from > since;
             evidence.heard = evidence.heard.saturating_add(usize::from(is_heard));
+            let is_lately = now.since(watch.silent_from) <= watch.interval.saturating_mul(LATELY_INTERVALS);
+            evidence.lately =
+                evidence.lately.saturating_add(usize::from(is_lately && watch.silent_from > since));
         }
         evidence
     }

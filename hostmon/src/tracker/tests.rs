@@ -322,7 +322,7 @@ fn who_announced_to_be_silent_says_nothing_of_the_trunk() {
     }
     tracker.handle_heartbeat(at(10_000), vm(1));
     let evidence = tracker.evidence(at(9_000), at(15_000));
-    assert_eq!(evidence, Evidence { heard: 1, overdue: 0 });
+    assert_eq!(evidence, Evidence { heard: 1, overdue: 0, lately: 1 });
     tracker.handle_heartbeat(at(14_000), vm(2));
     assert_eq!(tracker.evidence(at(9_000), at(15_000)).heard, 2, "heard is heard");
 }

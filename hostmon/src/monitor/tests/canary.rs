@@ -275,8 +275,8 @@ fn a_canary_that_ends_while_it_is_silent_leaves_the_trunk_isolated_until_somebod
     world.run(10);
     assert!(world.monitor.is_isolated());
     world.report(CanaryReport::Off("its adapter was removed".to_owned()));
-    world.run(60);
-    assert!(world.monitor.is_isolated(), "the trunk is as dead as before");
+    world.run(3600);
+    assert!(world.monitor.is_isolated(), "the trunk is as dead as before: it was before the canary ended");
     world.report(CanaryReport::Up);
     world.run(60);
     assert_eq!((world.canary_state(), world.monitor.is_isolated()), (CanaryState::Broken, true));
@@ -296,6 +296,124 @@ fn a_canary_that_ends_while_it_is_silent_leaves_the_trunk_isolated_until_somebod
     world.report(CanaryReport::Up);
     world.run(5);
     assert_eq!((world.canary_state(), world.monitor.is_isolated()), (CanaryState::Beating, false));
+}
+
+/// Four guests, and two of them die in the moment in which the canary breaks: as many are overdue as are heard.
+fn halved() -> World {
+    let mut world = World::with_canary(&[(1_000, 0), (1_000, 250), (1_000, 500), (1_000, 750)]);
+    world.canary_mute = true;
+    world.guest_mut(1).frozen = true;
+    world.guest_mut(2).frozen = true;
+    world.run(10);
+    assert!(world.monitor.is_isolated() && missing_edges(&world).is_empty());
+    world
+}
+
+/// Each once: edges that turn out to be common (L-8) are told again.
+fn accused(world: &World) -> Vec<VmUuid> {
+    let mut accused: Vec<VmUuid> = missing_edges(world).into_iter().map(|(vm, _)| vm).collect();
+    accused.sort();
+    accused.dedup();
+    accused
+}
+
+#[test]
+fn a_broken_canary_and_half_the_guests_dead_is_no_isolation_for_ever() {
+    let mut world = halved();
+    world.run(280);
+    assert!(world.monitor.is_isolated(), "a flood may drown the others for a while");
+    world.run(30);
+    assert_eq!((world.canary_state(), world.monitor.is_isolated()), (CanaryState::Broken, false));
+    assert_eq!(accused(&world), [vm(1), vm(2)]);
+    assert_eq!(world.kinds(), ["ISOLATED", "CANARY_SILENT", "ISOLATION_OVER"]);
+    assert!(missing_edges(&world).iter().all(|(_, silence)| *silence < 3_000), "since the trunk is trusted");
+    world.run(3600);
+    assert_eq!(accused(&world), [vm(1), vm(2)]);
+}
+
+#[test]
+fn one_guest_of_four_is_enough_and_loses_a_heartbeat_now_and_then() {
+    let mut world = halved();
+    world.guest_mut(3).frozen = true;
+    for _ in 0..34 {
+        world.run_ms(9_000);
+        world.guest_mut(4).frozen = true;
+        world.run_ms(900);
+        world.guest_mut(4).frozen = false;
+    }
+    world.run(5);
+    assert!(!world.monitor.is_isolated(), "{:?}", world.kinds());
+    assert_eq!(accused(&world), [vm(1), vm(2), vm(3)]);
+}
+
+#[test]
+fn a_canary_that_ended_silent_is_outweighed_by_half_the_guests_as_well() {
+    let mut world = halved();
+    world.report(CanaryReport::Off("its adapter was removed".to_owned()));
+    world.report(CanaryReport::Up);
+    world.run(20);
+    assert_eq!((world.canary_state(), world.monitor.is_isolated()), (CanaryState::Broken, true));
+    world.run(310);
+    assert!(!world.monitor.is_isolated());
+    assert_eq!(accused(&world), [vm(1), vm(2)]);
+}
+
+#[test]
+fn a_trunk_that_works_for_moments_only_stays_isolated() {
+    let mut world = halved();
+    for _ in 0..60 {
+        world.run(3);
+        world.cut = true;
+        world.run(57);
+        world.cut = false;
+    }
+    assert!(world.monitor.is_isolated() && missing_edges(&world).is_empty(), "{:?}", world.kinds());
+    // Nor does the time count in which the monitor's own adapter is down.
+    world.run(200);
+    world.monitor.handle_input(world.now, Input::Adapter(false));
+    world.run(200);
+    world.monitor.handle_input(world.now, Input::Adapter(true));
+    world.run(10);
+    assert!(world.monitor.is_isolated() && missing_edges(&world).is_empty(), "{:?}", world.kinds());
+}
+
+/// The only guest dies in the moment in which the canary's adapter is taken away.
+fn taken_away() -> World {
+    let mut world = World::with_canary(&[(1_000, 0)]);
+    world.canary_mute = true;
+    world.guest_mut(1).frozen = true;
+    while !world.monitor.is_isolated() {
+        world.run_ms(10);
+    }
+    world.report(CanaryReport::Off("its adapter was removed".to_owned()));
+    world
+}
+
+#[test]
+fn a_canary_whose_end_explains_its_silence_and_that_cannot_come_back_hides_nobody_for_ever() {
+    let mut world = taken_away();
+    for _ in 0..28 {
+        // It is tried again and again, and says why not.
+        world.run(10);
+        world.report(CanaryReport::Off("its name is taken".to_owned()));
+    }
+    assert!(world.monitor.is_isolated() && missing_edges(&world).is_empty());
+    world.run(25);
+    assert!(!world.monitor.is_isolated());
+    assert_eq!(accused(&world), [vm(1)]);
+    let expected = ["ISOLATED", "CANARY_OFF", "CANARY_OFF", "CANARY_OFF", "ISOLATION_OVER"];
+    assert_eq!(world.kinds(), expected);
+}
+
+#[test]
+fn a_canary_that_comes_back_and_is_not_heard_says_that_the_trunk_is_dead() {
+    let mut world = taken_away();
+    world.run(2);
+    world.report(CanaryReport::Up);
+    world.run(20);
+    world.report(CanaryReport::Off("its adapter was removed".to_owned()));
+    world.run(3600);
+    assert!(world.monitor.is_isolated() && missing_edges(&world).is_empty(), "nobody is heard at all");
 }
 
 /// Its trunk has just come back, and a guest that was MISSING before has 11.9 s to show itself.
