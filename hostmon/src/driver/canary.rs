@@ -255,16 +255,12 @@ impl Worker {
         }
     }
 
-    /// What is not taken by the adapter is lost, as on any trunk that is cut; that it was tried counts. Error: somebody set the
-    /// canary's own adapter down. That is not the trunk's fault. While what it stands on is down the kernel may say the same for a
-    /// moment, and that is: so the adapter itself is looked at.
+    /// What is not taken by the adapter is lost, as on any trunk that is cut; that it was tried counts. Error: the adapter is of no use.
     fn send(&self, now: Instant, socket: &PacketSocket, vmm: &mut CanaryVmm) -> Result<(), String> {
         while let Some((to, payload)) = vmm.poll_transmit() {
             match socket.send(to, None, &payload) {
                 Ok(()) => {}
-                Err(error @ LinkError::InterfaceDown { .. }) if !socket.is_up().unwrap_or(true) => {
-                    return Err(errors::chain(&error));
-                }
+                Err(error) if is_its_own(&error, || socket.is_up()) => return Err(errors::chain(&error)),
                 Err(error) => tracing::debug!(err = %error, "a frame of the canary was not sent"),
             }
         }
@@ -278,6 +274,12 @@ impl Worker {
         // The driver is gone only when the process ends.
         let _ = self.reports.send(report);
     }
+}
+
+/// Whether somebody set the canary's own adapter down, which is not the trunk's fault. While what it stands on is down the kernel may
+/// say the same for a moment, and that is the trunk's: so the adapter itself is looked at.
+fn is_its_own(error: &LinkError, is_up: impl FnOnce() -> Result<bool, LinkError>) -> bool {
+    matches!(error, LinkError::InterfaceDown { .. }) && !is_up().unwrap_or(true)
 }
 
 /// Error: the adapter is of no use any more.
@@ -310,4 +312,20 @@ fn receive(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_adapter_that_is_down_itself_ends_the_canary() {
+        let interface = || "trunkA-cy".to_owned();
+        let down = LinkError::InterfaceDown { interface: interface() };
+        assert!(is_its_own(&down, || Ok(false)));
+        assert!(!is_its_own(&down, || Ok(true)), "the trunk is down");
+        assert!(!is_its_own(&down, || Err(LinkError::InterfaceGone { interface: interface() })));
+        let full = LinkError::NoBuffers { interface: interface() };
+        assert!(!is_its_own(&full, || panic!("nothing is to be asked")));
+    }
 }

@@ -20,6 +20,8 @@ mod capture;
 mod harness;
 #[path = "namespace/methods.rs"]
 mod methods;
+#[path = "namespace/stacked.rs"]
+mod stacked;
 #[path = "namespace/whole.rs"]
 mod whole;
 
