@@ -1,11 +1,14 @@
 //! Processes, told apart by number and start, so that a number used again is never taken for the old process.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
+use rustix::io::Errno as SystemErrno;
+use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Inject, InjectError};
@@ -56,16 +59,28 @@ impl Process {
     /// # Errors
     /// The system's.
     pub fn signal(self, signal: Signal) -> Inject<bool> {
-        if self.life() == Life::Gone {
-            return Ok(false);
-        }
-        match kill(Pid::from_raw(self.pid), signal) {
-            Ok(()) => Ok(true),
-            Err(Errno::ESRCH) => Ok(false),
-            Err(error) => {
-                Err(InjectError::os(format!("cannot send {signal} to process {}", self.pid))(error))
-            }
-        }
+        self.hold()?.map_or(Ok(false), |held| held.signal(signal))
+    }
+
+    /// A hold of it, if it is still there: whoever has its number later gets none of its signals.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn hold(self) -> Inject<Option<Held>> {
+        let number = rustix::process::Pid::from_raw(self.pid);
+        let fd = match number.map(|number| pidfd_open(number, PidfdFlags::empty())) {
+            Some(Ok(fd)) => Some(fd),
+            // Linux before 5.3.
+            Some(Err(SystemErrno::NOSYS)) => None,
+            Some(Err(SystemErrno::SRCH)) | None => return Ok(None),
+            Some(Err(error)) => return Err(self.not_signalled()(error.into())),
+        };
+        // Looked at when it is held: who has the number now and began then had it all the time between.
+        Ok((self.life() != Life::Gone).then_some(Held { process: self, fd }))
+    }
+
+    fn not_signalled(self) -> impl FnOnce(std::io::Error) -> InjectError {
+        InjectError::os(format!("cannot send a signal to process {}", self.pid))
     }
 
     /// Stops it and waits until it is.
@@ -152,6 +167,34 @@ impl Process {
     pub fn has_variable(self, pair: &str) -> bool {
         let bytes = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
         bytes.split(|byte| *byte == 0).any(|found| found == pair.as_bytes())
+    }
+}
+
+/// A process that can be signalled, and no other one in its place.
+#[derive(Debug)]
+pub struct Held {
+    process: Process,
+    /// `None`: this kernel has none, and the number has to do.
+    fd: Option<OwnedFd>,
+}
+
+impl Held {
+    /// Sends it a signal, if it is still there; `false` if it is not.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn signal(&self, signal: Signal) -> Inject<bool> {
+        let sent = match (&self.fd, rustix::process::Signal::from_named_raw(signal as i32)) {
+            (Some(fd), Some(signal)) => pidfd_send_signal(fd, signal).map_err(std::io::Error::from),
+            (Some(_), None) => Err(std::io::Error::from(Errno::EINVAL)),
+            (None, _) if self.process.life() == Life::Gone => return Ok(false),
+            (None, _) => kill(Pid::from_raw(self.process.pid), signal).map_err(std::io::Error::from),
+        };
+        match sent {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Ok(false),
+            Err(error) => Err(self.process.not_signalled()(error)),
+        }
     }
 }
 
