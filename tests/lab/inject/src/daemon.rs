@@ -133,12 +133,18 @@ fn postmaster(data: &Path) -> Option<(Process, bool)> {
     let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let process = Process::of(lines.first()?.parse().ok()?)?;
-    // The number may be another process's since: a server works in its data folder.
-    let folder = fs::read_link(format!("/proc/{}/cwd", process.pid)).ok()?;
-    let is_it =
-        folder == data.canonicalize().ok()? && (runs(process, "postgres") || runs(process, "postmaster"));
+    // The number may be another process's since.
+    let is_it = serves(process, data);
     let ready = lines.get(7).is_some_and(|state| *state == "ready");
     (is_it && process.life() != Life::Gone).then_some((process, ready))
+}
+
+/// Whether a process is of the PostgreSQL server of this data folder, the first one or not: all of them work in that folder.
+#[must_use]
+pub fn serves(process: Process, data: &Path) -> bool {
+    let folder = fs::read_link(format!("/proc/{}/cwd", process.pid)).ok();
+    folder.is_some_and(|folder| data.canonicalize().is_ok_and(|data| data == folder))
+        && (runs(process, "postgres") || runs(process, "postmaster"))
 }
 
 #[cfg(test)]

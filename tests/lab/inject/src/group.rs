@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::daemon;
 use crate::error::{Inject, InjectError};
 use crate::process::{self, Life, Process};
 use crate::wait;
@@ -19,6 +21,9 @@ pub enum Group {
     One(Process),
     /// This one and its descendants.
     Tree(Process),
+    /// The same of a PostgreSQL server, and every process that works for the server of this data folder: those that outlive the first
+    /// one have no parent by which they could be found, and keep the server from being started again.
+    Server(Process, PathBuf),
     /// All of the process namespace with this inode: a guest made of namespaces.
     Namespace(u64),
 }
@@ -46,7 +51,14 @@ impl Group {
     pub fn members(&self) -> Vec<Process> {
         let all = match self {
             Group::One(process) => vec![*process],
-            Group::Tree(first) => tree(*first),
+            Group::Tree(first) => tree(vec![*first]),
+            Group::Server(first, data) => {
+                let mut roots = vec![*first];
+                roots.extend(
+                    process::all().into_iter().filter(|one| one != first && daemon::serves(*one, data)),
+                );
+                tree(roots)
+            }
             Group::Namespace(inode) => {
                 process::all().into_iter().filter(|one| namespace(one.pid) == Some(*inode)).collect()
             }
@@ -116,16 +128,16 @@ fn namespace_of_self() -> Option<u64> {
     fs::metadata("/proc/self/ns/pid").ok().map(|data| data.ino())
 }
 
-fn tree(first: Process) -> Vec<Process> {
-    if first.life() == Life::Gone {
-        return Vec::new();
-    }
+/// These that live, and their descendants, each once.
+fn tree(mut found: Vec<Process>) -> Vec<Process> {
+    found.retain(|one| one.life() != Life::Gone);
     let all: Vec<(Process, i32)> =
         process::all().into_iter().filter_map(|one| Some((one, one.parent()?))).collect();
-    let mut found = vec![first];
     let mut next = 0;
     while let Some(parent) = found.get(next).copied() {
-        found.extend(all.iter().filter(|(_, of)| *of == parent.pid).map(|(one, _)| *one));
+        let children = all.iter().filter(|(one, of)| *of == parent.pid && !found.contains(one));
+        let children: Vec<Process> = children.map(|(one, _)| *one).collect();
+        found.extend(children);
         next += 1;
     }
     found

@@ -61,9 +61,9 @@ impl Frozen {
 
     fn daemon((name, proof): (String, Proof)) -> Inject<Frozen> {
         let process = proof.need(&name)?;
-        let group = match proof {
+        let group = match &proof {
             Proof::Lock { .. } => Group::One(process),
-            Proof::Postmaster(_) => Group::Tree(process),
+            Proof::Postmaster(data) => Group::Server(process, data.clone()),
         };
         Frozen::of(name, group, Some(proof))
     }

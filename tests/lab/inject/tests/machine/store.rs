@@ -1,6 +1,7 @@
 //! The store: a PostgreSQL server of the test's own.
 
 use vmpulse_inject::process::{Life, Process};
+use vmpulse_inject::wait;
 use vmpulse_test_postgres::Server;
 
 use super::{GROUP, Machine};
@@ -62,6 +63,28 @@ fn a_frozen_server_answers_again_and_one_that_is_not_in_the_mark_is_not_touched(
     assert_eq!(first.life(), Life::Stopped);
     assert_eq!(machine.off("store-freeze"), "undone");
     assert_eq!(server.sql("postgres", "SELECT 1").unwrap(), "1");
+}
+
+#[test]
+fn a_frozen_server_whose_first_process_was_killed_leaves_no_stopped_ones_behind() {
+    let Some((mut server, first, data)) = server() else { return };
+    let database = server.database();
+    server.sql(&database, "CREATE SCHEMA vmpulse").unwrap();
+    let machine = Machine::marked(&[&format!("database:{data}")]);
+    let left = || {
+        let mut all = vmpulse_inject::process::all();
+        all.retain(|one| vmpulse_inject::daemon::serves(*one, data.as_ref()) && one.life() != Life::Gone);
+        all
+    };
+    assert_eq!(machine.on("store-freeze", &["--data", &data]), "made");
+    first.kill().unwrap();
+    assert!(!left().is_empty() && left().iter().all(|one| one.life() == Life::Stopped));
+    // The server is not restored; but what is left of it runs on, and ends by itself as it does without its first process.
+    assert!(machine.fails(&["store-freeze", "off"], 1).contains("NOT undone"));
+    wait::until("the rest ends", wait::SOON, || Ok(left().is_empty())).unwrap();
+    server.kill();
+    server.launch().unwrap();
+    assert_eq!(machine.off("store-freeze"), "undone");
 }
 
 #[test]
