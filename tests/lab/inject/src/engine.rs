@@ -24,11 +24,18 @@ pub enum Done {
     AlreadyOff,
 }
 
-/// Makes the failure, once the group's mark was found.
+/// Makes the failure, once the group's mark was found. `told_at`: the store's time before, for the undo to count from where the
+/// store goes away with the failure; it is on disk before anything is made.
 ///
 /// # Errors
 /// `Refused` and `Unsupported` before anything was touched; else what went wrong, after everything was restored.
-pub fn on(class: &dyn AnyClass, context: &Context, group: &str, options: &Options) -> Inject<Done> {
+pub fn on(
+    class: &dyn AnyClass,
+    context: &Context,
+    group: &str,
+    options: &Options,
+    told_at: Option<String>,
+) -> Inject<Done> {
     let name = class.about().name;
     let mark = marker::check(context, group)?;
     let context = &Context { mark: Some(mark), ..context.clone() };
@@ -51,14 +58,8 @@ pub fn on(class: &dyn AnyClass, context: &Context, group: &str, options: &Option
     }
     let before = class.plan(context, options)?;
     let mark = format!("{name}-{}-{}", std::process::id(), wait::now());
-    let saved = Saved {
-        class: name.to_owned(),
-        since: wait::now(),
-        mark,
-        told_at: None,
-        options: Some(told),
-        before,
-    };
+    let saved =
+        Saved { class: name.to_owned(), since: wait::now(), mark, told_at, options: Some(told), before };
     saved.write(context)?;
     stop_here_if_told(name);
     match class.apply(context, saved.before.clone()).and_then(|()| check_on(class, context)) {

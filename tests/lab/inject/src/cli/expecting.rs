@@ -95,18 +95,18 @@ impl Judged {
     }
 }
 
-/// Makes or undoes a failure, and waits for its events if that is wanted.
+/// Makes or undoes a failure, and waits for its events if that is wanted. `make` is given the store's time before, if it was asked.
 pub(super) fn act(
     class: &dyn AnyClass,
     context: &Context,
     own: &ArgMatches,
     after: After,
     json: bool,
-    make: impl FnOnce() -> Inject<Done>,
+    make: impl FnOnce(Option<String>) -> Inject<Done>,
 ) -> Inject<Exit> {
     let name = class.about().name;
     if !own.get_flag("expect") {
-        let done = make()?;
+        let done = make(None)?;
         tell(json, &Answer { done: Some(&done), expectation: None }, || told(name, &done));
         return Ok(Exit::Done);
     }
@@ -115,14 +115,11 @@ pub(super) fn act(
     let before = asker.told();
     // What off knows of it is gone when it is done.
     let saved = Saved::read(context, name)?;
-    let done = make()?;
+    let done = make(before.as_ref().ok().map(|told| told.time.clone()))?;
     eprintln!("{}", told(name, &done));
     let saved = if after == After::On { Saved::read(context, name)? } else { saved };
     let judged = match (&done, saved) {
         (Done::Made(_) | Done::Undone, Some(saved)) => {
-            if after == After::On {
-                remember(context, &saved, &before)?;
-            }
             judge(class, context, own, after, &asker, before, &saved)?
         }
         (Done::AlreadyOn(_) | Done::AlreadyOff, _) | (_, None) => {
@@ -136,12 +133,6 @@ fn end(json: bool, done: Option<&Done>, judged: Judged) -> Exit {
     let (exit, text) = (judged.exit(), judged.text());
     tell(json, &Answer { done, expectation: Some(judged) }, || text.to_owned());
     exit
-}
-
-/// Where the store goes away with the failure, the undo counts from before it.
-fn remember(context: &Context, saved: &Saved, before: &Inject<Told>) -> Inject<()> {
-    let told_at = before.as_ref().ok().map(|told| told.time.clone());
-    Saved { told_at, ..saved.clone() }.write(context)
 }
 
 fn judge(

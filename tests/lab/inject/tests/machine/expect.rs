@@ -70,6 +70,21 @@ fn the_events_of_on_and_off_are_waited_for() {
 }
 
 #[test]
+fn the_stores_time_is_on_disk_before_anything_is_made() {
+    let mut machine = Machine::marked(&[]);
+    machine.daemon("vmpulse-agentd", "agent.lock");
+    let hamgr = machine.hamgr();
+    let on = ["agent-hang", "on", "--group", GROUP, "--expect", "--hamgr", &hamgr, "--expect-vm", "7e57"];
+    // Killed from there on it would not know since when events count, where the store goes away with the failure.
+    let died = machine.command(&on).env("VMPULSE_INJECT_DIE_BEFORE", "agent-hang").output().unwrap();
+    assert!(!died.status.success());
+    let saved: Value =
+        serde_json::from_slice(&std::fs::read(machine.state_file("agent-hang")).unwrap()).unwrap();
+    assert_eq!(saved["told_at"], "2026-11-21T10:00:00Z");
+    assert_eq!(machine.off("agent-hang"), "undone");
+}
+
+#[test]
 fn an_event_that_must_not_come_fails_it_and_the_failure_stays_made() {
     let mut machine = Machine::marked(&[]);
     machine.daemon("vmpulse-agentd", "agent.lock");
