@@ -4,6 +4,7 @@ use vmpulse_inject::wait;
 use vmpulse_inject::wire::netns::within;
 use vmpulse_link::{FrameBuffer, FramePort};
 
+use super::accounts::Passing::{Counted, Dropped};
 use super::{HEADER, PATIENCE, all, inside, none, run};
 
 #[test]
@@ -40,7 +41,7 @@ fn all_classes_at_once_each_do_their_part_and_go_one_by_one() {
         bed.good("path-delay on --group rehearsal --trunk tk --delay 5..20");
         bed.good("path-loss on --group rehearsal --trunk tk --loss 200 --way up");
         bed.good("path-duplicate on --group rehearsal --trunk tk --duplicate 300");
-        let [up, down] = bed.exchange_of([200, 450]);
+        let [up, down] = bed.exchange();
         let distinct = |came: &[u32]| came.iter().copied().collect::<std::collections::BTreeSet<_>>().len();
         assert!((200..390).contains(&distinct(&up)), "{}", distinct(&up));
         assert_eq!(distinct(&down), all().len(), "nothing is lost on the way down");
@@ -48,7 +49,7 @@ fn all_classes_at_once_each_do_their_part_and_go_one_by_one() {
         assert!(!down.is_sorted(), "a delay that varies changes the order");
         bed.good("path-delay off");
         bed.good("path-duplicate off");
-        let [up, down] = bed.exchange_of([200, all().len()]);
+        let [up, down] = bed.exchange();
         assert!(up.len() < 390 && up.is_sorted() && down == all());
         bed.good("path-loss off");
         assert_eq!(bed.traces(), before);
@@ -68,10 +69,10 @@ fn settings_change_while_a_wire_runs_and_mistakes_in_them_are_told() {
             wait::until(text, PATIENCE, told).unwrap();
         };
         so("cut down");
-        assert_eq!(bed.exchange_of([all().len(), 0]), [all(), none()]);
+        assert_eq!(bed.exchange(), [all(), none()]);
         std::fs::write(&settings, r#"{"loss_per_mille": 5000}"#).unwrap();
         so("was not taken: loss_per_mille is 5000");
-        assert_eq!(bed.exchange_of([all().len(), 0]), [all(), none()]);
+        assert_eq!(bed.exchange(), [all(), none()]);
         bed.good("path-loss off");
         bed.all_pass();
     });
@@ -101,11 +102,12 @@ fn a_wire_that_is_killed_is_out_of_the_path() {
 fn what_is_held_back_goes_out_when_the_wire_ends() {
     inside("paths::what_is_held_back_goes_out_when_the_wire_ends", |bed| {
         bed.good("path-delay on --group rehearsal --trunk tk --delay 60000 --keep-order");
-        assert_eq!(bed.exchange(), [none(), none()]);
+        assert_eq!(bed.send_all(), [none(), none()]);
         wait::until("the wire counts them", PATIENCE, || {
             Ok(bed.good("path-delay status").matches("waiting 400").count() == 2)
         })
         .unwrap();
+        assert_eq!(bed.receive([0, 0]), [none(), none()]);
         bed.good("path-delay off");
         assert_eq!(bed.receive([all().len(); 2]), [all(), all()]);
     });
@@ -163,11 +165,11 @@ fn a_trunk_that_is_removed_ends_its_wire() {
 fn a_cut_path_carries_nothing_the_ways_that_were_asked() {
     inside("paths::a_cut_path_carries_nothing_the_ways_that_were_asked", |bed| {
         let before = bed.traces();
-        for (options, up, down) in [
-            ("", none(), none()),
-            ("--way up", none(), all()),
-            ("--way down", all(), none()),
-            ("--how link-down", none(), none()),
+        for (options, passing) in [
+            ("", [Dropped, Dropped]),
+            ("--way up", [Dropped, Counted]),
+            ("--way down", [Counted, Dropped]),
+            ("--how link-down", [Dropped, Dropped]),
         ] {
             bed.good(&format!("path-cut on --group rehearsal --trunk tk {options}"));
             let mut buffer = FrameBuffer::new();
@@ -178,7 +180,8 @@ fn a_cut_path_carries_nothing_the_ways_that_were_asked() {
                 let up = run("ip", "-o link show tk-hm");
                 assert!(!up.contains(",UP"), "{up}");
             } else {
-                assert_eq!(bed.exchange_of([up.len(), down.len()]), [up, down], "{options}");
+                let came = passing.map(|way| if way == Counted { all() } else { none() });
+                assert_eq!(bed.exchange_by(passing), came, "{options}");
             }
             bed.good("path-cut off");
             wait::until("the devices are as before", PATIENCE, || Ok(bed.traces() == before)).unwrap();
