@@ -18,16 +18,20 @@ use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::{LockError, RunLock};
 use vmpulse_local::logging::{self, LEVEL_VARIABLE, LevelHandle, LoggingError};
 use vmpulse_protocol::id::VmUuid;
+use vmpulse_protocol::time::Instant;
 
 use super::guard::Guard;
 use super::links::Links;
+use super::recording;
 use super::secrets::Secrets;
 use super::{Daemon, Signals};
 use crate::ame::{Ame, Past};
 use crate::boot::BootFile;
 use crate::config::Configuration;
 use crate::config_file;
+use crate::guardian::keeper::PathKeeper;
 use crate::health::{Health, Healthy, server};
+use crate::record::{Beginning, RecordedEngine, RecordedTrunks, Recording};
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, SettingsSource, identity};
@@ -113,15 +117,8 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         nonce_seed: nonce_seed()?,
         unheard_suspension: suspension.unheard(),
     };
-    let mut trunks = Trunks::new(trunks_config, now);
     let (secrets, authentication) = Secrets::load(&settings, source);
-    trunks.handle_authentication(now, authentication);
     let (guard, keeper) = Guard::start(&settings, now);
-    if let Some(keeper) = keeper {
-        trunks.keep_with(keeper);
-    }
-    let mut links = Links::new(&settings);
-    links.first_scan(now, &mut trunks)?;
     let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
     if let Some(problem) = &config_problem {
         tracing::error!("no application is monitored: {problem}; correct the file and run `vmmgr sync`");
@@ -130,10 +127,24 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     for warning in &config_warnings {
         tracing::warn!("{}: {warning}", settings.config.display());
     }
+    let (configuration, past) = (loaded.unwrap_or_default(), past(suspension, &boot));
+    let beginning = Beginning {
+        at: now,
+        trunks: &trunks_config,
+        kept: keeper.is_some(),
+        configuration: &configuration,
+        past: &past,
+    };
+    let recording = recording::begin(&settings.recorder, &clock, &beginning);
+    let mut trunks = trunks(trunks_config, keeper, &recording, now);
+    trunks.handle_authentication(now, authentication);
+    let mut links = Links::new(&settings);
+    links.first_scan(now, &mut trunks)?;
     let daemon = Daemon {
         clock,
         trunks,
-        ame: Ame::new(loaded.unwrap_or_default(), &past(suspension, &boot), now),
+        ame: RecordedEngine::new(Ame::new(configuration, &past, now), recording.clone()),
+        recording,
         reporter: Reporter::new(vm_uuid.clone(), incarnation),
         links,
         runner: Runner::new(settings.run_dir.clone(), settings.ocf_root.clone(), Grace::default()),
@@ -159,6 +170,22 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     };
     tracing::info!(vm = daemon.vm_uuid, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(daemon)
+}
+
+fn trunks(
+    config: TrunksConfig,
+    keeper: Option<PathKeeper>,
+    recording: &Recording,
+    now: Instant,
+) -> RecordedTrunks {
+    let mut trunks = Trunks::new(config, now);
+    if let Some(mut keeper) = keeper {
+        if let Some(draws) = recording.draws() {
+            keeper.see_draws(draws);
+        }
+        trunks.keep_with(keeper);
+    }
+    RecordedTrunks::new(trunks, recording.clone())
 }
 
 /// The endpoint never keeps the daemon from starting.

@@ -66,7 +66,14 @@ pub struct Recorder {
     max_bytes: u64,
     waiting_maximum: usize,
     ended: Option<Ending>,
-    news: Option<String>,
+    news: Option<News>,
+}
+
+/// Made into words when somebody asks: whoever must not allocate does not.
+#[derive(Debug)]
+enum News {
+    Ended(Ending),
+    Failed(String),
 }
 
 impl Recorder {
@@ -102,7 +109,13 @@ impl Recorder {
         opening: &Opening,
         start: &impl Serialize,
     ) -> io::Result<Self> {
-        let room = || Vec::with_capacity(if waiting_maximum <= TAKEN_AT_ONCE { waiting_maximum } else { 0 });
+        let at_once = if waiting_maximum <= TAKEN_AT_ONCE { waiting_maximum } else { 0 };
+        let room = || {
+            // Written to, so that the memory is there.
+            let mut room = vec![u8::MAX; at_once];
+            room.clear();
+            room
+        };
         let turn = postcard::to_extend(opening, room())
             .and_then(|bytes| postcard::to_extend(start, bytes))
             .map_err(io::Error::other)?;
@@ -186,7 +199,7 @@ impl Recorder {
         };
         if let Some(problem) = waiting.failed.take() {
             self.ended = Some(Ending::Behind);
-            self.news = Some(format!("the record {} {problem}", self.path.display()));
+            self.news = Some(News::Failed(problem));
         }
         let length = self.turn.len();
         if self.ended.is_none()
@@ -210,11 +223,8 @@ impl Recorder {
         if self.ended.is_some() {
             return;
         }
-        if why != Ending::Stopped {
-            let (path, bytes) = (self.path.display(), self.bytes);
-            self.news = Some(format!("the record {path} ends with {bytes} bytes: {why}"));
-        }
         let line = Line::<()>::End(difference(now, self.last), why.clone());
+        self.news = (why != Ending::Stopped).then(|| News::Ended(why.clone()));
         self.turn = postcard::to_extend(&line, std::mem::take(&mut self.turn)).unwrap_or_default();
         self.ended = Some(why);
         self.hand_over();
@@ -226,7 +236,11 @@ impl Recorder {
         if self.ended.is_some() {
             self.hand_over();
         }
-        self.news.take()
+        let (path, bytes) = (self.path.display(), self.bytes);
+        Some(match self.news.take()? {
+            News::Ended(why) => format!("the record {path} ends with {bytes} bytes: {why}"),
+            News::Failed(problem) => format!("the record {path} {problem}"),
+        })
     }
 
     /// The daemon ends, and the record with it.
