@@ -23,7 +23,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The record is another daemon's.
-    #[error("it is the record of a {found}, not of a {wanted}")]
+    #[error("its daemon is the {found}, not the {wanted}")]
     Another {
         /// Whose.
         found: Daemon,
@@ -97,7 +97,7 @@ pub struct Replay<'a> {
     start: Start,
     trunks: Trunks,
     engine: Ame,
-    draws: Arc<Draws>,
+    pub(super) draws: Arc<Draws>,
     lines: Lines<'a, What<'a>>,
     /// A line that was read already.
     ahead: Option<Result<(Instant, What<'a>), ReadError>>,
