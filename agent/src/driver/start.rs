@@ -18,25 +18,22 @@ use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::{LockError, RunLock};
 use vmpulse_local::logging::{self, LEVEL_VARIABLE, LevelHandle, LoggingError};
 use vmpulse_protocol::id::VmUuid;
-use vmpulse_protocol::time::Instant;
 
 use super::guard::Guard;
 use super::links::Links;
-use super::recording;
+use super::recording::{self, Cores, MadeOf};
 use super::secrets::Secrets;
 use super::{Daemon, Signals};
-use crate::ame::{Ame, Past};
+use crate::ame::Past;
 use crate::boot::BootFile;
 use crate::config::Configuration;
 use crate::config_file;
-use crate::guardian::keeper::PathKeeper;
 use crate::health::{Health, Healthy, server};
-use crate::record::{Beginning, RecordedEngine, RecordedTrunks, Recording};
 use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, SettingsSource, identity};
 use crate::suspension::{self, Suspension};
-use crate::trunks::{Trunks, TrunksConfig};
+use crate::trunks::TrunksConfig;
 use vmpulse_local::errors::chain as error_chain;
 
 /// Members of the group may query.
@@ -128,22 +125,15 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         tracing::warn!("{}: {warning}", settings.config.display());
     }
     let (configuration, past) = (loaded.unwrap_or_default(), past(suspension, &boot));
-    let beginning = Beginning {
-        at: now,
-        trunks: &trunks_config,
-        kept: keeper.is_some(),
-        configuration: &configuration,
-        past: &past,
-    };
-    let recording = recording::begin(&settings.recorder, &clock, &beginning);
-    let mut trunks = trunks(trunks_config, keeper, &recording, now);
+    let made_of = MadeOf { trunks: trunks_config, keeper, configuration, past };
+    let Cores { mut trunks, engine, recording } = recording::cores(&settings.recorder, &clock, now, made_of);
     trunks.handle_authentication(now, authentication);
     let mut links = Links::new(&settings);
     links.first_scan(now, &mut trunks)?;
     let daemon = Daemon {
         clock,
         trunks,
-        ame: RecordedEngine::new(Ame::new(configuration, &past, now), recording.clone()),
+        ame: engine,
         recording,
         reporter: Reporter::new(vm_uuid.clone(), incarnation),
         links,
@@ -170,22 +160,6 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     };
     tracing::info!(vm = daemon.vm_uuid, version = env!("CARGO_PKG_VERSION"), "started");
     Ok(daemon)
-}
-
-fn trunks(
-    config: TrunksConfig,
-    keeper: Option<PathKeeper>,
-    recording: &Recording,
-    now: Instant,
-) -> RecordedTrunks {
-    let mut trunks = Trunks::new(config, now);
-    if let Some(mut keeper) = keeper {
-        if let Some(draws) = recording.draws() {
-            keeper.see_draws(draws);
-        }
-        trunks.keep_with(keeper);
-    }
-    RecordedTrunks::new(trunks, recording.clone())
 }
 
 /// The endpoint never keeps the daemon from starting.

@@ -30,6 +30,8 @@ impl Start {
 
 /// A line. Enumerations grow at their ends. Anything else is a new [`VERSION`](vmpulse_local::recorder::VERSION).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// Never kept: written as soon as it is made. A box would have to be allocated.
+#[allow(clippy::large_enum_variant)]
 enum What {
     /// What it saw, how much it wanted done, and the checksum of that.
     Look(Look, u32, u32),
