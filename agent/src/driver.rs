@@ -7,6 +7,7 @@ mod carry;
 mod guard;
 mod links;
 mod orders;
+mod recording;
 mod secrets;
 mod start;
 mod stopping;
@@ -26,15 +27,16 @@ use vmpulse_local::logging::LevelHandle;
 use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
 
-use crate::ame::{Ame, AmeInput};
+use crate::ame::AmeInput;
 use crate::boot::BootFile;
 use crate::command::LiveScript;
 use crate::health::{Health, Healthy};
+use crate::record::{RecordedEngine, RecordedTrunks, Recording};
 use crate::report::Reporter;
 use crate::runner::{Ended, Runner};
 use crate::settings::Settings;
 use crate::suspension::Suspension;
-use crate::trunks::{TrunkInput, Trunks};
+use crate::trunks::TrunkInput;
 use guard::Guard;
 use links::Links;
 use secrets::Secrets;
@@ -72,8 +74,9 @@ pub struct Daemon {
     settings: Settings,
     clock: MonotonicClock,
     vm_uuid: String,
-    trunks: Trunks,
-    ame: Ame,
+    trunks: RecordedTrunks,
+    ame: RecordedEngine,
+    recording: Recording,
     reporter: Reporter,
     links: Links,
     runner: Runner,
@@ -120,6 +123,9 @@ impl Daemon {
                 self.ame.handle_timeout(now);
             }
             let shutdown_done = self.carry(now);
+            if let Some(news) = self.recording.take_news() {
+                tracing::warn!("{news}");
+            }
             self.answer_held(now);
             if shutdown_done || self.stop_at.is_some_and(|at| now >= at) {
                 break;
@@ -140,6 +146,7 @@ impl Daemon {
             }
         }
         self.guard.end();
+        self.recording.close(self.clock.now());
         tracing::info!("stopped");
         Exit::Done
     }
@@ -149,7 +156,7 @@ impl Daemon {
         let mut entropy = [0; 32];
         // The kernel had some at the start, so it has some now; without, the seed of the start has to do.
         if vmpulse_local::random::fill(&mut entropy).is_ok() {
-            self.trunks.handle_entropy(&entropy);
+            self.trunks.handle_entropy(self.clock.now(), &entropy);
         }
     }
 

@@ -9,7 +9,8 @@
 //! Both map one page of memory ([`page`]): whoever sends draws its numbers there, so none is used twice. [`watch`] decides when the
 //! guardian beats (pure); [`keeper`] is the daemon's side, [`driver`] the guardian's loop, [`file`] how both come by the page.
 //! What the guardian's program needs is here and in the crates `vmpulse-link` and `vmpulse-protocol`, and little else, so that it
-//! stays small: no runtime, no logging framework, no parser of settings.
+//! stays small: no runtime, no logging framework, no parser of settings. [`record`] keeps what it sees, if
+//! that is wanted.
 
 pub mod arguments;
 pub mod beat;
@@ -18,6 +19,7 @@ pub mod file;
 pub mod keeper;
 pub mod page;
 mod probe;
+pub mod record;
 mod rehearsal;
 mod restart;
 pub mod watch;

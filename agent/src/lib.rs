@@ -3,6 +3,7 @@
 //! Pure: [`config`] (the XML file as text), [`ame`] (the application management engine), [`trunks`] (HVNCP on the
 //! adapters), [`report`], [`types`], [`health`], [`vmmgr::grammar`]. Edges: [`settings`], [`config_file`], [`keys`],
 //! [`suspension`], [`boot`], [`runner`] (scripts), [`type_check`].
+//! [`record`] keeps what the cores are told, if that is wanted.
 //! [`guardian`] is the second process, that beats when the daemon hangs. [`driver`] is the daemon: it carries values between them.
 
 pub mod ame;
@@ -15,6 +16,7 @@ pub mod guardian;
 pub mod health;
 pub mod keys;
 mod nearest;
+pub mod record;
 pub mod report;
 pub mod runner;
 pub mod settings;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use vmpulse_local::keys::deserialize_mode;
+use vmpulse_local::recorder::RecorderSettings;
 pub use vmpulse_local::settings::SettingsError;
 use vmpulse_local::settings::{self, Checked, Fault};
 use vmpulse_protocol::auth::Mode;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub root_probe: PathBuf,
     /// How many seconds a read may take.
     pub root_probe_timeout_s: u32,
+    /// Where daemon and guardian record what happens, if they do.
+    pub recorder: RecorderSettings,
 }
 
 impl Default for Settings {
@@ -97,6 +100,7 @@ impl Default for Settings {
             watchdog_timeout_s: 60,
             root_probe: PathBuf::new(),
             root_probe_timeout_s: 30,
+            recorder: RecorderSettings::default(),
         }
     }
 }
@@ -134,6 +138,7 @@ impl Settings {
             return Err(("health_listen", problem));
         }
         self.check_guardian()?;
+        self.recorder.fault().map_or(Ok(()), Err)?;
         self.check_paths()
     }
 
@@ -242,6 +247,7 @@ mod tests {
             "watchdog_timeout_s",
             "root_probe",
             "root_probe_timeout_s",
+            "recorder",
         ];
         let mut found = keys.clone();
         expected.sort_unstable();
@@ -272,6 +278,8 @@ mod tests {
             ("watchdog_timeout_s = 1", "watchdog_timeout_s"),
             ("root_probe = \"vda\"", "root_probe"),
             ("root_probe_timeout_s = 0", "root_probe_timeout_s"),
+            ("[recorder]\ndirectory = \"records\"", "recorder.directory"),
+            ("[recorder]\nmax_mib = 0", "recorder.max_mib"),
             ("guardian = false\nwatchdog = \"/dev/watchdog\"", "watchdog"),
         ] {
             let error = parse(text).unwrap_err();

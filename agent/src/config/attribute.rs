@@ -180,7 +180,7 @@ impl Values {
     }
 
     /// What the file says: unknown attributes are ignored.
-    pub(super) fn read(&mut self, name: &str, text: &str) -> Result<(), InvalidValue> {
+    pub(crate) fn read(&mut self, name: &str, text: &str) -> Result<(), InvalidValue> {
         if let Some(parameter) = self.parameter_name(name) {
             return self.set_parameter(parameter, text).map_err(|error| match error {
                 SetError::Invalid(invalid) => invalid,

@@ -12,6 +12,7 @@ use vmpulse_link::{
 use vmpulse_protocol::time::Instant;
 
 use super::adapters;
+use crate::record::RecordedTrunks;
 use crate::settings::Settings;
 use crate::trunks::{AdapterId, TrunkInput, Trunks};
 
@@ -100,7 +101,7 @@ impl Links {
         }
     }
 
-    pub(super) fn take(&mut self, now: Instant, news: LinkNews, trunks: &mut Trunks) {
+    pub(super) fn take(&mut self, now: Instant, news: LinkNews, trunks: &mut RecordedTrunks) {
         match news {
             LinkNews::Frame { adapter, .. } if !self.open.contains_key(&adapter) => {}
             LinkNews::Frame { adapter, source, destination, vlan, payload } => {
@@ -130,12 +131,12 @@ impl Links {
     }
 
     /// Whether opening an adapter is permitted at all: asked once, at the start.
-    pub(super) fn first_scan(&mut self, now: Instant, trunks: &mut Trunks) -> Result<(), LinkError> {
+    pub(super) fn first_scan(&mut self, now: Instant, trunks: &mut RecordedTrunks) -> Result<(), LinkError> {
         self.scan(now, trunks)
     }
 
     /// Every 5 s: opens what came, closes what went.
-    pub(super) fn scan_if_due(&mut self, now: Instant, trunks: &mut Trunks) {
+    pub(super) fn scan_if_due(&mut self, now: Instant, trunks: &mut RecordedTrunks) {
         if now < self.next_scan {
             return;
         }
@@ -144,7 +145,7 @@ impl Links {
         }
     }
 
-    fn scan(&mut self, now: Instant, trunks: &mut Trunks) -> Result<(), LinkError> {
+    fn scan(&mut self, now: Instant, trunks: &mut RecordedTrunks) -> Result<(), LinkError> {
         self.next_scan = now + SCAN_INTERVAL;
         let in_use = self.in_use(now, trunks);
         let open: Vec<u32> = self.open.keys().map(|id| id.0).collect();
@@ -176,7 +177,7 @@ impl Links {
     }
 
     /// One that is gone, is wanted no more, or has another address now.
-    fn close_others(&mut self, now: Instant, usable: &[Interface], trunks: &mut Trunks) {
+    fn close_others(&mut self, now: Instant, usable: &[Interface], trunks: &mut RecordedTrunks) {
         let stays = |id: &AdapterId, open: &Open| {
             usable.iter().any(|interface| interface.index == id.0 && interface.mac == open.socket.mac())
         };
@@ -187,13 +188,18 @@ impl Links {
         }
     }
 
-    fn close(&mut self, now: Instant, adapter: AdapterId, trunks: &mut Trunks) {
+    fn close(&mut self, now: Instant, adapter: AdapterId, trunks: &mut RecordedTrunks) {
         if self.open.remove(&adapter).is_some() {
             trunks.handle_input(now, TrunkInput::AdapterDown { adapter });
         }
     }
 
-    fn open(&mut self, now: Instant, interface: &Interface, trunks: &mut Trunks) -> Result<(), LinkError> {
+    fn open(
+        &mut self,
+        now: Instant,
+        interface: &Interface,
+        trunks: &mut RecordedTrunks,
+    ) -> Result<(), LinkError> {
         let adapter = AdapterId(interface.index);
         if self.open.contains_key(&adapter) {
             return Ok(());

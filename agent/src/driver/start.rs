@@ -21,9 +21,10 @@ use vmpulse_protocol::id::VmUuid;
 
 use super::guard::Guard;
 use super::links::Links;
+use super::recording::{self, Cores, MadeOf};
 use super::secrets::Secrets;
 use super::{Daemon, Signals};
-use crate::ame::{Ame, Past};
+use crate::ame::Past;
 use crate::boot::BootFile;
 use crate::config::Configuration;
 use crate::config_file;
@@ -32,7 +33,7 @@ use crate::report::Reporter;
 use crate::runner::{Grace, Runner};
 use crate::settings::{Settings, SettingsSource, identity};
 use crate::suspension::{self, Suspension};
-use crate::trunks::{Trunks, TrunksConfig};
+use crate::trunks::TrunksConfig;
 use vmpulse_local::errors::chain as error_chain;
 
 /// Members of the group may query.
@@ -113,15 +114,8 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
         nonce_seed: nonce_seed()?,
         unheard_suspension: suspension.unheard(),
     };
-    let mut trunks = Trunks::new(trunks_config, now);
     let (secrets, authentication) = Secrets::load(&settings, source);
-    trunks.handle_authentication(now, authentication);
     let (guard, keeper) = Guard::start(&settings, now);
-    if let Some(keeper) = keeper {
-        trunks.keep_with(keeper);
-    }
-    let mut links = Links::new(&settings);
-    links.first_scan(now, &mut trunks)?;
     let config_problem = loaded.as_ref().err().map(|error| error_chain(error));
     if let Some(problem) = &config_problem {
         tracing::error!("no application is monitored: {problem}; correct the file and run `vmmgr sync`");
@@ -130,10 +124,17 @@ pub fn start(settings: Settings, source: SettingsSource) -> Result<Daemon, Start
     for warning in &config_warnings {
         tracing::warn!("{}: {warning}", settings.config.display());
     }
+    let (configuration, past) = (loaded.unwrap_or_default(), past(suspension, &boot));
+    let made_of = MadeOf { trunks: trunks_config, keeper, configuration, past };
+    let Cores { mut trunks, engine, recording } = recording::cores(&settings.recorder, &clock, now, made_of);
+    trunks.handle_authentication(now, authentication);
+    let mut links = Links::new(&settings);
+    links.first_scan(now, &mut trunks)?;
     let daemon = Daemon {
         clock,
         trunks,
-        ame: Ame::new(loaded.unwrap_or_default(), &past(suspension, &boot), now),
+        ame: engine,
+        recording,
         reporter: Reporter::new(vm_uuid.clone(), incarnation),
         links,
         runner: Runner::new(settings.run_dir.clone(), settings.ocf_root.clone(), Grace::default()),

@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use vmpulse_local::recorder::RecorderSettings;
+
 /// The program's name.
 pub const PROGRAM: &str = "vmpulse-guardian";
 
@@ -17,6 +19,17 @@ pub struct Arguments {
     pub watchdog: Option<(PathBuf, Duration)>,
     /// The disk to read from, and how long it may take to answer.
     pub root_probe: Option<(PathBuf, Duration)>,
+    /// What is recorded, if anything is.
+    pub record: Option<Record>,
+}
+
+/// Where a guardian records what it sees.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// As its daemon's.
+    pub settings: RecorderSettings,
+    /// UUID of the virtual machine, which is in the record.
+    pub vm: String,
 }
 
 impl Arguments {
@@ -26,7 +39,7 @@ impl Arguments {
     /// What is wrong with it.
     pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut words = words.into_iter();
-        let (mut run_dir, mut watchdog, mut root_probe) = (None, None, None);
+        let (mut run_dir, mut watchdog, mut root_probe, mut record) = (None, None, None, None);
         while let Some(option) = words.next() {
             let mut value =
                 |what| words.next().ok_or_else(|| format!("{}: {what} is missing", option.display()));
@@ -38,11 +51,18 @@ impl Arguments {
                 Some("--root-probe") => {
                     root_probe = Some((PathBuf::from(value("the disk")?), time(&value("the time")?)?));
                 }
+                Some("--record") => {
+                    let directory = PathBuf::from(value("the directory")?);
+                    let max_mib = number(&value("the largest size")?)?;
+                    let keep = number(&value("the number of records")?)?;
+                    let vm = value("the virtual machine")?.to_string_lossy().into_owned();
+                    record = Some(Record { settings: RecorderSettings { directory, max_mib, keep }, vm });
+                }
                 Some(_) | None => return Err(format!("{} is no option of it", option.display())),
             }
         }
         let run_dir = run_dir.ok_or("--run-dir is missing; it is started by vmpulse-agentd")?;
-        Ok(Self { run_dir, watchdog, root_probe })
+        Ok(Self { run_dir, watchdog, root_probe, record })
     }
 
     /// The same as words.
@@ -58,6 +78,10 @@ impl Arguments {
                 ]);
             }
         }
+        if let Some(Record { settings: RecorderSettings { directory, max_mib, keep }, vm }) = &self.record {
+            words.extend(["--record".into(), directory.clone().into_os_string()]);
+            words.extend([max_mib.to_string().into(), keep.to_string().into(), vm.into()]);
+        }
         words
     }
 
@@ -68,6 +92,11 @@ impl Arguments {
         self.hash(&mut hasher);
         hasher.finish().max(1)
     }
+}
+
+fn number(word: &OsString) -> Result<u32, String> {
+    let number = word.to_str().and_then(|word| word.parse().ok());
+    number.ok_or_else(|| format!("{} is no number", word.display()))
 }
 
 fn time(word: &OsString) -> Result<Duration, String> {
@@ -82,10 +111,13 @@ mod tests {
 
     #[test]
     fn arguments_round_trip() {
-        let plain = Arguments { run_dir: "/run/vmpulse".into(), watchdog: None, root_probe: None };
+        let plain =
+            Arguments { run_dir: "/run/vmpulse".into(), watchdog: None, root_probe: None, record: None };
+        let settings = RecorderSettings { directory: "/r".into(), ..RecorderSettings::default() };
         let full = Arguments {
             watchdog: Some(("/dev/watchdog".into(), Duration::from_secs(30))),
             root_probe: Some(("/dev/vda1".into(), Duration::from_secs(10))),
+            record: Some(Record { settings, vm: String::new() }),
             ..plain.clone()
         };
         for arguments in [&plain, &full] {
@@ -101,6 +133,7 @@ mod tests {
             (vec!["--run-dir"], "the directory is missing"),
             (vec!["--run-dir", "/r", "--watchdog", "/dev/w"], "the time is missing"),
             (vec!["--run-dir", "/r", "--watchdog", "/dev/w", "soon"], "soon is no number"),
+            (vec!["--run-dir", "/r", "--record", "/x", "much"], "much is no number"),
             (vec!["--verbose"], "--verbose is no option"),
         ] {
             let error = Arguments::parse(words.iter().map(OsString::from)).unwrap_err();

@@ -9,15 +9,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 use vmpulse_link::{Transmitter, lock_used_memory, run_in_real_time};
+use vmpulse_local::clock::MonotonicClock;
 use vmpulse_local::exit::Exit;
 use vmpulse_local::lock::RunLock;
+use vmpulse_local::recorder::{Daemon, Opening, Recorder};
 use vmpulse_protocol::time::Instant;
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Record};
 use super::beat::{PACKET_BYTES, packet};
 use super::file::{LOCK_FILE, OpenedPage};
 use super::page::{Header, Page};
 use super::probe::Probe;
+use super::record::{GuardianRecording, Start, Sum};
 use super::rehearsal;
 use super::restart::{Clerk, Errand};
 use super::watch::{Failure, LOOK, Watch, WatchOutput};
@@ -82,6 +85,7 @@ struct Guardian {
     /// The daemon was seen running.
     served: bool,
     disk_gone: bool,
+    recording: Option<GuardianRecording>,
     _lock: RunLock,
 }
 
@@ -98,9 +102,10 @@ impl Guardian {
         // The daemon's: something has changed. That it ends the sleep is all that is wanted of it.
         signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::default())
             .map_err(Refused::system("signals"))?;
+        let began = now();
         let mut guardian = Self {
             page,
-            watch: Watch::new(now()),
+            watch: Watch::new(began),
             transmitter: Transmitter::open().map_err(Refused::system("the raw socket cannot be opened"))?,
             watchdog: None,
             probe: None,
@@ -109,6 +114,7 @@ impl Guardian {
             stop,
             served: false,
             disk_gone: false,
+            recording: arguments.record.as_ref().and_then(|record| recording(record, began)),
             _lock: lock,
         };
         guardian.open_optional(arguments);
@@ -150,6 +156,9 @@ impl Guardian {
             sleep_until(self.next_turn(now));
         }
         page.set(Header::GuardianStamp, 0);
+        if let Some(recording) = self.recording.take() {
+            recording.close(now());
+        }
         if let Some(watchdog) = self.watchdog.take()
             && let Err(error) = watchdog.release()
         {
@@ -180,6 +189,9 @@ impl Guardian {
         }
         self.disk_gone = gone;
         page.set(Header::DiskGone, gone.into());
+        if let Some(recording) = &mut self.recording {
+            recording.disk_gone(now, gone);
+        }
         self.clerk.run(Errand::Say(if gone {
             "the root disk does not answer: this guest does not beat any more"
         } else {
@@ -188,8 +200,10 @@ impl Guardian {
     }
 
     fn turn(&mut self, now: Instant, page: &Page) {
-        self.watch.handle_seen(now, &page.seen());
+        let (seen, mut came) = (page.seen(), Sum::default());
+        self.watch.handle_seen(now, &seen);
         while let Some(output) = self.watch.poll_output() {
+            came.add(&output);
             match output {
                 WatchOutput::Beat { .. } if self.disk_gone => {}
                 WatchOutput::Beat { slot, generation, as_guardian } => {
@@ -201,6 +215,12 @@ impl Guardian {
                 }
                 WatchOutput::Failed(failure) => self.on_failed(page, failure),
                 WatchOutput::Recovered => self.clerk.run(Errand::Say("the agent shows life again")),
+            }
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.looked(now, &seen, came);
+            if let Some(end) = recording.take_end() {
+                self.clerk.run(Errand::Say(end));
             }
         }
         // A guest whose disk is gone is to be reset, if there is a watchdog to do it.
@@ -230,6 +250,20 @@ impl Guardian {
         let food = self.watchdog.as_ref().filter(|_| !self.disk_gone).map(Watchdog::next);
         let due = self.watch.poll_timeout().into_iter().chain(food).min();
         due.unwrap_or(now + LOOK)
+    }
+}
+
+/// A record that cannot be made is no reason not to guard.
+fn recording(record: &Record, began: Instant) -> Option<GuardianRecording> {
+    let clock = MonotonicClock::start();
+    let opening = Opening::by_monotonic(Daemon::Guardian, env!("CARGO_PKG_VERSION"), &clock);
+    let start = Start { at_ns: began.as_nanos(), vm: record.vm.clone() };
+    match Recorder::start(&record.settings, "guardian", &opening, &start) {
+        Ok(recorder) => recorder.map(GuardianRecording::new),
+        Err(error) => {
+            eprintln!("vmpulse-guardian: nothing is recorded: {error}");
+            None
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use vmpulse_protocol::time::Instant;
 
 use super::page::{Header, Page, Session};
 use super::watch::{LOOK, PATHS};
+use crate::record::Draws;
 
 /// A path: the index of its adapter, and its host monitor's address.
 pub type PathName = (u32, MacAddr);
@@ -33,6 +34,8 @@ pub struct PathKeeper {
     epoch: Duration,
     ethertype: u16,
     vlan: Option<u16>,
+    /// Sees what is drawn, if that is recorded.
+    draws: Option<Arc<Draws>>,
 }
 
 impl Keeper {
@@ -53,7 +56,14 @@ impl Keeper {
     /// For whoever sends. `vlan`: what packets are tagged with that say nothing else.
     #[must_use]
     pub fn paths(&self, ethertype: u16, vlan: Option<u16>) -> PathKeeper {
-        PathKeeper { page: self.page.clone(), life: self.life, epoch: self.epoch, ethertype, vlan }
+        PathKeeper {
+            page: self.page.clone(),
+            life: self.life,
+            epoch: self.epoch,
+            ethertype,
+            vlan,
+            draws: None,
+        }
     }
 
     /// The daemon runs; to be said every [`STAMP_PERIOD`](super::watch::STAMP_PERIOD) at least.
@@ -108,6 +118,11 @@ impl Keeper {
 }
 
 impl PathKeeper {
+    /// Numbers of channels opened from now on are drawn before its eyes.
+    pub fn see_draws(&mut self, draws: Arc<Draws>) {
+        self.draws = Some(draws);
+    }
+
     /// A channel was opened, from the adapter with this address. Its numbers are drawn from what is returned; `None` if there are
     /// more paths than a guardian keeps. `interval`: it goes on beating, in the place of another channel.
     pub fn open(
@@ -138,7 +153,11 @@ impl PathKeeper {
         }
         self.page.publish(slot, Some(&session));
         self.page.set_interval(slot, interval);
-        Some(Arc::new(self.page.numbers(slot)))
+        let numbers: SharedDraw = Arc::new(self.page.numbers(slot));
+        Some(match &self.draws {
+            Some(draws) => draws.over(numbers, sending.next_urgent),
+            None => numbers,
+        })
     }
 
     /// A heartbeat was sent.

@@ -8,7 +8,8 @@ use nix::sys::stat::{major, minor};
 use vmpulse_local::settings::Fault;
 
 use super::Settings;
-use crate::guardian::arguments::Arguments;
+use super::identity::vm_uuid;
+use crate::guardian::arguments::{Arguments, Record};
 
 /// The disk of the root file system, whichever that is.
 const AUTO: &str = "auto";
@@ -55,7 +56,11 @@ impl Settings {
             other => (other, None),
         };
         let root_probe = disk.map(|disk| (disk, seconds(self.root_probe_timeout_s)));
-        (Arguments { run_dir: self.run_dir.clone(), watchdog, root_probe }, problem)
+        let record = self
+            .recorder
+            .is_on()
+            .then(|| Record { settings: self.recorder.clone(), vm: vm_uuid(&self.vm_uuid) });
+        (Arguments { run_dir: self.run_dir.clone(), watchdog, root_probe, record }, problem)
     }
 }
 

@@ -51,6 +51,10 @@ pub enum Daemon {
     HostMonitor,
     /// `vmpulse-controllerd`.
     Controller,
+    /// `vmpulse-agentd`.
+    Agent,
+    /// `vmpulse-guardian`.
+    Guardian,
 }
 
 impl std::fmt::Display for Daemon {
@@ -58,6 +62,8 @@ impl std::fmt::Display for Daemon {
         out.write_str(match self {
             Self::HostMonitor => "host monitor",
             Self::Controller => "controller",
+            Self::Agent => "agent",
+            Self::Guardian => "guardian",
         })
     }
 }
@@ -82,17 +88,32 @@ impl Opening {
     #[must_use]
     pub fn now(daemon: Daemon, product: &str, clock: &MonotonicClock) -> Self {
         let since = clock.now().since(Instant::ZERO);
-        let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from);
+        let monotonic = monotonic().saturating_sub(since);
+        Self::beginning(daemon, product, monotonic, clock.realtime().saturating_sub(since))
+    }
+
+    /// As of now, of a process whose instants are CLOCK_MONOTONIC itself.
+    #[must_use]
+    pub fn by_monotonic(daemon: Daemon, product: &str, clock: &MonotonicClock) -> Self {
+        Self::beginning(daemon, product, Duration::ZERO, clock.realtime().saturating_sub(monotonic()))
+    }
+
+    fn beginning(daemon: Daemon, product: &str, monotonic: Duration, realtime: Duration) -> Self {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
             daemon,
             product: product.to_owned(),
             boot: boot.trim().to_owned(),
-            monotonic_ns: nanoseconds(monotonic.unwrap_or_default().saturating_sub(since)),
-            realtime_ns: nanoseconds(clock.realtime().saturating_sub(since)),
+            monotonic_ns: nanoseconds(monotonic),
+            realtime_ns: nanoseconds(realtime),
         }
     }
+}
+
+fn monotonic() -> Duration {
+    let read = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    read.map(Duration::from).unwrap_or_default()
 }
 
 /// Why a record ends.

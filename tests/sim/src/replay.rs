@@ -5,6 +5,7 @@
 //! monotonic clock if all are of one boot of one machine, and by the wall clock otherwise.
 
 mod controller;
+mod guest;
 pub mod judge;
 mod monitor;
 mod names;
@@ -13,6 +14,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use vmpulse_agent::guardian::record::{GuardianRecording, Start as GuardianStart};
+use vmpulse_agent::record::{ReplayError as AgentError, Start as AgentStart};
 use vmpulse_controller::record::{ReplayError as ControllerError, Start as ControllerStart};
 use vmpulse_hostmon::monitor::MonitorConfig;
 use vmpulse_hostmon::record::{ReplayError, Start};
@@ -21,7 +24,7 @@ use vmpulse_protocol::time::Instant;
 use vmpulse_store::ControllerHeartbeat;
 
 use crate::event::Event;
-use crate::names::Hm;
+use crate::names::{Hm, Vm};
 pub use names::Names;
 
 /// Which clock the instants of a stream are of.
@@ -94,6 +97,9 @@ pub enum Cause {
     /// Of a controller.
     #[error(transparent)]
     Controller(#[from] ControllerError),
+    /// Of an agent or a guardian.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
 }
 
 impl Failure {
@@ -106,6 +112,7 @@ impl Failure {
             Self::Record { source, .. } => match &**source {
                 Cause::HostMonitor(error) => matches!(error, ReplayError::Differs { .. }),
                 Cause::Controller(error) => matches!(error, ControllerError::Differs { .. }),
+                Cause::Agent(error) => matches!(error, AgentError::Differs { .. }),
                 Cause::Read(_) => false,
             },
         }
@@ -136,6 +143,8 @@ fn of_bytes(path: &Path, bytes: &[u8], names: &mut Names) -> Result<Replayed, Ca
     match opened.opening.daemon {
         Daemon::HostMonitor => Ok(monitor::replay(path, opened, names)?),
         Daemon::Controller => Ok(controller::replay(path, opened, names)?),
+        Daemon::Agent => Ok(guest::replay_agent(path, opened, names)?),
+        Daemon::Guardian => Ok(guest::replay_guardian(path, opened, names)?),
     }
 }
 
@@ -166,6 +175,28 @@ pub(crate) fn controller_recorder(
 ) -> Option<Recorder> {
     let start_with = ControllerStart { at_ns: own.as_nanos(), heartbeat: heartbeat.clone() };
     start(directory, &format!("controller-{:020}", now.as_nanos()), Daemon::Controller, &start_with)
+}
+
+/// For an agent's life.
+pub(crate) fn agent_recorder(
+    directory: &Path,
+    vm: Vm,
+    life: u64,
+    start_with: &AgentStart,
+) -> Option<Recorder> {
+    start(directory, &format!("agent-{vm}-{life:06}"), Daemon::Agent, start_with)
+}
+
+/// For a guardian that is started now, for this life of its agent.
+pub(crate) fn guardian_recorder(
+    directory: &Path,
+    vm: Vm,
+    life: u64,
+    now: Instant,
+) -> Option<GuardianRecording> {
+    let start_with = GuardianStart { at_ns: now.as_nanos(), vm: vm.uuid().to_string() };
+    let recorder = start(directory, &format!("guardian-{vm}-{life:06}"), Daemon::Guardian, &start_with);
+    recorder.map(GuardianRecording::new)
 }
 
 fn start(directory: &Path, name: &str, daemon: Daemon, with: &impl serde::Serialize) -> Option<Recorder> {

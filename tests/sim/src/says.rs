@@ -1,5 +1,8 @@
 //! What daemons do, as events: of one that is simulated, and of one that was recorded.
 
+use vmpulse_agent::ame::AmeOutput;
+use vmpulse_agent::guardian::watch::{Failure, WatchOutput};
+use vmpulse_agent::trunks::TrunkOutput;
 use vmpulse_hostmon::monitor::Note;
 use vmpulse_hostmon::tracker::Edge;
 use vmpulse_protocol::id::VmUuid;
@@ -17,6 +20,42 @@ pub(crate) fn beat(payload: &[u8]) -> Option<bool> {
     let text = payload.get(8..11)?;
     let length = usize::from(u16::from_be_bytes([*payload.get(4)?, *payload.get(5)?]));
     (flags & NO_HEARTBEAT == 0 && text == b"HB:").then_some(length == 4)
+}
+
+/// What a guardian says of its agent.
+pub(crate) const fn guarded(output: &WatchOutput) -> Option<&'static str> {
+    match output {
+        WatchOutput::Beat { .. } => None,
+        WatchOutput::Failed(Failure::Hangs) => Some("the guardian finds that the agent hangs or died"),
+        WatchOutput::Failed(Failure::Died) => {
+            Some("the guardian finds that the agent died and was started again")
+        }
+        WatchOutput::Recovered => Some("the guardian sees the agent live again"),
+    }
+}
+
+/// What an engine says of its applications.
+pub(crate) fn managed(vm: Vm, output: &AmeOutput) -> Option<Event> {
+    match output {
+        AmeOutput::StatusChanged { app, from, to } => Some(Event::App(vm, format!("{app} {from} to {to}"))),
+        AmeOutput::StartScript(_)
+        | AmeOutput::KillScript { .. }
+        | AmeOutput::Waits { .. }
+        | AmeOutput::Changed(_)
+        | AmeOutput::Table(_) => None,
+    }
+}
+
+/// What an agent says of its paths.
+pub(crate) fn connected(vm: Vm, output: &TrunkOutput) -> Option<Event> {
+    match output {
+        TrunkOutput::Log(event) => (!event.is_detail()).then(|| Event::Agent(vm, event.to_string())),
+        TrunkOutput::Transmit { .. }
+        | TrunkOutput::ReportWanted { .. }
+        | TrunkOutput::ReportTaken { .. }
+        | TrunkOutput::SuspensionHeard
+        | TrunkOutput::ShutdownDone => None,
+    }
 }
 
 /// It wants this written.

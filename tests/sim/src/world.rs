@@ -120,7 +120,7 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Everybody registered and started. With `records`, host monitors record there what happens, as their daemons do.
+    /// Everybody registered and started. With `records`, all record there what happens, as their daemons do.
     ///
     /// # Errors
     /// The store's file cannot be made.
@@ -140,6 +140,7 @@ impl<'a> World<'a> {
         let guest = |vm: usize| {
             let random = stream(seed, &format!("guest {vm}"));
             Guest::new(Vm(vm), cluster.trunks, cluster.apps, cluster.guardian, random)
+                .recorded(records.map(Path::to_owned))
         };
         let monitor = |hm: &Hm| {
             let random = stream(seed, &format!("monitor {hm}"));

@@ -9,22 +9,21 @@ use super::{Opening, RecorderSettings};
 
 const SUFFIX: &str = ".vmrec";
 
-/// Makes the file of this start, after removing what is too much of earlier ones. `name`: the daemon and what it serves.
-pub(super) fn create(
-    settings: &RecorderSettings,
-    name: &str,
-    opening: &Opening,
-) -> io::Result<(PathBuf, File)> {
+/// Of the file of this start. `name`: the daemon and what it serves.
+pub(super) fn path(settings: &RecorderSettings, name: &str, opening: &Opening) -> PathBuf {
+    let at = jiff::Timestamp::from_nanosecond(i128::from(opening.realtime_ns)).unwrap_or_default();
+    let stamp = at.strftime("%Y%m%dT%H%M%S%.3fZ");
+    settings.directory.join(format!("{name}-{stamp}-{}{SUFFIX}", std::process::id()))
+}
+
+/// Makes that file, after removing what is too much of earlier ones.
+pub(super) fn create(settings: &RecorderSettings, name: &str, path: &Path) -> io::Result<File> {
     let directory = &settings.directory;
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let kept = usize::try_from(settings.keep).unwrap_or(usize::MAX).saturating_sub(1);
     remove_all_but(kept, directory, name)?;
-    let at = jiff::Timestamp::from_nanosecond(i128::from(opening.realtime_ns)).unwrap_or_default();
-    let stamp = at.strftime("%Y%m%dT%H%M%S%.3fZ");
-    let path = directory.join(format!("{name}-{stamp}-{}{SUFFIX}", std::process::id()));
     // Frames hold what guests sent.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    Ok((path, file))
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Names sort by time.

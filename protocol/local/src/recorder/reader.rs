@@ -8,7 +8,7 @@ use vmpulse_protocol::time::Instant;
 use super::{Ending, HEADER_BYTES, Line, MAGIC, Opening, VERSION};
 
 /// Body of the longest block: more than the writer ever lets wait.
-const BODY_MAXIMUM: usize = 16 << 20;
+const BODY_MAXIMUM: usize = 128 << 20;
 
 /// Why a file is not read, or not further.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

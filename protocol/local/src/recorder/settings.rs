@@ -12,7 +12,7 @@ const MAX_MIB: std::ops::RangeInclusive<u32> = 1..=4096;
 const KEEP: std::ops::RangeInclusive<u32> = 1..=10_000;
 
 /// The table `[recorder]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecorderSettings {
     /// Where records are kept; empty: nothing is recorded.

@@ -80,11 +80,60 @@ fn nothing_is_recorded_unless_a_directory_is_named() {
     assert!(none.is_none());
 }
 
+/// Until the thread has come to it.
+fn news(recorder: &mut Recorder) -> String {
+    let news = (0..).find_map(|turn| {
+        recorder.record(at(turn), &What::Turn);
+        recorder.hand_over();
+        std::thread::yield_now();
+        recorder.take_news()
+    });
+    news.unwrap()
+}
+
 #[test]
-fn a_directory_that_cannot_be_made_is_an_error() {
+fn a_directory_that_cannot_be_made_is_said() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("records"), "").unwrap();
-    assert!(Recorder::start(&settings(folder.path()), "x", &opening(), &"start").is_err());
+    let mut recorder = started(&settings(folder.path()));
+    assert!(news(&mut recorder).contains("cannot be made"));
+    assert_eq!(recorder.take_news(), None);
+}
+
+#[test]
+fn a_disk_that_hangs_at_the_start_holds_up_nobody() {
+    let (gate, open) = channel::<()>();
+    let memory = Memory::default();
+    let out = memory.clone();
+    let make = move || {
+        let _ = open.recv();
+        Ok(out)
+    };
+    let mut recorder =
+        Recorder::over(make, PathBuf::from("/record"), 1 << 20, 1 << 20, &opening(), &"start").unwrap();
+    let lines = some_lines(&mut recorder, || {});
+    drop(gate);
+    recorder.close(at(20));
+    let bytes = memory.0.lock().unwrap();
+    assert_eq!(read(&bytes).unwrap(), (lines, Some((at(20), Ending::Stopped)), 0));
+}
+
+#[test]
+fn a_controllers_turn_of_9_mib_is_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let opening = Opening { daemon: Daemon::Controller, ..opening() };
+    let mut recorder = Recorder::start(&settings(folder.path()), "x", &opening, &"start").unwrap().unwrap();
+    let path = recorder.path().to_owned();
+    let line = What::Frame(vec![7; 9 << 20]);
+    recorder.record(at(1), &line);
+    recorder.hand_over();
+    assert_eq!(recorder.ended(), None);
+    recorder.close(at(2));
+    let bytes = std::fs::read(path).unwrap();
+    let (_, mut lines) = open(&bytes).unwrap().start::<String, What>().unwrap();
+    assert_eq!(lines.next(), Some(Ok((at(1), line))));
+    assert_eq!((lines.next(), lines.torn_bytes()), (None, 0));
+    assert_eq!(lines.ending().map(|(_, why)| why), Some(&Ending::Stopped));
 }
 
 #[test]
@@ -169,14 +218,7 @@ fn a_disk_that_fails_is_said() {
         }
     }
     let mut recorder = over(Failing, 1 << 20, 1 << 20);
-    // Until the thread has come to it.
-    let news = (0..).find_map(|turn| {
-        recorder.record(at(turn), &What::Turn);
-        recorder.hand_over();
-        std::thread::yield_now();
-        recorder.take_news()
-    });
-    assert!(news.unwrap().contains("No space left"));
+    assert!(news(&mut recorder).contains("No space left"));
 }
 
 #[test]
@@ -285,7 +327,7 @@ fn settings_are_checked() {
 }
 
 fn over(out: impl Write + Send + 'static, max_bytes: u64, waiting: usize) -> Recorder {
-    Recorder::over(out, PathBuf::from("/record"), max_bytes, waiting, &opening(), &"start").unwrap()
+    Recorder::over(|| Ok(out), PathBuf::from("/record"), max_bytes, waiting, &opening(), &"start").unwrap()
 }
 
 #[derive(Clone, Default)]

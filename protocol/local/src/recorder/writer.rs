@@ -10,20 +10,39 @@ use serde::Serialize;
 use vmpulse_protocol::time::Instant;
 
 use super::{
-    Ending, FRAME_BYTES, HEADER_BYTES, Line, MAGIC, Opening, RecorderSettings, VERSION, difference, file,
+    Daemon, Ending, FRAME_BYTES, HEADER_BYTES, Line, MAGIC, Opening, RecorderSettings, VERSION, difference,
+    file,
 };
 
-/// What may wait for the disk: some seconds of the largest trunk.
-const WAITING_MAXIMUM: usize = 8 << 20;
+/// Room of this size or less is taken whole at the start: whoever has so little must not ask for memory later. Larger room is
+/// taken when it is needed.
+const TAKEN_AT_ONCE: usize = 128 << 10;
+/// The thread makes a directory and writes. Where memory is locked a usual stack would be dear.
+const STACK_BYTES: usize = 128 << 10;
 /// Kept free for the last line, in the buffer and in the file.
 const ENDING_BYTES: usize = 64;
 /// What the end of the daemon waits for the last block to be written.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
+impl Daemon {
+    /// What may wait for the disk. A host monitor's: some seconds of the largest trunk. A controller's: a turn is handed over
+    /// whole, with everything that the store said in it, which is 1 to 2 KiB for each VM and application, so that is a site of some 20,000. An
+    /// agent's: a report of 256 KiB, and minutes of all else. A guardian's: minutes of its looks, taken at its start.
+    const fn waiting_maximum(self) -> usize {
+        match self {
+            Self::HostMonitor => 8 << 20,
+            Self::Controller => 64 << 20,
+            Self::Agent => 1 << 20,
+            Self::Guardian => TAKEN_AT_ONCE,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
     ended: bool,
+    /// The file cannot be made, or not be written any more, and why.
     failed: Option<String>,
 }
 
@@ -47,15 +66,23 @@ pub struct Recorder {
     max_bytes: u64,
     waiting_maximum: usize,
     ended: Option<Ending>,
-    news: Option<String>,
+    news: Option<News>,
+}
+
+/// Made into words when somebody asks: whoever must not allocate does not.
+#[derive(Debug)]
+enum News {
+    Ended(Ending),
+    Failed(String),
 }
 
 impl Recorder {
-    /// Makes the file and starts the thread; `None` if the settings want no record. `name`: the daemon and what it
-    /// serves, as part of the file's name.
+    /// Starts the thread, which makes the file: a disk that hangs holds up nobody. `None` if the settings want no record.
+    /// `name`: the daemon and what it serves, as part of the file's name. A file that cannot be made is said by
+    /// [`take_news`](Self::take_news).
     ///
     /// # Errors
-    /// The directory, the file or the thread cannot be made.
+    /// The thread cannot be made.
     pub fn start(
         settings: &RecorderSettings,
         name: &str,
@@ -65,25 +92,39 @@ impl Recorder {
         if !settings.is_on() {
             return Ok(None);
         }
-        let (path, file) = file::create(settings, name, opening)?;
-        Self::over(file, path, settings.max_bytes(), WAITING_MAXIMUM, opening, start).map(Some)
+        let path = file::path(settings, name, opening);
+        let make = {
+            let (settings, name, path) = (settings.clone(), name.to_owned(), path.clone());
+            move || file::create(&settings, &name, &path)
+        };
+        let room = opening.daemon.waiting_maximum();
+        Self::over(make, path, settings.max_bytes(), room, opening, start).map(Some)
     }
 
-    pub(super) fn over(
-        out: impl Write + Send + 'static,
+    pub(super) fn over<W: Write>(
+        make: impl FnOnce() -> io::Result<W> + Send + 'static,
         path: PathBuf,
         max_bytes: u64,
         waiting_maximum: usize,
         opening: &Opening,
         start: &impl Serialize,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let (done, written) = channel();
-        let worker = Worker { out, shared: Arc::clone(&shared), done };
-        std::thread::Builder::new().name("recorder".to_owned()).spawn(move || worker.run())?;
-        let turn = postcard::to_extend(opening, Vec::new())
+        let at_once = if waiting_maximum <= TAKEN_AT_ONCE { waiting_maximum } else { 0 };
+        let room = || {
+            // Written to, so that the memory is there.
+            let mut room = vec![u8::MAX; at_once];
+            room.clear();
+            room
+        };
+        let turn = postcard::to_extend(opening, room())
             .and_then(|bytes| postcard::to_extend(start, bytes))
             .map_err(io::Error::other)?;
+        let waiting = Mutex::new(Waiting { bytes: room(), ended: false, failed: None });
+        let shared = Arc::new(Shared { waiting, ready: Condvar::new() });
+        let (done, written) = channel();
+        let (worker, body) = (Worker { shared: Arc::clone(&shared), done }, room());
+        let builder = std::thread::Builder::new().name("recorder".to_owned()).stack_size(STACK_BYTES);
+        builder.spawn(move || worker.run(make, body))?;
         let mut recorder = Self {
             shared,
             written,
@@ -156,10 +197,9 @@ impl Recorder {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        if let Some(error) = waiting.failed.take() {
+        if let Some(problem) = waiting.failed.take() {
             self.ended = Some(Ending::Behind);
-            self.news =
-                Some(format!("the record {} cannot be written any more: {error}", self.path.display()));
+            self.news = Some(News::Failed(problem));
         }
         let length = self.turn.len();
         if self.ended.is_none()
@@ -173,6 +213,7 @@ impl Recorder {
         // Every turn may become a block.
         self.bytes = self.bytes.saturating_add(FRAME_BYTES as u64);
         waiting.bytes.append(&mut self.turn);
+        waiting.ended = self.ended.is_some();
         drop(waiting);
         shared.ready.notify_one();
     }
@@ -182,23 +223,24 @@ impl Recorder {
         if self.ended.is_some() {
             return;
         }
-        if why != Ending::Stopped {
-            let (path, bytes) = (self.path.display(), self.bytes);
-            self.news = Some(format!("the record {path} ends with {bytes} bytes: {why}"));
-        }
         let line = Line::<()>::End(difference(now, self.last), why.clone());
+        self.news = (why != Ending::Stopped).then(|| News::Ended(why.clone()));
         self.turn = postcard::to_extend(&line, std::mem::take(&mut self.turn)).unwrap_or_default();
         self.ended = Some(why);
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.bytes.append(&mut self.turn);
-        waiting.ended = true;
-        drop(waiting);
-        self.shared.ready.notify_one();
+        self.hand_over();
     }
 
-    /// What is to be said of it, once.
+    /// What is to be said of it, once. To be asked in every turn: an end that could not be handed over at once, because the
+    /// thread was just at the buffer, is handed over here.
     pub fn take_news(&mut self) -> Option<String> {
-        self.news.take()
+        if self.ended.is_some() {
+            self.hand_over();
+        }
+        let (path, bytes) = (self.path.display(), self.bytes);
+        Some(match self.news.take()? {
+            News::Ended(why) => format!("the record {path} ends with {bytes} bytes: {why}"),
+            News::Failed(problem) => format!("the record {path} {problem}"),
+        })
     }
 
     /// The daemon ends, and the record with it.
@@ -207,17 +249,22 @@ impl Recorder {
     }
 }
 
-struct Worker<W> {
-    out: W,
+struct Worker {
     shared: Arc<Shared>,
     /// Dropped when all is written.
     done: Sender<()>,
 }
 
-impl<W: Write> Worker<W> {
-    fn run(mut self) {
-        if let Err(error) = self.write_all() {
-            self.lock().failed = Some(error.to_string());
+impl Worker {
+    fn run<W: Write>(self, make: impl FnOnce() -> io::Result<W>, body: Vec<u8>) {
+        let written = match make() {
+            Ok(out) => self
+                .write_all(out, body)
+                .map_err(|error| format!("cannot be written any more, and ends: {error}")),
+            Err(error) => Err(format!("cannot be made, and nothing is recorded: {error}")),
+        };
+        if let Err(problem) = written {
+            self.lock().failed = Some(problem);
         }
         drop(self.done);
     }
@@ -226,16 +273,15 @@ impl<W: Write> Worker<W> {
         self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_all(&mut self) -> io::Result<()> {
-        self.out.write_all(&[MAGIC.as_slice(), &VERSION.to_le_bytes()].concat())?;
-        let mut body = Vec::new();
+    fn write_all(&self, mut out: impl Write, mut body: Vec<u8>) -> io::Result<()> {
+        out.write_all(&[MAGIC.as_slice(), &VERSION.to_le_bytes()].concat())?;
         loop {
             let ended = self.next(&mut body);
             if !body.is_empty() {
-                self.out.write_all(&frame(&body))?;
+                out.write_all(&frame(&body))?;
             }
             if ended {
-                return self.out.flush();
+                return out.flush();
             }
         }
     }
@@ -259,9 +305,14 @@ fn frame(body: &[u8]) -> Vec<u8> {
 }
 
 impl Drop for Recorder {
-    /// Waits a moment for what was handed over to be written. A disk that hangs is not waited for.
+    /// Waits a moment for what was recorded to be written. A disk that hangs is not waited for.
     fn drop(&mut self) {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.ended && self.ended.is_some() {
+            waiting.bytes.append(&mut self.turn);
+        }
+        waiting.ended = true;
+        drop(waiting);
         self.shared.ready.notify_one();
         // The thread is gone already if the record ended before.
         let _ = self.written.recv_timeout(END_PATIENCE);

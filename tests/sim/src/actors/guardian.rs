@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use vmpulse_agent::guardian::beat::{PACKET_BYTES, packet};
 use vmpulse_agent::guardian::page::Page;
+use vmpulse_agent::guardian::record::{GuardianRecording, Sum};
 use vmpulse_agent::guardian::watch::{Failure, LOOK, REPLACED_WITHIN, Watch, WatchOutput};
 use vmpulse_link::Destination;
 use vmpulse_protocol::time::Instant;
+
+use crate::says;
 
 /// See [`vmpulse_agent::guardian::watch::REPLACED_WITHIN`]: by then nothing is left of the life before.
 const DOZE_AFTER: Duration = REPLACED_WITHIN.saturating_add(Duration::from_secs(15));
@@ -22,6 +25,7 @@ pub(crate) struct Guardian {
     /// Of the grid of its looks.
     began: Instant,
     doze_at: Option<Instant>,
+    recording: Option<GuardianRecording>,
 }
 
 /// What came of a look.
@@ -34,8 +38,9 @@ pub(crate) struct Looked {
 }
 
 impl Guardian {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { page: Page::in_memory(), watch: Watch::new(now), began: now, doze_at: Some(now + DOZE_AFTER) }
+    pub(crate) fn new(now: Instant, recording: Option<GuardianRecording>) -> Self {
+        let (page, watch) = (Page::in_memory(), Watch::new(now));
+        Self { page, watch, began: now, doze_at: Some(now + DOZE_AFTER), recording }
     }
 
     /// The last moment of its grid, of half seconds.
@@ -49,8 +54,7 @@ impl Guardian {
     pub(crate) fn awake(&mut self, now: Instant) {
         if self.doze_at.is_some_and(|at| at <= now) {
             let look = self.last_look(now);
-            self.watch.handle_seen(look, &self.page.seen());
-            while self.watch.poll_output().is_some() {}
+            self.look(look);
         }
         self.doze_at = None;
     }
@@ -66,10 +70,24 @@ impl Guardian {
         (!dozes).then_some(due)
     }
 
+    /// As in its driver.
+    fn look(&mut self, now: Instant) -> Vec<WatchOutput> {
+        let (seen, mut came) = (self.page.seen(), Sum::default());
+        self.watch.handle_seen(now, &seen);
+        let outputs: Vec<WatchOutput> = std::iter::from_fn(|| self.watch.poll_output()).collect();
+        outputs.iter().for_each(|output| came.add(output));
+        if let Some(recording) = &mut self.recording {
+            recording.looked(now, &seen, came);
+        }
+        outputs
+    }
+
     pub(crate) fn turn(&mut self, now: Instant) -> Looked {
         let mut looked = Looked::default();
-        self.watch.handle_seen(now, &self.page.seen());
-        while let Some(output) = self.watch.poll_output() {
+        for output in self.look(now) {
+            if let Some(text) = says::guarded(&output) {
+                looked.says.push(text);
+            }
             match output {
                 WatchOutput::Beat { slot, generation, as_guardian } => {
                     let mut room = [0; PACKET_BYTES];
@@ -79,14 +97,8 @@ impl Guardian {
                         looked.frames.push((to, room[..length].to_vec()));
                     }
                 }
-                WatchOutput::Failed(Failure::Hangs) => {
-                    looked.restart = true;
-                    looked.says.push("the guardian finds that the agent hangs or died");
-                }
-                WatchOutput::Failed(Failure::Died) => {
-                    looked.says.push("the guardian finds that the agent died and was started again");
-                }
-                WatchOutput::Recovered => looked.says.push("the guardian sees the agent live again"),
+                WatchOutput::Failed(Failure::Hangs) => looked.restart = true,
+                WatchOutput::Failed(Failure::Died) | WatchOutput::Recovered => {}
             }
         }
         looked

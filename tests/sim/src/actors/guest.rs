@@ -1,10 +1,12 @@
 //! A guest: its agent (engine and trunks), its guardian, its applications, what it keeps on its disk.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vmpulse_agent::ame::{Ame, AmeInput, AmeOutput, Outcome, Past, RunId, StartScript};
 use vmpulse_agent::config::Configuration;
 use vmpulse_agent::guardian::keeper::Keeper;
+use vmpulse_agent::record::{Beginning, RecordedEngine, RecordedTrunks, Recording};
 use vmpulse_agent::report::Reporter;
 use vmpulse_agent::suspension::Suspension;
 use vmpulse_agent::trunks::{AdapterId, TrunkInput, TrunkOutput, Trunks, TrunksConfig};
@@ -17,6 +19,7 @@ use super::scripts::{App, SCRIPT_TIME, configuration};
 use crate::event::{Event, Said};
 use crate::names::Vm;
 use crate::random::entropy;
+use crate::{replay, says};
 
 /// EtherType of the trunks.
 const ETHERTYPE: u16 = 0x88b5;
@@ -63,8 +66,9 @@ pub(crate) struct Frame {
 /// A process, from its start to its end.
 struct Agent {
     started: Instant,
-    trunks: Trunks,
-    ame: Ame,
+    trunks: RecordedTrunks,
+    ame: RecordedEngine,
+    recording: Recording,
     reporter: Reporter,
     keeper: Option<Keeper>,
     hangs: bool,
@@ -91,6 +95,8 @@ pub(crate) struct Guest {
     /// Numbers what is announced, so that its order can be told.
     announced: u64,
     quiet_until: Option<Instant>,
+    /// Where its agents and guardians record what happens, as their daemons do.
+    records: Option<PathBuf>,
 }
 
 impl Guest {
@@ -112,7 +118,13 @@ impl Guest {
             frozen: false,
             announced: 0,
             quiet_until: None,
+            records: None,
         }
+    }
+
+    /// Recorded there, if anywhere.
+    pub(crate) fn recorded(self, records: Option<PathBuf>) -> Self {
+        Self { records, ..self }
     }
 
     /// The instance is gone, with everything in its memory.
@@ -149,8 +161,22 @@ impl Guest {
             nonce_seed: entropy(&mut self.random),
             unheard_suspension: self.suspension.unheard(),
         };
+        let past = Past { booted: self.booted, suspended: self.suspension.suspended, stopped: Vec::new() };
+        self.booted = false;
+        let configuration = Configuration::read(&configuration(self.apps.len()), 16).unwrap_or_default();
+        let beginning = Beginning {
+            at: own,
+            trunks: &config,
+            kept: self.guarded,
+            configuration: &configuration,
+            past: &past,
+        };
+        let recording = Recording::begin(self.records.is_some(), &beginning, |start| {
+            replay::agent_recorder(self.records.as_deref()?, self.vm, self.life, start)
+        });
         let mut trunks = Trunks::new(config, own);
-        let keeper = self.begin_guarded_life(now, &mut trunks);
+        let keeper = self.begin_guarded_life(now, &mut trunks, &recording);
+        let mut trunks = RecordedTrunks::new(trunks, recording.clone());
         for trunk in 0..self.trunks {
             let input = TrunkInput::AdapterUp {
                 adapter: adapter(trunk),
@@ -160,13 +186,11 @@ impl Guest {
             };
             trunks.handle_input(own, input);
         }
-        let past = Past { booted: self.booted, suspended: self.suspension.suspended, stopped: Vec::new() };
-        self.booted = false;
-        let configuration = Configuration::read(&configuration(self.apps.len()), 16).unwrap_or_default();
         self.agent = Some(Agent {
             started: now,
             trunks,
-            ame: Ame::new(configuration, &past, own),
+            ame: RecordedEngine::new(Ame::new(configuration, &past, own), recording.clone()),
+            recording,
             reporter: Reporter::new(self.uuid.clone(), self.random.u64(..)),
             keeper,
             hangs: false,
@@ -176,16 +200,30 @@ impl Guest {
         self.turn(now);
     }
 
-    fn begin_guarded_life(&mut self, now: Instant, trunks: &mut Trunks) -> Option<Keeper> {
+    fn begin_guarded_life(
+        &mut self,
+        now: Instant,
+        trunks: &mut Trunks,
+        recording: &Recording,
+    ) -> Option<Keeper> {
         if !self.guarded {
             return None;
         }
-        let guardian = self.guardian.get_or_insert_with(|| Guardian::new(now));
+        let guardian = self.guardian.get_or_insert_with(|| {
+            let recording = self.records.as_deref();
+            let recording =
+                recording.and_then(|directory| replay::guardian_recorder(directory, self.vm, self.life, now));
+            Guardian::new(now, recording)
+        });
         guardian.awake(now);
         guardian.reassure(now);
         let own = Instant::from_nanos(1);
         let keeper = Keeper::begin(guardian.page.clone(), now.since(own), own, true);
-        trunks.keep_with(keeper.paths(ETHERTYPE, None));
+        let mut paths = keeper.paths(ETHERTYPE, None);
+        if let Some(draws) = recording.draws() {
+            paths.see_draws(draws);
+        }
+        trunks.keep_with(paths);
         Some(keeper)
     }
 
@@ -293,7 +331,7 @@ impl Guest {
         let Some(agent) = self.agent.as_mut().filter(|agent| !agent.hangs) else { return };
         let own = agent.own(now);
         for frame in self.waiting.drain(..) {
-            agent.trunks.handle_entropy(&entropy(&mut self.random));
+            agent.trunks.handle_entropy(own, &entropy(&mut self.random));
             let Frame { trunk, source, destination, payload } = &frame;
             let (adapter, source, destination) = (adapter(*trunk), *source, *destination);
             agent
@@ -310,7 +348,7 @@ impl Guest {
         let stop = self.agent.as_ref().and_then(|agent| agent.stop);
         if let Some((until, kind)) = stop.filter(|(until, _)| told || *until <= now) {
             let _ = until;
-            self.end_agent(kind == Shutdown::Os);
+            self.end_agent(now, kind == Shutdown::Os);
         }
     }
 
@@ -326,8 +364,9 @@ impl Guest {
         }
     }
 
-    fn end_agent(&mut self, shutdown: bool) {
+    fn end_agent(&mut self, now: Instant, shutdown: bool) {
         if let Some(agent) = self.agent.take() {
+            agent.recording.close(agent.own(now));
             if let Some(keeper) = agent.keeper {
                 keeper.end();
             }
@@ -354,6 +393,7 @@ impl Guest {
 
     fn carry_engine(&mut self, now: Instant, output: AmeOutput) {
         let Some(agent) = &mut self.agent else { return };
+        self.wishes.extend(says::managed(self.vm, &output).map(Wish::Event));
         match output {
             AmeOutput::StartScript(_) if agent.stop.is_some() => {}
             AmeOutput::StartScript(order) => self.start_script(&order),
@@ -366,10 +406,7 @@ impl Guest {
                 };
                 self.wishes.push(wish);
             }
-            AmeOutput::StatusChanged { app, from, to } => {
-                self.wishes.push(Wish::Event(Event::App(self.vm, format!("{app} {from} to {to}"))));
-            }
-            AmeOutput::Waits { .. } | AmeOutput::Table(_) => {}
+            AmeOutput::StatusChanged { .. } | AmeOutput::Waits { .. } | AmeOutput::Table(_) => {}
             AmeOutput::Changed(bits) => {
                 let own = agent.own(now);
                 agent.trunks.handle_input(own, TrunkInput::Ring(bits));
@@ -387,6 +424,7 @@ impl Guest {
 
     fn carry_trunk(&mut self, now: Instant, output: TrunkOutput) {
         let Some(agent) = &mut self.agent else { return };
+        self.wishes.extend(says::connected(self.vm, &output).map(Wish::Event));
         match output {
             TrunkOutput::Transmit { adapter, destination, vlan: _, payload } => {
                 let trunk = adapter.0 as usize;
@@ -401,11 +439,7 @@ impl Guest {
                 self.suspension.heard = true;
                 self.wishes.push(Wish::SuspensionHeard);
             }
-            TrunkOutput::Log(event) if event.is_detail() => {}
-            TrunkOutput::Log(event) => {
-                self.wishes.push(Wish::Event(Event::Agent(self.vm, event.to_string())));
-            }
-            TrunkOutput::ReportTaken { .. } | TrunkOutput::ShutdownDone => {}
+            TrunkOutput::Log(_) | TrunkOutput::ReportTaken { .. } | TrunkOutput::ShutdownDone => {}
         }
     }
 

@@ -65,6 +65,72 @@ fn starts(events: impl IntoIterator<Item = (Instant, Event)>) -> BTreeMap<Hm, Ve
     starts
 }
 
+/// What each life of each agent said, with the time since its start, and what guardians said, with the world's. What is of one
+/// moment is in the order of its letters: a frozen guest's is carried out later than it is recorded.
+fn lives(events: impl IntoIterator<Item = (Instant, Event)>) -> BTreeMap<Vm, Vec<Vec<(u128, String)>>> {
+    let mut lives: BTreeMap<Vm, Vec<Vec<(u128, String)>>> = BTreeMap::new();
+    let mut since: BTreeMap<Vm, Instant> = BTreeMap::new();
+    for (at, event) in events {
+        #[allow(clippy::wildcard_enum_match_arm)]
+        let vm = match &event {
+            Event::AgentUp(vm) => {
+                since.insert(*vm, at);
+                lives.entry(*vm).or_default().push(Vec::new());
+                *vm
+            }
+            Event::Agent(_, text) if text.starts_with("the guardian") => continue,
+            Event::Agent(vm, _) | Event::App(vm, _) | Event::Said(vm, _) | Event::QuietGranted(vm, _) => *vm,
+            _ => continue,
+        };
+        lives
+            .get_mut(&vm)
+            .unwrap()
+            .last_mut()
+            .unwrap()
+            .push((at.since(since[&vm]).as_nanos(), event.to_string()));
+    }
+    lives.values_mut().flatten().for_each(|life| life.sort());
+    lives
+}
+
+/// What guardians said, by the world's clock.
+fn guarded(events: impl IntoIterator<Item = (Instant, Event)>) -> Vec<(Instant, String)> {
+    let said = |event: &Event| matches!(event, Event::Agent(_, text) if text.starts_with("the guardian"));
+    let mut all: Vec<_> = events
+        .into_iter()
+        .filter(|(_, event)| said(event))
+        .map(|(at, event)| (at, event.to_string()))
+        .collect();
+    all.sort();
+    all
+}
+
+/// Agents and guardians did the same.
+fn same_guests(truth: &[(Instant, Event)], records: &[Replayed]) -> usize {
+    let of = |daemon: Daemon| records.iter().filter(move |record| record.opening.daemon == daemon);
+    let mut replayed: BTreeMap<Vm, Vec<Vec<(u128, String)>>> = BTreeMap::new();
+    for record in of(Daemon::Agent) {
+        for (vm, mut said) in lives(record.events.iter().cloned()) {
+            replayed.entry(vm).or_default().append(&mut said);
+        }
+    }
+    let truth_lives = lives(truth.iter().cloned());
+    for (vm, truth) in &truth_lives {
+        for (life, (truth, replayed)) in truth.iter().zip(&replayed[vm]).enumerate() {
+            let place =
+                (0..truth.len().max(replayed.len())).find(|place| truth.get(*place) != replayed.get(*place));
+            if let Some(place) = place {
+                panic!("{vm}, life {life}: {:?} and {:?}", truth.get(place), replayed.get(place));
+            }
+        }
+        assert_eq!(truth.len(), replayed[vm].len(), "lives of {vm}");
+    }
+    assert_eq!(truth_lives.len(), replayed.len());
+    let guardians = of(Daemon::Guardian).flat_map(|record| record.events.iter().cloned());
+    assert_eq!(guarded(truth.iter().cloned()), guarded(guardians));
+    truth_lives.values().map(Vec::len).sum()
+}
+
 fn records(directory: &Path) -> Vec<Replayed> {
     let mut paths: Vec<_> =
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -97,6 +163,7 @@ fn same_events(plan: &Plan) -> usize {
     if !plan.to_string().contains("loses-answers") {
         assert_eq!(findings(&truth), of_controllers(&records));
     }
+    assert!(same_guests(&truth, &records) > 0);
     let truth = starts(truth);
     let mut replayed: BTreeMap<Hm, Vec<Vec<(u128, String)>>> = BTreeMap::new();
     for record in records {
@@ -127,6 +194,11 @@ fn what_simulated_monitors_recorded_is_what_they_did() {
         "move",
         "session-lossy",
         "controller-restart",
+        "agent-killed",
+        "agent-stopped",
+        "guardian-hang",
+        "guardian-for-good",
+        "suspension-late",
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name).join("scenario");
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
