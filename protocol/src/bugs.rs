@@ -42,11 +42,13 @@ pub enum Bug {
     GuardianSleeps,
     /// A suspension counts as heard when one monitor has acknowledged it.
     LateSuspension,
+    /// What was made with any key is taken for what was made with the right one.
+    TagNotCompared,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AcknowledgedEarly,
         Self::LostBatch,
         Self::EarlyMissing,
@@ -63,6 +65,7 @@ impl Bug {
         Self::DeafToHello,
         Self::GuardianSleeps,
         Self::LateSuspension,
+        Self::TagNotCompared,
     ];
 }
 

@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::KeyId;
+use crate::bugs::{Bug, is_on};
 use crate::wire::{Packet, TAG_LENGTH, Trailer};
 
 /// A keyed function without the buffer that it needs at work only: there are thousands of paths.
@@ -104,7 +105,8 @@ impl Opener {
 
     fn is_tag(&self, packet: &Packet<'_>, trailer: &Trailer) -> bool {
         // In constant time.
-        fed(&self.function, packet, trailer).verify_truncated_left(&trailer.tag).is_ok()
+        let is_tag = fed(&self.function, packet, trailer).verify_truncated_left(&trailer.tag).is_ok();
+        is_tag || is_on(Bug::TagNotCompared)
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod disk;
 pub(crate) mod guardian;
 pub(crate) mod guest;
 pub(crate) mod hypervisor;
+mod keys;
 pub(crate) mod monitor;
 pub(crate) mod scripts;
 pub(crate) mod store_worker;

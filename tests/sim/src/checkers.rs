@@ -10,6 +10,8 @@ mod announced;
 mod bound;
 mod convergence;
 mod decided;
+mod denied;
+mod entitled;
 mod healthy;
 mod heard;
 mod incidents;
@@ -73,6 +75,7 @@ pub fn all(plan: &Plan) -> Vec<Box<dyn Checker>> {
         Box::new(announced::Announced::new(plan)),
         Box::new(unknown::Unknown::default()),
         Box::new(acknowledged::Acknowledged::new(plan)),
+        Box::new(entitled::Entitled::new(plan)),
         Box::new(order::Order::default()),
         Box::new(once::Once::default()),
         Box::new(incidents::Incidents::default()),
@@ -95,10 +98,17 @@ pub fn of_records(plan: &Plan) -> Vec<Box<dyn Checker>> {
     ]
 }
 
-/// VMs of which there are two with one UUID: whose heartbeats are whose nobody can say.
+/// VMs of which there are two with one UUID: whose heartbeats are whose nobody can say. Where keys are demanded there are none, but
+/// by a stolen key.
 fn doubled(plan: &Plan) -> BTreeSet<Vm> {
+    let stolen = |vm: Vm, other: Vm| {
+        let steals = Action::Guest(vm, GuestAction::KeyOf { vm: other });
+        plan.actions.iter().any(|(_, action)| *action == steals)
+    };
     let pretends = plan.actions.iter().filter_map(|(_, action)| match action {
-        Action::Guest(vm, GuestAction::Pretend { vm: other }) => Some([*vm, *other]),
+        Action::Guest(vm, GuestAction::Pretend { vm: other }) => {
+            (!plan.cluster.auth || stolen(*vm, *other)).then_some([*vm, *other])
+        }
         _ => None,
     });
     pretends.flatten().collect()

@@ -31,6 +31,16 @@ pub enum Event {
 
     /// The agent runs.
     AgentUp(Vm),
+    /// Where host monitors demand keys: an agent that starts, or whose key is changed, says that it is this VM, and has this
+    /// key.
+    Credentials {
+        /// Whose agent.
+        guest: Vm,
+        /// Who it says that it is.
+        claims: Vm,
+        /// What proves it, or does not.
+        key: Held,
+    },
     /// It does not, or hangs.
     AgentDown(Vm, &'static str),
     /// It logs this.
@@ -144,6 +154,17 @@ pub enum Event {
     FinalRows(&'static str, u64),
 }
 
+/// The key that an agent has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// None.
+    None,
+    /// One that is nobody's.
+    Wrong,
+    /// That of this VM.
+    Of(Vm),
+}
+
 /// What was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -205,6 +226,14 @@ impl fmt::Display for Event {
             Self::Thawed(vm) => write!(out, "instance {vm} runs again"),
             Self::RecoveryStarted(vm) => write!(out, "recovery {vm} begins"),
             Self::AgentUp(vm) => write!(out, "agent    {vm} started"),
+            Self::Credentials { guest, claims, key } => {
+                let key = match key {
+                    Held::None => "no key".to_owned(),
+                    Held::Wrong => "a wrong key".to_owned(),
+                    Held::Of(vm) => format!("the key of {vm}"),
+                };
+                write!(out, "agent    {guest} says that it is {claims}, with {key}")
+            }
             Self::AgentDown(vm, why) => write!(out, "agent    {vm} {why}"),
             Self::Agent(vm, text) => write!(out, "agent    {vm} {text}"),
             Self::App(vm, text) => write!(out, "agent    {vm} application {text}"),

@@ -42,14 +42,16 @@ pub(crate) struct Arrival {
 #[derive(Debug)]
 pub(crate) struct Network {
     random: fastrand::Rng,
+    /// On a trunk that is well no frame overtakes another.
+    in_order: bool,
     trunks: BTreeMap<Hm, Conditions>,
     cut_paths: BTreeSet<(Vm, Hm)>,
 }
 
 impl Network {
-    pub(crate) fn new(random: fastrand::Rng, hms: impl Iterator<Item = Hm>) -> Self {
+    pub(crate) fn new(random: fastrand::Rng, in_order: bool, hms: impl Iterator<Item = Hm>) -> Self {
         let trunks = hms.map(|hm| (hm, Conditions::default())).collect();
-        Self { random, trunks, cut_paths: BTreeSet::new() }
+        Self { random, in_order, trunks, cut_paths: BTreeSet::new() }
     }
 
     /// How many trunks are not as they should be.
@@ -108,7 +110,8 @@ impl Network {
             if happens(&mut self.random, conditions.loss) {
                 continue;
             }
-            let (from, to) = conditions.delay.unwrap_or(USUAL);
+            let usual = if self.in_order { (USUAL.1, USUAL.1) } else { USUAL };
+            let (from, to) = conditions.delay.unwrap_or(usual);
             let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             let after = Duration::from_nanos(self.random.u64(nanos(from)..=nanos(to)));
             let damaged = happens(&mut self.random, conditions.corrupt);

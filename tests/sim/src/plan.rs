@@ -53,6 +53,8 @@ pub struct Cluster {
     pub controllers: usize,
     /// Whether host monitors run canaries.
     pub canary: bool,
+    /// Whether guests have keys, and host monitors hear nobody without.
+    pub auth: bool,
 }
 
 impl Default for Cluster {
@@ -68,6 +70,7 @@ impl Default for Cluster {
             poll_interval_ms: 20_000,
             controllers: 1,
             canary: false,
+            auth: false,
         }
     }
 }

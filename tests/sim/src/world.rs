@@ -3,6 +3,7 @@
 mod act;
 mod finale;
 mod frames;
+mod fresh;
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use crate::queue::Queue;
 use crate::random::stream;
 use crate::store::Backing;
 use crate::trace::Trace;
+
+pub(crate) use fresh::Mark;
 
 /// Checkers that wait are asked this often.
 const TICK: Duration = Duration::from_secs(5);
@@ -102,6 +105,7 @@ pub(crate) struct World<'a> {
     checkers: Vec<Box<dyn Checker>>,
     violations: Vec<Violation>,
     network: Network,
+    fresh: fresh::Fresh,
     store: Backing,
     revision: u64,
     hypervisor: Hypervisor,
@@ -139,12 +143,11 @@ impl<'a> World<'a> {
         register(&store, &plan, &hms)?;
         let guest = |vm: usize| {
             let random = stream(seed, &format!("guest {vm}"));
-            Guest::new(Vm(vm), cluster.trunks, cluster.apps, cluster.guardian, random)
-                .recorded(records.map(Path::to_owned))
+            Guest::new(Vm(vm), &cluster, random).recorded(records.map(Path::to_owned))
         };
         let monitor = |hm: &Hm| {
             let random = stream(seed, &format!("monitor {hm}"));
-            MonitorNode::new(*hm, cluster.vms, cluster.canary, random, records.map(Path::to_owned))
+            MonitorNode::new(*hm, &cluster, random, records.map(Path::to_owned))
         };
         let poll_interval = Duration::from_millis(cluster.poll_interval_ms);
         let controller =
@@ -156,7 +159,8 @@ impl<'a> World<'a> {
             trace,
             checkers,
             violations: Vec::new(),
-            network: Network::new(stream(seed, "network"), hms.iter().copied()),
+            network: Network::new(stream(seed, "network"), cluster.auth, hms.iter().copied()),
+            fresh: fresh::Fresh::default(),
             revision: 0,
             hypervisor: Hypervisor::new(cluster.vms, cluster.hosts),
             guests: (0..cluster.vms).map(guest).collect(),

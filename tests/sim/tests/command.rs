@@ -1,6 +1,7 @@
 //! What `simulate` prints, for whoever has to find out why a seed failed.
 
-use std::process::{Command, Output};
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
 
 use vmpulse_sim::trace::LAST;
 
@@ -48,4 +49,19 @@ fn seeds_that_are_well_say_so_and_wrong_usage_is_told_apart() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "6 seeds, 0 failed: []\n");
     assert_eq!(simulate(&["--seeds", "6..1"]).status.code(), Some(2));
     assert_eq!(simulate(&[]).status.code(), Some(2));
+}
+
+/// `simulate --seed 7 --trace | head`: whoever reads has seen enough.
+#[test]
+fn nobody_who_reads_ends_it_quietly() {
+    let mut simulate = Command::new(env!("CARGO_BIN_EXE_simulate"));
+    simulate.args(["--seeds", "1..1000000", "--hashes"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut simulate = simulate.spawn().unwrap();
+    let mut reader = simulate.stdout.take().unwrap();
+    reader.read_exact(&mut [0; 10]).unwrap();
+    drop(reader);
+    let output = simulate.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(141), "{said}");
+    assert!(!said.contains("panicked") && !said.contains("cannot print"), "{said}");
 }

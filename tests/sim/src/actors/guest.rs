@@ -15,9 +15,11 @@ use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
 
 use super::guardian::Guardian;
+use super::keys;
 use super::scripts::{App, SCRIPT_TIME, configuration};
-use crate::event::{Event, Said};
+use crate::event::{Event, Held, Said};
 use crate::names::Vm;
+use crate::plan::Cluster;
 use crate::random::entropy;
 use crate::{replay, says};
 
@@ -66,6 +68,8 @@ pub(crate) struct Frame {
 /// A process, from its start to its end.
 struct Agent {
     started: Instant,
+    /// Who it says that it is.
+    claims: Vm,
     trunks: RecordedTrunks,
     ame: RecordedEngine,
     recording: Recording,
@@ -78,7 +82,11 @@ struct Agent {
 /// See the module.
 pub(crate) struct Guest {
     pub(crate) vm: Vm,
-    pub(crate) uuid: String,
+    /// Who it says that it is from its next start on.
+    claims: Vm,
+    /// Of the keys, where there are any; and the one that its agent has.
+    keys: Option<u64>,
+    key: Held,
     trunks: usize,
     guarded: bool,
     agent: Option<Agent>,
@@ -100,18 +108,20 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    pub(crate) fn new(vm: Vm, trunks: usize, apps: usize, guarded: bool, random: fastrand::Rng) -> Self {
+    pub(crate) fn new(vm: Vm, cluster: &Cluster, random: fastrand::Rng) -> Self {
         Self {
             vm,
-            uuid: vm.uuid().to_string(),
-            trunks,
-            guarded,
+            claims: vm,
+            keys: cluster.auth.then_some(cluster.seed),
+            key: Held::Of(vm),
+            trunks: cluster.trunks,
+            guarded: cluster.guardian,
             agent: None,
             life: 0,
             guardian: None,
             suspension: Suspension { suspended: false, heard: true },
             booted: true,
-            apps: vec![App::new(); apps],
+            apps: vec![App::new(); cluster.apps],
             waiting: Vec::new(),
             random,
             wishes: Vec::new(),
@@ -156,7 +166,7 @@ impl Guest {
         self.waiting.clear();
         let own = Instant::from_nanos(1);
         let config = TrunksConfig {
-            vm: self.uuid.clone(),
+            vm: self.claims.uuid().to_string(),
             incarnation_seed: self.random.u64(..),
             nonce_seed: entropy(&mut self.random),
             unheard_suspension: self.suspension.unheard(),
@@ -177,6 +187,10 @@ impl Guest {
         let mut trunks = Trunks::new(config, own);
         let keeper = self.begin_guarded_life(now, &mut trunks, &recording);
         let mut trunks = RecordedTrunks::new(trunks, recording.clone());
+        if let Some(seed) = self.keys {
+            self.say_credentials(self.claims);
+            trunks.handle_authentication(own, keys::of_agent(seed, self.key));
+        }
         for trunk in 0..self.trunks {
             let input = TrunkInput::AdapterUp {
                 adapter: adapter(trunk),
@@ -188,16 +202,40 @@ impl Guest {
         }
         self.agent = Some(Agent {
             started: now,
+            claims: self.claims,
             trunks,
             ame: RecordedEngine::new(Ame::new(configuration, &past, own), recording.clone()),
             recording,
-            reporter: Reporter::new(self.uuid.clone(), self.random.u64(..)),
+            reporter: Reporter::new(self.claims.uuid().to_string(), self.random.u64(..)),
             keeper,
             hangs: false,
             stop: None,
         });
         self.wishes.push(Wish::Event(Event::AgentUp(self.vm)));
         self.turn(now);
+    }
+
+    /// From its next start on it says that it is this VM.
+    pub(crate) const fn pretend(&mut self, other: Vm) {
+        self.claims = other;
+    }
+
+    /// Its key file is changed; an agent that runs is told so.
+    pub(crate) fn hold_key(&mut self, now: Instant, key: Held) {
+        let Some(seed) = self.keys.filter(|_| key != self.key) else { return };
+        self.key = key;
+        let frozen = self.frozen;
+        let Some(agent) = self.agent.as_mut().filter(|agent| !frozen && !agent.hangs) else { return };
+        let own = agent.own(now);
+        agent.trunks.handle_authentication(own, keys::of_agent(seed, key));
+        let claims = agent.claims;
+        self.say_credentials(claims);
+        self.turn(now);
+    }
+
+    fn say_credentials(&mut self, claims: Vm) {
+        let said = Event::Credentials { guest: self.vm, claims, key: self.key };
+        self.wishes.push(Wish::Event(said));
     }
 
     fn begin_guarded_life(

@@ -17,11 +17,14 @@ use vmpulse_store::{HostMonitorWrite, SuspendReason};
 
 use super::canary::{self, Canary};
 use super::disk::Disk;
+use super::keys;
 use super::store_worker::{Clock, Reply, StoreWorker, contents};
 use crate::event::Event;
 use crate::names::{Hm, Vm};
+use crate::plan::Cluster;
 use crate::random::entropy;
 use crate::store::Backing;
+use crate::world::Mark;
 use crate::{replay, says};
 
 /// As in the daemon's settings.
@@ -43,6 +46,8 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
     /// An intact heartbeat of this VM, and whether it is of its guardian.
     pub(crate) beat: Option<(Vm, bool)>,
+    /// Where it stands among those that its guest has sent, if it is authenticated.
+    pub(crate) mark: Option<Mark>,
 }
 
 struct Process {
@@ -70,6 +75,8 @@ pub(crate) struct MonitorNode {
     vms: usize,
     /// Whether it runs a canary.
     canary: bool,
+    /// Of the guests' keys, where it demands them.
+    keys: Option<u64>,
     random: fastrand::Rng,
     events: Vec<Event>,
     frames: Vec<(MacAddr, Vec<u8>)>,
@@ -78,20 +85,15 @@ pub(crate) struct MonitorNode {
 }
 
 impl MonitorNode {
-    pub(crate) fn new(
-        hm: Hm,
-        vms: usize,
-        canary: bool,
-        random: fastrand::Rng,
-        records: Option<PathBuf>,
-    ) -> Self {
+    pub(crate) fn new(hm: Hm, cluster: &Cluster, random: fastrand::Rng, records: Option<PathBuf>) -> Self {
         Self {
             hm,
             process: None,
             disk: Disk::default(),
             life: 0,
-            vms,
-            canary,
+            vms: cluster.vms,
+            canary: cluster.canary,
+            keys: cluster.auth.then_some(cluster.seed),
             random,
             events: Vec::new(),
             frames: Vec::new(),
@@ -125,6 +127,9 @@ impl MonitorNode {
         let mut monitor = Recorded::with(Monitor::new(config, own), recorder);
         if !adapter_up {
             monitor.handle_input(own, Input::Adapter(false));
+        }
+        if let Some(seed) = self.keys {
+            monitor.handle_input(own, Input::Keys(keys::of_monitor(seed, self.vms)));
         }
         let random = fastrand::Rng::with_seed(self.random.u64(..));
         self.process = Some(Process {
@@ -165,7 +170,7 @@ impl MonitorNode {
             store_heartbeat: STORE_HEARTBEAT,
             seed: self.random.u64(..),
             nonce_seed: entropy(&mut self.random),
-            authentication: Mode::Off,
+            authentication: if self.keys.is_some() { Mode::Required } else { Mode::Off },
             canary: self.canary.then(|| canary::identity(&mut self.random)),
         }
     }
@@ -307,7 +312,11 @@ impl MonitorNode {
                     process.worker.push(Waiting { number, at: own, write });
                 }
                 Output::AskCanary => process.canary.iter_mut().for_each(Canary::ask),
-                Output::Authenticated { .. } | Output::LogLevel(_) => {}
+                Output::Authenticated { vm } => {
+                    let who = Vm::of(vm, self.vms).map_or_else(|| vm.to_string(), |vm| vm.to_string());
+                    self.events.push(Event::Monitor(self.hm, format!("{who} is authenticated")));
+                }
+                Output::LogLevel(_) => {}
                 Output::Note(note) => {
                     let vms = self.vms;
                     self.events.push(says::noted(self.hm, &note, |vm| Vm::of(vm, vms)));

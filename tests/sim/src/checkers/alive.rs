@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
+use super::denied::Denied;
 use super::{Checker, doubled, failure};
 use crate::event::{Event, Said};
 use crate::names::{Hm, Vm};
@@ -30,6 +31,7 @@ pub(super) struct Alive {
     failed: BTreeMap<Vm, Instant>,
     beats: BTreeMap<Vm, Instant>,
     announced: BTreeSet<Vm>,
+    denied: Denied,
 }
 
 impl Alive {
@@ -45,6 +47,7 @@ impl Alive {
             failed: BTreeMap::new(),
             beats: BTreeMap::new(),
             announced: BTreeSet::new(),
+            denied: Denied::default(),
         }
     }
 
@@ -113,6 +116,9 @@ impl Checker for Alive {
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.limits.on_event(event);
         self.follow_agents(at, event);
+        if let Some(denied) = self.denied.on_event(event) {
+            self.alive.remove(&denied);
+        }
         if *event == Event::Tick {
             return self.look_at_guardians(at);
         }
@@ -122,7 +128,10 @@ impl Checker for Alive {
                 self.faults = *faults;
                 self.calm_since = (*faults == 0 && self.cut.is_empty()).then_some(at);
             }
-            Event::AgentUp(vm) | Event::Thawed(vm) => {
+            // A guest that has its key again, too.
+            Event::AgentUp(vm) | Event::Thawed(vm) | Event::Credentials { guest: vm, .. }
+                if !self.denied.has(*vm) =>
+            {
                 self.alive.entry(*vm).or_insert(at);
             }
             Event::AgentDown(vm, _) if !self.guarded => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
+use super::denied::Denied;
 use super::{Checker, doubled};
 use crate::event::{Event, FinalVm};
 use crate::names::Vm;
@@ -22,6 +23,7 @@ pub(super) struct Convergence {
     /// Whose guest or agent does not run, or only just began to.
     unsettled: std::collections::BTreeMap<Vm, Option<Instant>>,
     all_run: bool,
+    denied: Denied,
 }
 
 impl Convergence {
@@ -32,12 +34,14 @@ impl Convergence {
             homes: (0..plan.cluster.vms).map(|vm| vm % plan.cluster.hosts.max(1)).collect(),
             unsettled: std::collections::BTreeMap::new(),
             all_run: true,
+            denied: Denied::default(),
         }
     }
 
     fn judge(&mut self, at: Instant, end: &FinalVm) -> Result<(), String> {
         let up_since = self.unsettled.get(&end.vm).copied().flatten();
-        let settled = end.runs && up_since.is_some_and(|since| at.since(since) > SETTLING);
+        let settled =
+            end.runs && !self.denied.has(end.vm) && up_since.is_some_and(|since| at.since(since) > SETTLING);
         self.all_run &= settled && !end.suspended;
         if self.doubled.contains(&end.vm) || !settled || end.suspended {
             return Ok(());
@@ -64,7 +68,11 @@ impl Checker for Convergence {
     }
 
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
+        self.denied.on_event(event);
         match event {
+            Event::Credentials { guest, .. } => {
+                self.unsettled.insert(*guest, Some(at));
+            }
             Event::InstanceStarted(vm, host) if self.homes.get(vm.0) != Some(host) => {
                 self.moved.insert(*vm);
                 self.unsettled.insert(*vm, Some(at));

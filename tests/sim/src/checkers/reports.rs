@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
+use super::denied::Denied;
 use super::{Checker, doubled};
 use crate::event::Event;
 use crate::names::Vm;
@@ -18,11 +19,12 @@ const UNDER_WAY: Duration = Duration::from_secs(180);
 pub(super) struct Reports {
     doubled: BTreeSet<Vm>,
     changed: BTreeMap<Vm, Instant>,
+    denied: Denied,
 }
 
 impl Reports {
     pub(super) fn new(plan: &Plan) -> Self {
-        Self { doubled: doubled(plan), changed: BTreeMap::new() }
+        Self { doubled: doubled(plan), changed: BTreeMap::new(), denied: Denied::default() }
     }
 }
 
@@ -32,13 +34,15 @@ impl Checker for Reports {
     }
 
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
+        self.denied.on_event(event);
         match event {
-            Event::App(vm, _) | Event::AgentUp(vm) => {
+            Event::App(vm, _) | Event::AgentUp(vm) | Event::Credentials { guest: vm, .. } => {
                 self.changed.insert(*vm, at);
             }
             Event::FinalVm(end) => {
                 let changed = self.changed.get(&end.vm).copied().unwrap_or_default();
-                let settled = end.runs && !end.suspended && at.since(changed) > UNDER_WAY;
+                let settled =
+                    end.runs && !end.suspended && !self.denied.has(end.vm) && at.since(changed) > UNDER_WAY;
                 if settled && !self.doubled.contains(&end.vm) && end.apps != end.stored_apps {
                     return Err(format!(
                         "{} has {:?}, and the store says {:?}",

@@ -116,6 +116,14 @@ actions! {
         Migrate = "migrate" (host: usize, ms: u64),
         /// From its next boot on it says that it is this VM: a copy that kept the UUID.
         Pretend = "pretend" (vm: Vm),
+        /// Its agent has no key any more.
+        KeyNone = "key-none",
+        /// It has one that is nobody's.
+        KeyWrong = "key-wrong",
+        /// It has the key of this VM.
+        KeyOf = "key-of" (vm: Vm),
+        /// It has its own again.
+        KeyOwn = "key-own",
         /// The path to this monitor is cut in both directions.
         PathCut = "path-cut" (hm: Hm),
         /// And mended.

@@ -44,8 +44,8 @@ pub fn plan(seed: u64) -> Plan {
     }
 }
 
-/// As [`plan`], and wider: with canaries, a second controller, and guests that are started with another one's UUID. What the
-/// seed gives without them stays as it is.
+/// As [`plan`], and wider: with canaries, a second controller, guests that are started with another one's UUID, and keys, which guests
+/// may lose or have wrong. What the seed gives without them stays as it is.
 #[must_use]
 pub fn wide(seed: u64) -> Plan {
     let mut plan = plan(seed);
@@ -64,9 +64,31 @@ pub fn wide(seed: u64) -> Plan {
             at = at + Duration::from_millis(random.u64(1..30_000));
         }
     }
+    add_keys(&mut plan, seed, heal);
     plan.actions.retain(|(at, action)| at.as_nanos() / 1_000_000 <= heal || *action == Action::Heal);
     plan.actions.sort_by_key(|(at, _)| *at);
     plan
+}
+
+/// Half of the clusters demand keys.
+fn add_keys(plan: &mut Plan, seed: u64, heal: u64) {
+    let mut random = stream(seed, "wide keys");
+    plan.cluster.auth = random.bool();
+    let changes = if plan.cluster.auth { random.usize(0..4) } else { 0 };
+    for _ in 0..changes {
+        let vm = Vm(random.usize(..plan.cluster.vms));
+        let other = Vm(random.usize(..plan.cluster.vms));
+        let key = [GuestAction::KeyNone, GuestAction::KeyWrong, GuestAction::KeyOf { vm: other }];
+        let at = Instant::from_millis(random.u64(WARM_UP_MS..heal));
+        let until = at + Duration::from_millis(random.u64(1..400_000));
+        plan.actions.push((at, Action::Guest(vm, key[random.usize(..key.len())])));
+        // Without that it goes on with the path that it has.
+        let kill = at + Duration::from_millis(random.u64(1..60_000));
+        if random.bool() {
+            plan.actions.push((kill, Action::Guest(vm, GuestAction::AgentKill)));
+        }
+        plan.actions.push((until, Action::Guest(vm, GuestAction::KeyOwn)));
+    }
 }
 
 /// An undisturbed cluster for so long.
@@ -89,6 +111,7 @@ fn cluster(seed: u64, random: &mut fastrand::Rng) -> Cluster {
         poll_interval_ms: 20_000,
         controllers: 1,
         canary: false,
+        auth: false,
     }
 }
 

@@ -91,6 +91,7 @@ impl Cluster {
             "guardian" => self.guardian = value == "yes",
             "controllers" => self.controllers = count(CONTROLLERS_MAXIMUM)?.max(1),
             "canary" => self.canary = value == "yes",
+            "auth" => self.auth = value == "yes",
             "poll" => self.poll_interval_ms = number()?,
             "detection" => {
                 self.detection =
@@ -117,6 +118,15 @@ impl Cluster {
                         hm(to)
                     }
                     super::GuestAction::Pretend { vm: other } => vm(other),
+                    super::GuestAction::KeyNone
+                    | super::GuestAction::KeyWrong
+                    | super::GuestAction::KeyOwn
+                    | super::GuestAction::KeyOf { .. }
+                        if !self.auth =>
+                    {
+                        Err("without auth=yes there are no keys".to_owned())
+                    }
+                    super::GuestAction::KeyOf { vm: other } => vm(other),
                     super::GuestAction::Migrate { host, .. } if *host == 0 || *host > self.hosts => {
                         Err(format!("there is no host {host}"))
                     }
@@ -138,7 +148,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Cluster { seed, hosts, trunks, vms, apps, guardian, detection, poll_interval_ms, .. } =
             &self.cluster;
-        let Cluster { controllers, canary, .. } = &self.cluster;
+        let Cluster { controllers, canary, auth, .. } = &self.cluster;
         let guardian = if *guardian { "yes" } else { "no" };
         write!(
             out,
@@ -148,7 +158,8 @@ impl fmt::Display for Plan {
         if *controllers > 1 {
             write!(out, " controllers={controllers}")?;
         }
-        writeln!(out, "{}", if *canary { " canary=yes" } else { "" })?;
+        let yes = |is: bool, text: &'static str| if is { text } else { "" };
+        writeln!(out, "{}{}", yes(*canary, " canary=yes"), yes(*auth, " auth=yes"))?;
         for (at, action) in &self.actions {
             writeln!(out, "at {} {action}", seconds(*at))?;
         }
@@ -181,7 +192,7 @@ mod tests {
         at 1.500 guest vm4 migrate 2 900\nat 2 trunk h2b delay 1 90\nat 3 store clock-step -5000\n\
         at 4 guest vm1 path-cut h1a\nat 9 heal\nend 700\n";
     const WIDE: &str = "cluster seed=7 hosts=2 trunks=2 vms=4 apps=1 guardian=yes detection=fast poll=20000 \
-        controllers=2 canary=yes\nend 700\n";
+        controllers=2 canary=yes auth=yes\nat 1 guest vm1 key-of vm2\nend 700\n";
 
     #[test]
     fn what_is_written_is_read() {
@@ -201,6 +212,7 @@ mod tests {
             "at 1 monitor h1c kill",
             "at 1 guest vm1 crash now",
             "at 1 guest vm1 quiet",
+            "at 1 guest vm1 key-none",
             "at -1 heal",
             "at 1.2345 heal",
             "cluster vms=1001",

@@ -7,7 +7,7 @@ use vmpulse_store::{Store, VmSettings};
 
 use super::{AGENT_RESTART, BOOT, Due, World};
 use crate::actors::monitor::MonitorNode;
-use crate::event::Event;
+use crate::event::{Event, Held};
 use crate::names::{Hm, Vm};
 use crate::plan::{Action, ControllerAction, GuestAction, MonitorAction, StoreAction, TrunkAction};
 use crate::store::Caller;
@@ -53,7 +53,11 @@ impl World<'_> {
                 let host = host.saturating_sub(1);
                 self.queue.push(now + Duration::from_millis(ms), Due::Migrated { vm, host, life });
             }
-            GuestAction::Pretend { vm: other } => self.guests[vm].uuid = other.uuid().to_string(),
+            GuestAction::Pretend { vm: other } => self.guests[vm].pretend(other),
+            GuestAction::KeyNone => self.guests[vm].hold_key(now, Held::None),
+            GuestAction::KeyWrong => self.guests[vm].hold_key(now, Held::Wrong),
+            GuestAction::KeyOf { vm: other } => self.guests[vm].hold_key(now, Held::Of(other)),
+            GuestAction::KeyOwn => self.guests[vm].hold_key(now, Held::Of(Vm(vm))),
             GuestAction::PathCut { hm } => self.network.set_path_cut(Vm(vm), hm, true),
             GuestAction::PathMend { hm } => self.network.set_path_cut(Vm(vm), hm, false),
             GuestAction::Interval { ms } => {
@@ -188,6 +192,7 @@ impl World<'_> {
             if self.guests[vm].suspension.suspended {
                 self.guests[vm].suspend(self.now, false);
             }
+            self.guests[vm].hold_key(self.now, Held::Of(Vm(vm)));
             (1..=self.plan.cluster.apps).for_each(|app| self.guests[vm].set_app_broken(app, false));
             self.after_guest(vm);
         }

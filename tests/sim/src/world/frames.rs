@@ -21,10 +21,12 @@ impl World<'_> {
         if destination != hm.mac() && !destination.is_broadcast() {
             return;
         }
+        let mark = self.fresh.on_sent(vm, hm, payload);
         for arrival in self.network.carry(hm, vm, Way::Up, payload) {
             let at = self.now + arrival.after;
             let beat = beat(&arrival.payload).filter(|_| !arrival.damaged).map(|guardian| (vm, guardian));
-            let frame = MonitorFrame { arrived: at, source: vm.mac(trunk), payload: arrival.payload, beat };
+            let source = vm.mac(trunk);
+            let frame = MonitorFrame { arrived: at, source, payload: arrival.payload, beat, mark };
             self.queue.push(at, Due::ToMonitor(hm, Box::new(frame)));
         }
     }
@@ -75,16 +77,21 @@ impl World<'_> {
             self.trace.push_frame(self.now, &payload);
             for arrival in self.network.carry(hm, CANARY, Way::Up, &payload) {
                 let at = self.now + arrival.after;
-                let frame = MonitorFrame { arrived: at, source, payload: arrival.payload, beat: None };
+                let frame =
+                    MonitorFrame { arrived: at, source, payload: arrival.payload, beat: None, mark: None };
                 self.queue.push(at, Due::ToMonitor(hm, Box::new(frame)));
             }
         }
         self.arm_monitor(index);
     }
 
-    pub(super) fn reach_monitor(&mut self, hm: Hm, frame: MonitorFrame) {
+    pub(super) fn reach_monitor(&mut self, hm: Hm, mut frame: MonitorFrame) {
         if self.network.is_down(hm) {
             return;
+        }
+        if self.plan.cluster.auth {
+            let fresh = frame.mark.is_some_and(|mark| self.fresh.on_arrived(hm, mark));
+            frame.beat = frame.beat.filter(|_| fresh);
         }
         let index = self.index(hm);
         self.monitors[index].receive(self.now, frame);

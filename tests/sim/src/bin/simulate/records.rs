@@ -16,20 +16,20 @@ pub(super) fn judge_all(files: &[PathBuf], trace: bool) -> Result<bool, Box<dyn 
     let stream = match replay::events(files, &mut names) {
         Ok(stream) => stream,
         Err(failure) if failure.is_difference() => {
-            println!("{failure}");
+            say!("{failure}");
             return Ok(false);
         }
         Err(failure) => return Err(failure.into()),
     };
     let first = stream.events.first().map_or(Instant::ZERO, |(at, _)| *at);
-    names.legend().iter().for_each(|line| println!("{line}"));
-    stream.records.iter().for_each(|record| println!("{}", about(record)));
+    names.legend().iter().for_each(|line| say!("{line}"));
+    stream.records.iter().for_each(|record| say!("{}", about(record)));
     show(&stream, first, trace);
     let plan = Plan { cluster: Cluster::default(), actions: Vec::new(), end: first, converges: false };
     let violations = judge(&stream.events, checkers::of_records(&plan));
     for violation in &violations {
         let at = Instant::ZERO + violation.at.since(first);
-        println!("  FOUND by {} at {at}: {}", violation.checker, violation.text);
+        say!("  FOUND by {} at {at}: {}", violation.checker, violation.text);
     }
     Ok(violations.is_empty())
 }
@@ -47,20 +47,20 @@ fn about(record: &Replayed) -> String {
 
 fn show(stream: &Stream, first: Instant, all: bool) {
     if stream.records.len() > 1 && stream.timeline == Timeline::Wall {
-        println!("records of several machines: together by their wall clocks");
+        say!("records of several machines: together by their wall clocks");
     }
     let mut trace = Trace::new(None);
     for (at, event) in &stream.events {
         let at = Instant::ZERO + at.since(first);
         // Unlike a world's, whose writes can be seen in its store.
         if all && !matches!(event, Event::Beat { .. }) {
-            println!("{}", trace::line(at, &event.to_string()));
+            say!("{}", trace::line(at, &event.to_string()));
         }
         trace.push(at, event);
     }
-    println!("trace {} of {} events", trace.hash(), trace.events());
+    say!("trace {} of {} events", trace.hash(), trace.events());
     if !all {
-        println!("  the last events:");
-        trace.last().for_each(|line| println!("  {line}"));
+        say!("  the last events:");
+        trace.last().for_each(|line| say!("  {line}"));
     }
 }
