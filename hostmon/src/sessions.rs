@@ -317,23 +317,6 @@ impl Sessions {
         }
     }
 
-    /// A guest whose packets are all refused, or that waits on a channel that was given up here, learns of it only by a
-    /// Hello of its own: to be called every 30 s. [H-10]
-    pub fn remind_missing(&mut self, now: Instant) {
-        for vm in self.reminders.missing() {
-            self.remind(now, vm);
-        }
-    }
-
-    /// Says Hello where the VM was heard last.
-    pub fn remind(&mut self, now: Instant, vm: VmUuid) {
-        if self.by_vm.contains_key(&vm) {
-            self.hello_vm(now, vm);
-        } else if let Some((mac, vlan)) = self.reminders.last_place(vm) {
-            self.say_hello(now, mac, vlan);
-        }
-    }
-
     /// The open path to a VM.
     #[must_use]
     pub fn view(&self, vm: VmUuid) -> Option<SessionView> {
@@ -431,7 +414,11 @@ impl Sessions {
             }
             session.looked_at = None;
         }
+        let handshake = self.handshake_at(mac);
         self.with(now, mac, |session, out| unanswered = session.responder.handle_timeout(now, out));
+        if let Some((vm, vlan)) = handshake.filter(|_| self.handshake_at(mac).is_none()) {
+            self.on_handshake_given_up(now, vm, (mac, vlan));
+        }
         let vm = self.sessions.get(&mac).and_then(|session| session.vm);
         if let Some(vm) = vm.filter(|_| unanswered) {
             self.events.push_back(SessionEvent::Unanswered { vm });

@@ -3,6 +3,7 @@
 
 mod adversity;
 mod canary;
+mod half_open;
 mod known;
 mod life;
 mod quiet;

@@ -104,6 +104,7 @@ impl Sessions {
             self.on_known_changed(old);
             self.events.push_back(SessionEvent::Closed { vm: old, mac, reason: CloseReason::Replaced });
         }
+        self.reminders.handle_opened(vm);
         if self.by_vm.insert(vm, mac) != Some(mac) {
             self.on_known_changed(vm);
         }

@@ -1,9 +1,12 @@
 //! Guests that are not heard, and where they were heard last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::id::VmUuid;
+use vmpulse_protocol::time::Instant;
+
+use super::Sessions;
 
 /// Address and tag.
 type Place = (MacAddr, Option<u16>);
@@ -13,6 +16,9 @@ type Place = (MacAddr, Option<u16>);
 pub(super) struct Reminders {
     missing: HashSet<VmUuid>,
     closed_at: HashMap<VmUuid, Place>,
+    /// Where its latest handshake was given up here, until a path of the VM is open. Beside `closed_at`: whoever names a
+    /// VM in a SYN must not have the reminders that its true owner needs.
+    given_up_at: HashMap<VmUuid, Place>,
 }
 
 impl Reminders {
@@ -29,23 +35,68 @@ impl Reminders {
         self.missing.contains(&vm)
     }
 
-    /// In an order that does not depend on the table's: a replay says Hello to them in the same one.
-    pub(super) fn missing(&self) -> Vec<VmUuid> {
-        let mut missing: Vec<VmUuid> = self.missing.iter().copied().collect();
-        missing.sort_unstable();
-        missing
+    /// In an order that does not depend on the tables': a replay says Hello to them in the same one.
+    fn waiting(&self) -> BTreeSet<VmUuid> {
+        self.missing.iter().chain(self.given_up_at.keys()).copied().collect()
+    }
+
+    /// The VM has a path: no handshake of it waits.
+    pub(super) fn handle_opened(&mut self, vm: VmUuid) {
+        self.given_up_at.remove(&vm);
     }
 
     pub(super) fn handle_closed(&mut self, vm: VmUuid, place: Place) {
         self.closed_at.insert(vm, place);
     }
 
-    pub(super) fn last_place(&self, vm: VmUuid) -> Option<Place> {
-        self.closed_at.get(&vm).copied()
-    }
-
     pub(super) fn retain(&mut self, registered: &HashSet<VmUuid>) {
         self.missing.retain(|vm| registered.contains(vm));
         self.closed_at.retain(|vm, _| registered.contains(vm));
+        self.given_up_at.retain(|vm, _| registered.contains(vm));
+    }
+}
+
+impl Sessions {
+    /// A guest whose packets are all refused, or that waits on a channel that is not open here, learns of it only by a
+    /// Hello of its own: to be called every 30 s. [H-10]
+    pub fn remind_missing(&mut self, now: Instant) {
+        for vm in self.reminders.waiting() {
+            self.remind(now, vm);
+        }
+    }
+
+    /// Says Hello where the VM was heard last, and where it began a handshake since.
+    pub fn remind(&mut self, now: Instant, vm: VmUuid) {
+        let given_up_at = self.reminders.given_up_at.get(&vm).copied();
+        let heard_at = self.open_place(vm).or_else(|| self.reminders.closed_at.get(&vm).copied());
+        let elsewhere = heard_at.filter(|(mac, _)| given_up_at.is_none_or(|(given_up, _)| given_up != *mac));
+        for (mac, vlan) in given_up_at.into_iter().chain(elsewhere) {
+            self.say_hello(now, mac, vlan);
+        }
+    }
+
+    fn open_place(&self, vm: VmUuid) -> Option<Place> {
+        let mac = *self.by_vm.get(&vm)?;
+        Some((mac, self.sessions.get(&mac).and_then(|session| session.vlan)))
+    }
+
+    /// Of which VM a handshake is under way at an address, and the tag of its packets.
+    pub(super) fn handshake_at(&self, mac: MacAddr) -> Option<(VmUuid, Option<u16>)> {
+        let session = self.sessions.get(&mac)?;
+        Some((session.responder.candidate_vm()?, session.candidate_vlan))
+    }
+
+    /// Our SYN was never acknowledged. If it was the acknowledgements that were lost, the path is open for the guest alone,
+    /// which waits there for START_HB and sends nothing that we could answer as a stranger's. [H-10]
+    pub(super) fn on_handshake_given_up(&mut self, now: Instant, vm: VmUuid, place: Place) {
+        if self.is_open(vm) && !self.reminders.is_missing(vm) {
+            // It beats; when it does not any more, it is reminded where its path is.
+            return;
+        }
+        if self.registered.contains(&vm) {
+            self.reminders.given_up_at.insert(vm, place);
+        }
+        let (mac, vlan) = place;
+        self.say_hello(now, mac, vlan);
     }
 }

@@ -342,6 +342,12 @@ impl Responder {
         self.open.as_ref().map(|open| open.vm)
     }
 
+    /// The VM whose handshake is under way; none after a version conflict, which opens nothing.
+    #[must_use]
+    pub fn candidate_vm(&self) -> Option<VmUuid> {
+        self.candidate.as_ref().filter(|candidate| candidate.running.is_some()).map(|candidate| candidate.vm)
+    }
+
     /// Queues a message; handed back at once when the path is not open.
     pub fn send(&mut self, now: Instant, token: Token, message: &Message<'_>, out: &mut Outputs) {
         let payload = Bytes::from(message.encode());
