@@ -16,10 +16,11 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Writes its settings in the guest and starts it there. `as_shipped`: as guests get it, not as built for tests.
-    pub(crate) fn start(kit: &Kit, guest: &PseudoGuest, as_shipped: bool) -> Lab<Agent> {
+    /// Writes its settings in the guest and starts it there. `as_shipped`: as guests get it, not as built for tests. `more`: lines of
+    /// settings.
+    pub(crate) fn start(kit: &Kit, guest: &PseudoGuest, as_shipped: bool, more: &str) -> Lab<Agent> {
         // The folder as shipped is the machine's own here.
-        let settings = format!("vm_uuid = \"{}\"\nstate_dir = \"/etc/vmpulse/state\"\n", guest.uuid());
+        let settings = format!("vm_uuid = \"{}\"\nstate_dir = \"/etc/vmpulse/state\"\n{more}", guest.uuid());
         guest.write("/etc/vmpulse/agent.toml", &settings)?;
         let programs = if as_shipped { &kit.static_agent } else { &kit.programs };
         let name = format!("{}.agent", guest.name());

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) policed: bool,
     /// Agents as guests get them, statically linked and optimised.
     pub(crate) agents_as_shipped: bool,
+    /// More lines for the settings of each agent.
+    pub(crate) agent_settings: &'static str,
 }
 
 impl Default for Plan {
@@ -43,6 +45,7 @@ impl Default for Plan {
             poll_interval_ms: 200,
             policed: false,
             agents_as_shipped: false,
+            agent_settings: "",
             vlans: [0; 2],
         }
     }
@@ -77,8 +80,10 @@ impl Chain {
         let controller = Controller::start(&kit, plan.poll_interval_ms)?;
         let guests: Lab<Vec<_>> = (1..=plan.pseudo_guests).map(|n| world.start_pseudo_guest(n)).collect();
         let guests = guests?;
-        let agents: Lab<Vec<_>> =
-            guests.iter().map(|guest| Agent::start(&kit, guest, plan.agents_as_shipped)).collect();
+        let agents: Lab<Vec<_>> = guests
+            .iter()
+            .map(|guest| Agent::start(&kit, guest, plan.agents_as_shipped, plan.agent_settings))
+            .collect();
         Ok(Chain { monitors: monitors?, controller, agents: agents?, guests, real, world })
     }
 

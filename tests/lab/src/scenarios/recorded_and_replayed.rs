@@ -1,5 +1,6 @@
-//! Host monitors and the controller with the event recorder on: a guest falls silent and comes back, one monitor is killed and one
-//! stopped; then the simulator runs all of them again from their files. They do the same, and what they do is what the store knows.
+//! All daemons with the event recorder on: a guest falls silent and comes back, an agent hangs and goes on, one daemon of each kind is
+//! killed and one stopped; then the simulator runs all of them again from their files. They do the same, and what they do is what
+//! the store knows.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,16 +18,22 @@ use crate::world::{self, World};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "recorded-and-replayed",
-    about: "host monitors with canaries and the controller record what happens; the simulator replays it to the same outputs, as the store knows it",
+    about: "host monitors with canaries, the controller, agents and guardians record what happens; the simulator replays it to the same outputs, as the store knows it",
     run,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
 const DETECTED: &str = "VM_FAILURE_DETECTED";
+/// In a guest.
+const GUEST_RECORDS: &str = "/etc/vmpulse/records";
+const AGENT_SETTINGS: &str = "[recorder]\ndirectory = \"/etc/vmpulse/records\"\n";
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
     let monitors = MonitorSettings { heartbeat_interval_ms: 1000, canary: true, ..AS_SHIPPED };
-    let mut chain = Chain::start(world, Plan { pseudo_guests: 2, monitors, ..Plan::default() })?;
+    let mut chain = Chain::start(
+        world,
+        Plan { pseudo_guests: 2, monitors, agent_settings: AGENT_SETTINGS, ..Plan::default() },
+    )?;
     chain.register_and_wait()?;
     chain
         .controller
@@ -53,7 +60,14 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     })?;
     chain.guest(0)?.thaw()?;
     chain.wait_until_beating(LIMIT)?;
+    an_agent_hangs(&chain)?;
     chain.still_runs()?;
+    chain.stop_agent(0)?;
+    wait::until(LIMIT, "the guardian to end with its agent", || {
+        // The kernel keeps 15 characters of a name.
+        Ok((!chain.guest(0)?.runs("vmpulse-guardia")).then_some(()))
+    })?;
+    chain.crash_agent(1)?;
     chain.controller.stop()?;
     chain.monitor_mut(0)?.stop()?;
     chain.monitor_mut(1)?.crash()?;
@@ -62,13 +76,39 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     for (index, before) in before.into_iter().enumerate() {
         agrees(&replayed, index, &node_events(chain.monitor(index)?)?, before)?;
     }
-    for what in [format!("control  {DETECTED} vm"), "VM failure detected".to_string()] {
-        expect(replayed.contains(&what), || format!("the controller does not say {what}:\n{replayed}"))?;
+    for what in [
+        format!("control  {DETECTED} vm"),
+        "VM failure detected".to_string(),
+        "path to host monitor".to_string(),
+        "the guardian finds that the agent hangs".to_string(),
+        "the guardian sees the agent live again".to_string(),
+    ] {
+        expect(replayed.contains(&what), || format!("nobody says {what}:\n{replayed}"))?;
     }
     a_changed_record_is_found(&chain, &directory)
 }
 
-/// One record for each daemon.
+/// Its guardian beats in its place, and draws numbers that it misses when it goes on.
+fn an_agent_hangs(chain: &Chain) -> Lab<()> {
+    let guest = chain.guest(1)?;
+    guest.stun("vmpulse-agentd")?;
+    wait::until(LIMIT, "the guardian to beat", || {
+        let events = node_events(chain.monitor(0)?)?;
+        Ok(events.iter().any(|kind| kind == "AGENT_FAILURE").then_some(()))
+    })?;
+    guest.thaw()?;
+    chain.wait_until_beating(LIMIT)
+}
+
+/// One record for each daemon; those of the guests, too.
+fn all_records(chain: &Chain, directory: &Path) -> Lab<Vec<PathBuf>> {
+    let mut files = records(directory)?;
+    for guest in &chain.guests {
+        files.append(&mut records(&guest.path(GUEST_RECORDS))?);
+    }
+    Ok(files)
+}
+
 fn records(directory: &Path) -> Lab<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory).map_err(LabError::file("list", directory))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -83,21 +123,24 @@ fn simulate(chain: &Chain, files: &[PathBuf]) -> Lab<Said> {
 }
 
 fn replay(chain: &Chain, directory: &Path, report: &mut Report) -> Lab<String> {
-    let files = records(directory)?;
+    let files = all_records(chain, directory)?;
     let bytes: u64 = files.iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
     let said = simulate(chain, &files)?;
     let text = said.ok()?;
-    expect(files.len() == 3, || format!("one record for each daemon, not {files:?}"))?;
-    for (name, ending) in [
-        ("controller", "the daemon ended"),
-        ("hostmon-trunkA", "the daemon ended"),
-        ("hostmon-trunkB", "has no end"),
+    expect(files.len() == 7, || format!("one record for each daemon, not {files:?}"))?;
+    for (name, endings) in [
+        ("controller", &["the daemon ended"][..]),
+        ("hostmon-trunkA", &["the daemon ended"]),
+        ("hostmon-trunkB", &["has no end"]),
+        ("/agent-", &["the daemon ended", "has no end"]),
+        ("/guardian-", &["the daemon ended", "has no end"]),
     ] {
-        let line = text.lines().find(|line| line.contains(name));
-        expect(
-            line.is_some_and(|line| line.contains("replayed as recorded") && line.contains(ending)),
-            || format!("{name}:\n{text}"),
-        )?;
+        for ending in endings {
+            let good = |line: &str| {
+                line.contains(name) && line.contains("replayed as recorded") && line.contains(ending)
+            };
+            expect(text.lines().any(good), || format!("{name}, {ending}:\n{text}"))?;
+        }
     }
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("replayed as recorded")).collect();
     report.figure(format!("{bytes} bytes recorded; {}", lines.join("; ")));

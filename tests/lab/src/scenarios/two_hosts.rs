@@ -69,7 +69,7 @@ fn start(mut world: World) -> Lab<(Chain, Site)> {
         .map(|(trunk, login)| HostMonitor::start_with_store(&kit, trunk, MONITORS, &site.url(login)))
         .collect();
     let controller = Controller::start(&kit, 200)?;
-    let agents: Lab<Vec<_>> = guests.iter().map(|guest| Agent::start(&kit, guest, false)).collect();
+    let agents: Lab<Vec<_>> = guests.iter().map(|guest| Agent::start(&kit, guest, false, "")).collect();
     Ok((Chain { monitors: monitors?, controller, agents: agents?, guests, real: None, world }, site))
 }
 
@@ -127,7 +127,7 @@ fn strangers(chain: &mut Chain, site: &Site, report: &mut Report) -> Lab<()> {
     let trunks = chain.world.trunks().to_vec();
     let twin = chain.world.start_pseudo_guest_on(TWIN, trunks.get(2..).unwrap_or_default())?;
     let kit = chain.world.kit().clone();
-    chain.agents.push(Agent::start(&kit, &twin, false)?);
+    chain.agents.push(Agent::start(&kit, &twin, false, "")?);
     chain.guests.push(twin);
     say_it_is(chain, usize::from(TWIN) - 1, &uuid)?;
     wait_until_beating_at(chain, 2, &uuid)?;
