@@ -250,11 +250,11 @@ pub struct HostMonitorStatus {
     pub reason: u32,
     /// Its mode.
     pub mode: MonitorMode,
-    /// Whether the last heartbeat is younger than 2.5 of its intervals.
+    /// Whether the last heartbeat, which any new write is, is younger than 2.5 of its intervals.
     pub responsive: bool,
     /// Whether it hears its trunk, as it last said; until it ran nothing else is known. Otherwise its paths are unknown.
     pub trunk_heard: bool,
-    /// Age of the last heartbeat; `None` before the first.
+    /// Age of the last heartbeat, which any new write is; `None` before the first.
     pub heartbeat_age: Option<Duration>,
     /// Whether it has node events that nobody acknowledged.
     pub has_data: bool,

@@ -31,7 +31,8 @@ pub enum HostMonitorWrite {
         /// Interval of its own heartbeat to the store.
         heartbeat_interval: Duration,
     },
-    /// It lives.
+    /// It lives: so says any write that is new, but for one of mode DOWN. This is for when there is nothing else to write, and
+    /// makes the store look at what only time changes.
     Heartbeat,
     /// Its node or mode changed; recorded as a node event.
     NodeChanged {

@@ -73,6 +73,7 @@ macro_rules! every_case {
                 a_host_monitor_that_cannot_hear_its_trunk_is_shown_as_such
                 an_isolated_host_monitor_says_why_and_accuses_nobody
                 numbered_writes_are_applied_once
+                whatever_is_new_is_a_sign_of_life
             }
             modes {
                 what_earlier_starts_wrote_is_applied_once
@@ -133,6 +134,7 @@ macro_rules! every_case {
                 the_age_is_that_of_the_missing_edge
                 unknown_is_never_silence
                 a_monitor_that_goes_makes_no_old_silence_count
+                a_vm_was_known_to_live_at_its_monitors_last_commit
                 where_a_vm_was_before_it_moved_does_not_count
                 a_blind_monitor_neither_vetoes_nor_is_silent
                 hearing_again_or_starting_ends_blindness

@@ -131,6 +131,23 @@ fn many_migrate_and_write_at_once() {
     assert!(matches!(PostgresStore::open(&url), Err(StoreError::TooNew { found: 99, .. })));
 }
 
+/// Every commit of a host monitor changes its row. The new version stays in its page, and no index is touched.
+#[test]
+fn a_sign_of_life_touches_no_index() {
+    let mut server = server!();
+    let database = server.database();
+    let mut store = PostgresStore::open(&server.url("postgres", &database)).unwrap();
+    register(&mut store, 1, 1);
+    let indexes = |columns: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM pg_indexes WHERE tablename = 'host_monitor' AND indexdef ~ '{columns}'"
+        );
+        server.sql(&database, &sql).unwrap()
+    };
+    assert_ne!(indexes("uuid"), "0", "the check itself");
+    assert_eq!(indexes("heartbeat_at|written_up_to"), "0");
+}
+
 #[test]
 fn writes_are_applied_once_and_superseded_monitors_are_not_heard() {
     let mut server = server!();

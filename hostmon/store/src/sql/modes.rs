@@ -17,7 +17,6 @@ const NEWS: &str = "
     WHERE c.told = 0 ORDER BY c.id";
 
 impl Turn<'_> {
-    /// A monitor that reaches the store lives; so it need not wait for its next heartbeat to be known.
     pub(super) fn on_mode(
         self,
         from: i64,
@@ -37,10 +36,6 @@ impl Turn<'_> {
         let sql = "UPDATE host_monitor SET mode = ?2, unknown_from = CASE WHEN mode = 'GLOBAL' AND blind = 0 THEN ?3
                    ELSE unknown_from END WHERE id = ?1";
         run(self.db, sql, params![from, mode.as_str(), changed_at])?;
-        if mode == MonitorMode::Global {
-            let sql = "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1";
-            run(self.db, sql, [from, self.now.0])?;
-        }
         self.starting_vms_check(from)
     }
 

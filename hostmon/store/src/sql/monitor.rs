@@ -98,16 +98,33 @@ impl Turn<'_> {
         for (_, write) in done {
             applied.quiets.extend(self.quiet_answer_again(write)?);
         }
+        // A start begins to count anew; otherwise what follows may ask whether the monitor answers.
+        let begins = new.iter().any(|(_, write)| write.start().is_some());
+        if !begins {
+            self.on_commit(writer.id, &new)?;
+        }
         if writer.removed {
             new.iter().try_for_each(|(_, write)| self.apply_of_removed(writer.id, write))?;
         } else {
             self.apply_all(writer.id, &new, applied)?;
         }
-        if let Some(number) = new.iter().filter_map(|(number, _)| *number).max() {
-            let sql = "UPDATE host_monitor SET written_up_to = ?2 WHERE id = ?1";
-            run(self.db, sql, [writer.id, i64::try_from(number).unwrap_or(i64::MAX)])?;
+        if begins { self.on_commit(writer.id, &new) } else { Ok(()) }
+    }
+
+    /// Whatever reaches the store for the first time is a sign of life, as a heartbeat is: until then, too, everything that was
+    /// heard is known here. Unless it says that the monitor's loop stands: that is another thread's word.
+    ///
+    /// One statement, and no indexed column: on PostgreSQL one row version, in the same page if there is room.
+    fn on_commit(self, from: i64, new: &[Numbered<'_>]) -> Result<(), StoreError> {
+        let number = new.iter().filter_map(|(number, _)| *number).max();
+        let number = number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        let alive = (!new.is_empty() && !says_it_stands(new)).then_some(self.now.0);
+        if alive.is_none() && number.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let sql = "UPDATE host_monitor SET heartbeat_at = coalesce(?2, heartbeat_at),
+                   written_up_to = coalesce(?3, written_up_to) WHERE id = ?1";
+        run(self.db, sql, params![from, alive, number]).map(drop)
     }
 
     fn apply_all(self, from: i64, writes: &[Numbered<'_>], applied: &mut Applied) -> Result<(), StoreError> {
@@ -212,8 +229,8 @@ impl Turn<'_> {
             .map(drop)
     }
 
+    /// That it lives says its commit; this is when it is looked at what nobody else sees.
     fn on_heartbeat(self, from: i64) -> Result<(), StoreError> {
-        run(self.db, "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1", [from, self.now.0])?;
         self.awaits_check(from)?;
         self.two_hosts_check(from)?;
         self.starting_vms_check(from)?;
@@ -284,6 +301,14 @@ const fn is_node_event(write: &HostMonitorWrite) -> bool {
             | HostMonitorWrite::Configured { .. }
             | HostMonitorWrite::ModeChanged { .. }
     )
+}
+
+/// Whether it is the last word about its mode that its loop does not turn.
+fn says_it_stands(writes: &[Numbered<'_>]) -> bool {
+    let mode = |write: &HostMonitorWrite| {
+        if let HostMonitorWrite::ModeChanged { mode, .. } = write { Some(*mode) } else { None }
+    };
+    writes.iter().rev().find_map(|(_, write)| mode(write)) == Some(MonitorMode::Down)
 }
 
 const fn may_discover(write: &HostMonitorWrite) -> bool {

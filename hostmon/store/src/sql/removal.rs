@@ -131,16 +131,9 @@ impl Turn<'_> {
         self.leaving_vms_check()
     }
 
-    /// It was removed: only its signs of life are kept, so that people see that it still runs.
+    /// It was removed: beside its start only that it wrote is kept, so that people see that it still runs.
     pub(super) fn apply_of_removed(self, from: i64, write: &HostMonitorWrite) -> Result<(), StoreError> {
-        if let Some(start) = write.start() {
-            return self.start_record(from, start);
-        }
-        if *write == HostMonitorWrite::Heartbeat {
-            let sql = "UPDATE host_monitor SET heartbeat_at = ?2 WHERE id = ?1";
-            run(self.db, sql, [from, self.now.0])?;
-        }
-        Ok(())
+        write.start().map_or(Ok(()), |start| self.start_record(from, start))
     }
 
     /// Closes the incidents that the controller opened about a VM or host monitor: nobody else will, and should it be

@@ -86,6 +86,18 @@ pub(crate) fn stamp_other_than(store: &dyn Store, before: u64) -> u64 {
     }
 }
 
+/// What the host monitor says of itself when it starts.
+pub(crate) fn start_of(number: u32) -> HostMonitorStart {
+    HostMonitorStart {
+        trunk: format!("trunk{number}"),
+        mac: format!("02:ff:00:00:00:{number:02x}"),
+        vlan: None,
+        incarnation: INCARNATION.into(),
+        versions: "2.0-2.1".into(),
+        heartbeat_interval: seconds(30),
+    }
+}
+
 impl Bench {
     pub(crate) fn new(back_end: impl BackEnd + 'static) -> Self {
         let clock = Arc::new(AtomicI64::new(1_700_000_000_000_000));
@@ -121,15 +133,7 @@ impl Bench {
     }
 
     pub(crate) fn start_monitor(&mut self, number: u32) {
-        let start = HostMonitorStart {
-            trunk: format!("trunk{number}"),
-            mac: format!("02:ff:00:00:00:{number:02x}"),
-            vlan: None,
-            incarnation: INCARNATION.into(),
-            versions: "2.0-2.1".into(),
-            heartbeat_interval: seconds(30),
-        };
-        self.write(number, &[HostMonitorWrite::Started(start)]);
+        self.write(number, &[HostMonitorWrite::Started(start_of(number))]);
     }
 
     /// Registers a host with its two host monitors, and starts those.

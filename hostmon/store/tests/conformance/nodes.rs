@@ -207,3 +207,44 @@ pub(crate) fn numbered_writes_are_applied_once(bench: &mut Bench) {
     bench.store.host_monitor_replay(hm(11), &of(&[(1, doorbell(1, 8))])).unwrap();
     assert_eq!(bench.attention()[0].doorbell, 13, "and anew from each start");
 }
+
+/// Whoever reaches the store lives, whatever it has to say; unless it says that its loop stands.
+pub(crate) fn whatever_is_new_is_a_sign_of_life(bench: &mut Bench) {
+    let age = |bench: &mut Bench| bench.status(11).heartbeat_age.unwrap().as_secs();
+    let of = |writes: &[(u64, HostMonitorWrite)]| {
+        [StartWrites { incarnation: INCARNATION.into(), writes: writes.to_vec() }]
+    };
+    let mode = |mode| HostMonitorWrite::ModeChanged { mode, age: seconds(0), text: "why".into() };
+    bench.started();
+    bench.pass(20);
+    assert_eq!(age(bench), 20);
+    bench.store.host_monitor_replay(hm(11), &of(&[(7, doorbell(1, 2))])).unwrap();
+    assert_eq!(age(bench), 0);
+    bench.pass(20);
+    bench.store.host_monitor_replay(hm(11), &of(&[(7, doorbell(1, 2))])).unwrap();
+    assert_eq!(age(bench), 20, "it was applied before");
+    bench.store.host_monitor_replay(hm(11), &of(&[])).unwrap();
+    bench.write(11, &[]);
+    assert_eq!(age(bench), 20, "nothing was said");
+    bench
+        .store
+        .host_monitor_replay(hm(11), &of(&[(8, doorbell(1, 4)), (9, mode(MonitorMode::Down))]))
+        .unwrap();
+    assert_eq!(
+        (age(bench), bench.status(11).mode),
+        (20, MonitorMode::Down),
+        "it stands, by another thread's word"
+    );
+    bench.write(11, &[mode(MonitorMode::Global), mode(MonitorMode::Down)]);
+    assert_eq!(age(bench), 20, "and still does now that the store is back");
+    bench.store.host_monitor_replay(hm(11), &of(&[(10, mode(MonitorMode::Global))])).unwrap();
+    assert_eq!(age(bench), 0);
+    bench.pass(20);
+    let later = "1800000000.000000000.1";
+    let start = HostMonitorWrite::Started(HostMonitorStart { incarnation: later.into(), ..start_of(11) });
+    let other = [StartWrites { incarnation: later.into(), writes: vec![(1, start)] }];
+    bench.connect().host_monitor_replay(hm(11), &other).unwrap();
+    bench.pass(1);
+    bench.store.host_monitor_apply(hm(11), &[missing(1, 1)]).unwrap_err();
+    assert_eq!(age(bench), 1, "what is refused is no sign");
+}

@@ -72,6 +72,17 @@ pub(crate) fn a_monitor_that_goes_makes_no_old_silence_count(bench: &mut Bench) 
     assert_eq!(bench.missed_s(1), Some((20, 3715)), "and that goes on");
 }
 
+/// Its monitor has nothing more to say of a path that beats; what else it says is as good as a heartbeat.
+pub(crate) fn a_vm_was_known_to_live_at_its_monitors_last_commit(bench: &mut Bench) {
+    bench.started();
+    bench.write(11, &[missing(1, 19)]);
+    bench.pass_alive(300, &[11, 12]);
+    bench.pass(29);
+    bench.write(12, &[doorbell(1, 2)]);
+    bench.pass_alive(76, &[11]);
+    assert_eq!(bench.missed_s(1).map(|(youngest, _)| youngest), Some(76));
+}
+
 pub(crate) fn where_a_vm_was_before_it_moved_does_not_count(bench: &mut Bench) {
     bench.started();
     bench.add_host(2);
