@@ -36,7 +36,7 @@ fn push(spool: &mut Spool, number: u64, now: Instant, write: HostMonitorWrite) {
 }
 
 fn suspended() -> HostMonitorWrite {
-    HostMonitorWrite::Suspended { vm: vm(1), reason: SuspendReason::Os }
+    HostMonitorWrite::Suspended { vm: vm(1), reason: SuspendReason::Os, age: Duration::ZERO }
 }
 
 fn told(spool: &mut Spool) -> Vec<Told> {
@@ -219,7 +219,7 @@ fn a_file_that_is_gone_is_made_anew_with_all_that_waits() {
     push(&mut spool, 1, ZERO, suspended());
     spool.poll_action(at(20));
     spool.on_kept(at(20), Ok(()));
-    push(&mut spool, 2, at(50), HostMonitorWrite::Resumed { vm: vm(2) });
+    push(&mut spool, 2, at(50), HostMonitorWrite::Resumed { vm: vm(2), age: Duration::ZERO });
     let mut action = spool.poll_action(at(100));
     assert!(matches!(action, Some(Action::Append(_))), "{action:?}");
     for ms in [100, 1000] {

@@ -21,6 +21,7 @@ fn a_registered_guest_is_started_and_its_first_heartbeat_is_an_edge() {
             mac: mac(1).to_string(),
             version: "2.1".to_owned(),
             authenticated: false,
+            age: Duration::ZERO,
         },
         HostMonitorWrite::PathDetected { vm: vm(1) },
     ];
@@ -85,6 +86,7 @@ fn a_guest_that_was_there_first_is_opened_when_it_is_registered() {
         mac: mac(1).to_string(),
         version: "2.1".to_owned(),
         authenticated: false,
+        age: Duration::ZERO,
     };
     assert_eq!(world.writes(), [&opened, &HostMonitorWrite::PathDetected { vm: vm(1) }]);
 }
@@ -168,10 +170,10 @@ fn a_deliberate_shutdown_and_a_suspension_are_written_as_such() {
     world.say(1, &Message::Suspend);
     world.say(1, &Message::Resume);
     world.say(1, &Message::Shutdown(Shutdown::Os));
-    let suspended = |reason| HostMonitorWrite::Suspended { vm: vm(1), reason };
+    let suspended = |reason| HostMonitorWrite::Suspended { vm: vm(1), reason, age: Duration::ZERO };
     let expected = [
         suspended(SuspendReason::Administrator),
-        HostMonitorWrite::Resumed { vm: vm(1) },
+        HostMonitorWrite::Resumed { vm: vm(1), age: Duration::ZERO },
         suspended(SuspendReason::Os),
     ];
     assert_eq!(world.writes(), expected.iter().collect::<Vec<_>>());
