@@ -49,6 +49,25 @@ fn ages_grow_while_a_write_waits() {
 }
 
 #[test]
+fn what_a_guest_said_of_itself_ages_too() {
+    let mut pending = Pending::new("A");
+    let said = |age| {
+        let (vm, age) = (vm(1), Duration::from_secs(age));
+        let reason = vmpulse_store::SuspendReason::Os;
+        let (mac, version) = (String::new(), String::new());
+        [
+            HostMonitorWrite::PathOpened { vm, mac, version, authenticated: false, age },
+            HostMonitorWrite::Suspended { vm, reason, age },
+            HostMonitorWrite::Resumed { vm, age },
+        ]
+    };
+    for write in said(3) {
+        pending.append(Instant::ZERO, write);
+    }
+    assert_eq!(all(&mut pending, Instant::from_millis(40_000)), said(43));
+}
+
+#[test]
 fn what_a_guest_said_of_its_silence_ages_too_and_the_last_word_of_a_kind_counts() {
     let (vm, reason) = (vm(1), "backup".to_owned());
     let said = |age, sequence| {

@@ -179,6 +179,25 @@ fn a_deliberate_shutdown_and_a_suspension_are_written_as_such() {
     assert_eq!(world.writes(), expected.iter().collect::<Vec<_>>());
 }
 
+/// The monitor was not scheduled; the kernel was.
+#[test]
+fn what_a_guest_said_is_as_old_as_its_frame() {
+    let mut world = World::beating(1..=1);
+    let arrived = world.now;
+    let guest = world.guest_mut(1);
+    guest.end.send(arrived, Token(1), &Message::Suspend, &mut guest.out);
+    let packet = guest.out.poll_packet().unwrap();
+    world.now = arrived + Duration::from_secs(150);
+    let late = Input::Frame { arrived, source: mac(1), vlan: None, payload: &packet };
+    world.monitor.handle_input(world.now, late);
+    world.carry();
+    world.say(1, &Message::Resume);
+    let (reason, age) = (SuspendReason::Administrator, Duration::from_secs(150));
+    assert!(world.writes().contains(&&HostMonitorWrite::Suspended { vm: vm(1), reason, age }));
+    let resumed = HostMonitorWrite::Resumed { vm: vm(1), age: Duration::ZERO };
+    assert!(world.writes().contains(&&resumed), "the next frame is none of the late ones");
+}
+
 /// [M-13]
 #[test]
 fn a_report_is_asked_for_written_and_cleared_once_each() {
