@@ -121,7 +121,9 @@ fn local_after_5_s_or_a_failure_and_global_with_all_that_waits() {
         age,
         text: "the store cannot be written: the store has not answered for 5 s".to_owned(),
     };
-    assert_eq!(writes[..2], [(1, suspended()), (2, local(Duration::from_millis(6991)))]);
+    let (reason, age) = (SuspendReason::Os, Duration::from_millis(7001));
+    let said = HostMonitorWrite::Suspended { vm: vm(1), reason, age };
+    assert_eq!(writes[..2], [(1, said), (2, local(Duration::from_millis(6991)))]);
     assert!(
         matches!(&writes[2], (3, HostMonitorWrite::ModeChanged { mode: MonitorMode::Global, age, .. }) if age.is_zero())
     );
