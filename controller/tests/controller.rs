@@ -147,7 +147,7 @@ fn one_silent_path_is_nothing() {
 fn a_suspended_vm_may_be_silent() {
     for reason in [SuspendReason::Os, SuspendReason::Daemon, SuspendReason::Administrator] {
         let mut bench = Bench::with_vm();
-        bench.write(left(), HostMonitorWrite::Suspended { vm: vm(), reason });
+        bench.write(left(), HostMonitorWrite::Suspended { vm: vm(), reason, age: Duration::ZERO });
         bench.silence(19, false);
         bench.advance(400);
         bench.poll();
@@ -160,10 +160,13 @@ fn a_failed_vm_that_is_suspended_leaves_no_incident_behind() {
     let mut bench = Bench::with_vm();
     bench.silence(200, false);
     bench.poll();
-    bench.write(left(), HostMonitorWrite::Suspended { vm: vm(), reason: SuspendReason::Administrator });
+    bench.write(
+        left(),
+        HostMonitorWrite::Suspended { vm: vm(), reason: SuspendReason::Administrator, age: Duration::ZERO },
+    );
     bench.poll();
     assert_eq!(bench.phase(), "");
-    bench.write(left(), HostMonitorWrite::Resumed { vm: vm() });
+    bench.write(left(), HostMonitorWrite::Resumed { vm: vm(), age: Duration::ZERO });
     bench.advance(400);
     bench.poll();
     assert_eq!(bench.events("VM_"), ["VM_FAILURE_DETECTED"; 2], "it is a new incident");

@@ -148,6 +148,7 @@ impl Guest {
             mac: "52:54:00:00:00:01".to_owned(),
             version: "2.1".to_owned(),
             authenticated: false,
+            age: Duration::ZERO,
         });
         guest.write(HostMonitorWrite::PathDetected { vm });
         guest

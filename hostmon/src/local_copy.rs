@@ -88,12 +88,12 @@ fn apply(roster: &mut Roster, write: &HostMonitorWrite) {
                 resume(vm);
             }
         }),
-        Write::Suspended { vm, reason } => on_vm(roster, *vm, |vm| {
+        Write::Suspended { vm, reason, .. } => on_vm(roster, *vm, |vm| {
             if matches!(vm.state, VmState::Starting | VmState::Started | VmState::Suspended) {
                 (vm.state, vm.suspended) = (VmState::Suspended, Some(*reason));
             }
         }),
-        Write::Resumed { vm } => on_vm(roster, *vm, resume),
+        Write::Resumed { vm, .. } => on_vm(roster, *vm, resume),
         Write::QuietEnded { vm, .. } | Write::QuietOver { vm, .. } => {
             roster.quiet.retain(|quiet| quiet.vm != *vm);
         }

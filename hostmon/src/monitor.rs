@@ -117,6 +117,8 @@ pub struct Monitor {
     next_hello: Instant,
     next_store_heartbeat: Instant,
     heard: Option<Heard>,
+    /// How long ago the frame arrived of which the sessions tell now; zero otherwise.
+    read_late: Duration,
     /// When the loop was to come round again, as of its last turn.
     due: Option<Instant>,
     adapter_down: bool,
@@ -175,6 +177,7 @@ impl Monitor {
             next_hello: now,
             next_store_heartbeat: now + config.store_heartbeat,
             heard: None,
+            read_late: Duration::ZERO,
             due: None,
             adapter_down: false,
             adapter_is: Cow::default(),
@@ -202,7 +205,11 @@ impl Monitor {
             Input::Frame { arrived, source, vlan, payload } => {
                 match self.sessions.handle_frame(now, source, vlan, payload) {
                     Some(beat) => self.on_heartbeat(now, arrived, source, beat),
-                    None => self.on_session_events(now),
+                    None => {
+                        self.read_late = now.since(arrived);
+                        self.on_session_events(now);
+                        self.read_late = Duration::ZERO;
+                    }
                 }
             }
             Input::Roster(roster) => self.on_roster(now, roster),

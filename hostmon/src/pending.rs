@@ -391,6 +391,9 @@ fn report_bytes(write: &HostMonitorWrite) -> usize {
 pub fn aged(write: &HostMonitorWrite, waited: Duration) -> HostMonitorWrite {
     let mut write = write.clone();
     if let HostMonitorWrite::PathMissing { age, .. }
+    | HostMonitorWrite::PathOpened { age, .. }
+    | HostMonitorWrite::Suspended { age, .. }
+    | HostMonitorWrite::Resumed { age, .. }
     | HostMonitorWrite::QuietAsked { age, .. }
     | HostMonitorWrite::QuietEnded { age, .. }
     | HostMonitorWrite::QuietOver { age, .. } = &mut write

@@ -57,6 +57,7 @@ impl Bench {
             mac: "02:00:ab:00:01:01".into(),
             version: "2.1".into(),
             authenticated: false,
+            age: Duration::ZERO,
         };
         let mut store = self.store();
         store.host_monitor_apply(other, &[Write::Started(start.clone())]).unwrap();

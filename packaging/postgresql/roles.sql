@@ -36,7 +36,8 @@ GRANT SELECT, INSERT (uuid), UPDATE (trunk, mac, vlan, incarnation, versions, he
     reason, mode, blind, isolated, unknown_from, written_up_to, settings_version) ON host_monitor TO vmpulse_hostmon;
 GRANT SELECT ON monitor_settings TO vmpulse_hostmon;
 GRANT SELECT, UPDATE (state, state_changed_at, state_sequence, silence_from, suspended_by_administrator, shutdown,
-    suspended_at, state_before_suspension, agent_seen_at, quiet_ended_at) ON vm TO vmpulse_hostmon;
+    suspended_at, state_before_suspension, suspension_at, suspension_by, shutdown_at, shutdown_by, agent_seen_at,
+    quiet_ended_at) ON vm TO vmpulse_hostmon;
 GRANT SELECT, INSERT, UPDATE ON path, doorbell TO vmpulse_hostmon;
 GRANT SELECT, INSERT, DELETE ON node_event, discovered, conflict, quiet_refusal, mode_change TO vmpulse_hostmon;
 GRANT SELECT, INSERT, UPDATE, DELETE ON quiet TO vmpulse_hostmon;

@@ -108,6 +108,7 @@ impl Bench {
                 mac: MAC.to_owned(),
                 version: "2.1".to_owned(),
                 authenticated: false,
+                age: Duration::ZERO,
             },
         );
         self.write(on, HostMonitorWrite::PathDetected { vm });

@@ -77,19 +77,21 @@ fn what_the_spool_holds_is_put_on_top() {
     let writes = [
         Write::PathDetected { vm: vm(1) },
         Write::PathMissing { vm: vm(2), age: seconds(40), common: false },
-        Write::Suspended { vm: vm(3), reason: os },
+        Write::Suspended { vm: vm(3), reason: os, age: Duration::ZERO },
         Write::PathOpened {
             vm: vm(3),
             mac: "02:00:00:00:00:03".to_owned(),
             version: "2.1".to_owned(),
             authenticated: false,
+            age: Duration::ZERO,
         },
-        Write::Suspended { vm: vm(4), reason: administrator },
+        Write::Suspended { vm: vm(4), reason: administrator, age: Duration::ZERO },
         Write::PathOpened {
             vm: vm(4),
             mac: "02:00:00:00:00:04".to_owned(),
             version: "2.1".to_owned(),
             authenticated: false,
+            age: Duration::ZERO,
         },
         Write::PathForgotten { vm: vm(5) },
         Write::QuietOver { vm: vm(2), sequence: 4, age: Duration::ZERO },

@@ -181,7 +181,8 @@ impl Monitor {
         let (mac, version) = (mac.to_string(), version.to_string());
         let security = self.sessions.view(vm).and_then(|session| session.security);
         let authenticated = security.is_some_and(|(directions, _)| directions.incoming);
-        self.write(HostMonitorWrite::PathOpened { vm, mac, version, authenticated });
+        let age = self.read_late;
+        self.write(HostMonitorWrite::PathOpened { vm, mac, version, authenticated, age });
     }
 
     /// A new path was told nothing yet.

@@ -33,16 +33,17 @@ impl Monitor {
             // What a guest says that nobody manages is of no consequence, and must not fill the store.
             return self.take_and_drop(now, receipt);
         }
+        let age = self.read_late;
         match message {
             Message::Shutdown(kind) => self.on_shutdown(now, vm, receipt, kind),
             Message::Suspend => {
                 let reason = SuspendReason::Administrator;
                 let what = "monitoring suspended by its administrator";
-                self.announce(now, vm, receipt, what, HostMonitorWrite::Suspended { vm, reason });
+                self.announce(now, vm, receipt, what, HostMonitorWrite::Suspended { vm, reason, age });
             }
             Message::Resume => {
                 let what = "monitoring resumed by its administrator";
-                self.announce(now, vm, receipt, what, HostMonitorWrite::Resumed { vm });
+                self.announce(now, vm, receipt, what, HostMonitorWrite::Resumed { vm, age });
             }
             Message::Dying { reason } => self.on_dying(now, vm, receipt, reason),
             Message::Doorbell(bits) => {
@@ -87,11 +88,12 @@ impl Monitor {
     }
 
     fn on_shutdown(&mut self, now: Instant, vm: VmUuid, receipt: Receipt, kind: Shutdown) {
+        let age = self.read_late;
         let (what, reason) = match kind {
             Shutdown::Daemon => ("its agent is being stopped", SuspendReason::Daemon),
             Shutdown::Os => ("the guest is shutting down", SuspendReason::Os),
         };
-        self.announce(now, vm, receipt, what, HostMonitorWrite::Suspended { vm, reason });
+        self.announce(now, vm, receipt, what, HostMonitorWrite::Suspended { vm, reason, age });
     }
 
     /// What is refused is not logged: it comes again, and a guest that says it at line rate must not fill the log.

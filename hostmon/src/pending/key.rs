@@ -53,11 +53,11 @@ impl Key {
             Write::PathOpened { vm, .. } => Self::Opened(*vm),
             Write::PathGuardian { vm, .. } => Self::Guardian(*vm),
             Write::PathForgotten { vm } => Self::Forgotten(*vm),
-            Write::Suspended { vm, reason } => match reason {
+            Write::Suspended { vm, reason, .. } => match reason {
                 SuspendReason::Administrator => Self::SuspendedByAdministrator(*vm),
                 SuspendReason::Daemon | SuspendReason::Os => Self::ShutDown(*vm),
             },
-            Write::Resumed { vm } => Self::Resumed(*vm),
+            Write::Resumed { vm, .. } => Self::Resumed(*vm),
             Write::QuietAsked { vm, .. } => Self::QuietAsked(*vm),
             Write::QuietEnded { vm, .. } => Self::QuietEnded(*vm),
             Write::QuietOver { vm, .. } => Self::QuietOver(*vm),

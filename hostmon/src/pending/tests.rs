@@ -49,6 +49,25 @@ fn ages_grow_while_a_write_waits() {
 }
 
 #[test]
+fn what_a_guest_said_of_itself_ages_too() {
+    let mut pending = Pending::new("A");
+    let said = |age| {
+        let (vm, age) = (vm(1), Duration::from_secs(age));
+        let reason = vmpulse_store::SuspendReason::Os;
+        let (mac, version) = (String::new(), String::new());
+        [
+            HostMonitorWrite::PathOpened { vm, mac, version, authenticated: false, age },
+            HostMonitorWrite::Suspended { vm, reason, age },
+            HostMonitorWrite::Resumed { vm, age },
+        ]
+    };
+    for write in said(3) {
+        pending.append(Instant::ZERO, write);
+    }
+    assert_eq!(all(&mut pending, Instant::from_millis(40_000)), said(43));
+}
+
+#[test]
 fn what_a_guest_said_of_its_silence_ages_too_and_the_last_word_of_a_kind_counts() {
     let (vm, reason) = (vm(1), "backup".to_owned());
     let said = |age, sequence| {
@@ -88,6 +107,7 @@ fn doorbells_and_openings_of_a_vm_become_one_each() {
         mac: String::new(),
         version: version.to_owned(),
         authenticated: false,
+        age: Duration::ZERO,
     };
     for (number, bits) in [2, 8, 32].into_iter().enumerate() {
         push(&mut pending, number as u64, rung(1, bits));
@@ -107,7 +127,7 @@ fn doorbells_and_openings_of_a_vm_become_one_each() {
 #[test]
 fn edges_in_a_row_are_given_by_kind() {
     let mut pending = Pending::new("A");
-    let resumed = HostMonitorWrite::Resumed { vm: vm(1) };
+    let resumed = HostMonitorWrite::Resumed { vm: vm(1), age: Duration::ZERO };
     let writes = [missing(1, 0), detected(2), missing(3, 0), resumed.clone(), missing(4, 0), detected(5)];
     for write in writes {
         pending.append(Instant::ZERO, write);
@@ -136,9 +156,9 @@ fn a_part_of_what_waits_makes_safe_only_what_is_in_it() {
 #[test]
 fn of_suspensions_and_their_ends_the_last_of_each_kind_stays_in_order() {
     let mut pending = Pending::new("A");
-    let suspended = |reason| HostMonitorWrite::Suspended { vm: vm(1), reason };
+    let suspended = |reason| HostMonitorWrite::Suspended { vm: vm(1), reason, age: Duration::ZERO };
     use vmpulse_store::SuspendReason::{Administrator, Daemon, Os};
-    let resumed = HostMonitorWrite::Resumed { vm: vm(1) };
+    let resumed = HostMonitorWrite::Resumed { vm: vm(1), age: Duration::ZERO };
     for _ in 0..1000 {
         for write in [suspended(Administrator), resumed.clone(), suspended(Daemon), suspended(Os)] {
             push(&mut pending, 1, write);
@@ -210,12 +230,13 @@ fn any_write() -> impl Strategy<Value = HostMonitorWrite> {
         path.clone().prop_map(|path| missing(path, 3)),
         path.clone().prop_map(detected),
         (path.clone(), 1..256u32).prop_map(|(path, bits)| rung(path, bits)),
-        path.clone().prop_map(|path| HostMonitorWrite::Resumed { vm: vm(path) }),
+        path.clone().prop_map(|path| HostMonitorWrite::Resumed { vm: vm(path), age: Duration::ZERO }),
         path.clone().prop_map(|path| HostMonitorWrite::PathOpened {
             vm: vm(path),
             mac: String::new(),
             version: String::new(),
             authenticated: false,
+            age: Duration::ZERO,
         }),
         path.prop_map(|path| HostMonitorWrite::Report { vm: vm(path), message: 5, payload: vec![1, 2] }),
         Just(HostMonitorWrite::ModeChanged {

@@ -36,7 +36,7 @@ fn push(spool: &mut Spool, number: u64, now: Instant, write: HostMonitorWrite) {
 }
 
 fn suspended() -> HostMonitorWrite {
-    HostMonitorWrite::Suspended { vm: vm(1), reason: SuspendReason::Os }
+    HostMonitorWrite::Suspended { vm: vm(1), reason: SuspendReason::Os, age: Duration::ZERO }
 }
 
 fn told(spool: &mut Spool) -> Vec<Told> {
@@ -121,7 +121,9 @@ fn local_after_5_s_or_a_failure_and_global_with_all_that_waits() {
         age,
         text: "the store cannot be written: the store has not answered for 5 s".to_owned(),
     };
-    assert_eq!(writes[..2], [(1, suspended()), (2, local(Duration::from_millis(6991)))]);
+    let (reason, age) = (SuspendReason::Os, Duration::from_millis(7001));
+    let said = HostMonitorWrite::Suspended { vm: vm(1), reason, age };
+    assert_eq!(writes[..2], [(1, said), (2, local(Duration::from_millis(6991)))]);
     assert!(
         matches!(&writes[2], (3, HostMonitorWrite::ModeChanged { mode: MonitorMode::Global, age, .. }) if age.is_zero())
     );
@@ -219,7 +221,7 @@ fn a_file_that_is_gone_is_made_anew_with_all_that_waits() {
     push(&mut spool, 1, ZERO, suspended());
     spool.poll_action(at(20));
     spool.on_kept(at(20), Ok(()));
-    push(&mut spool, 2, at(50), HostMonitorWrite::Resumed { vm: vm(2) });
+    push(&mut spool, 2, at(50), HostMonitorWrite::Resumed { vm: vm(2), age: Duration::ZERO });
     let mut action = spool.poll_action(at(100));
     assert!(matches!(action, Some(Action::Append(_))), "{action:?}");
     for ms in [100, 1000] {

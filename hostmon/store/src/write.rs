@@ -12,6 +12,11 @@ use crate::{Discovery, MessageTag, MonitorMode, NodeState, QuietAnswer, SuspendR
 /// carries.
 pub const MAX_REPORT: usize = 256 * 1024;
 
+/// By so much a word of a guest must be newer than one that another host monitor writes after it, to overtake it. More than
+/// what a write takes on its way to the store, so that the times of any two are in their order: a PostgreSQL server
+/// answers within 6 s or is given up, and SQLite's clock is read before its lock is waited for.
+pub const OVERTAKEN_BY: Duration = Duration::from_secs(10);
+
 /// One write of a host monitor. Ages were measured on its monotonic clock when the write was made; the writer
 /// adds the time that the write then waited.
 ///
@@ -72,7 +77,7 @@ pub enum HostMonitorWrite {
         /// Whether it is.
         isolated: bool,
     },
-    /// A handshake completed. A suspension by SHDN ends with it; a VM of another host or an unregistered one is
+    /// A handshake completed. A suspension by SHDN ends with it, unless that was said later; a VM of another host or an unregistered one is
     /// recorded as discovered. Proves no heartbeat: a new path does not count, and one that counts keeps its open
     /// silence. It counts from its first [`HostMonitorWrite::PathDetected`] or [`HostMonitorWrite::PathMissing`]
     /// since START_VM.
@@ -86,6 +91,9 @@ pub enum HostMonitorWrite {
         version: String,
         /// Whether what the guest says there is authenticated.
         authenticated: bool,
+        /// Since it completed; of a path that is said again, or was open before the VM was known: zero.
+        #[serde(default)]
+        age: Duration,
     },
     /// The guest's guardian beats on the path in place of its agent, or (false) does no more. A handshake says that, too.
     PathGuardian {
@@ -126,19 +134,26 @@ pub enum HostMonitorWrite {
         #[serde(with = "uuid")]
         vm: VmUuid,
     },
-    /// SHDN or SUSPEND.
+    /// SHDN or SUSPEND. Ignored unless the VM is monitored, and if another host monitor has written what is newer by more
+    /// than [`OVERTAKEN_BY`]: a handshake, or of a SUSPEND the guest's last SUSPEND or RESUME.
     Suspended {
         /// Which VM.
         #[serde(with = "uuid")]
         vm: VmUuid,
         /// Which of them.
         reason: SuspendReason,
+        /// Since the message arrived.
+        #[serde(default)]
+        age: Duration,
     },
-    /// RESUME.
+    /// RESUME. Ignored like a SUSPEND.
     Resumed {
         /// Which VM.
         #[serde(with = "uuid")]
         vm: VmUuid,
+        /// Since the message arrived.
+        #[serde(default)]
+        age: Duration,
     },
     /// QUIET: the guest announces a silence. It is granted what is left of its budget ([`QuietAnswer`]), counted from
     /// the arrival of the message, and takes the place of one in force. While it is in force the VM is not

@@ -42,6 +42,8 @@ mod silence;
 mod states;
 #[path = "conformance/stopping.rs"]
 mod stopping;
+#[path = "conformance/words.rs"]
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -92,6 +94,19 @@ macro_rules! every_case {
                 silence_before_a_suspension_ended_counts_for_nothing
                 a_started_suspended_vm_starts_anew
                 many_at_once_are_as_one_by_one
+            }
+            words {
+                a_suspension_written_late_does_not_undo_a_resume
+                a_resume_written_late_does_not_undo_a_suspension
+                words_of_one_monitor_count_in_their_order
+                words_that_are_about_as_old_count_as_they_are_written
+                a_suspension_that_the_controller_ended_does_not_come_back
+                a_shutdown_written_late_is_over_if_the_agent_shook_hands_since
+                handshakes_of_many_overtake_shutdowns_as_those_of_one
+                a_handshake_written_late_ends_no_later_shutdown
+                a_shutdown_is_as_old_as_its_first_word
+                a_clock_that_was_set_back_loses_no_word
+                what_an_earlier_version_kept_has_no_age
             }
             stopping {
                 stopped_when_every_monitor_has_answered

@@ -211,7 +211,7 @@ impl Run<'_> {
         self.write(12, &[missing(2, true), conflict(3, ConflictKind::Version), stranger("a")]);
         self.write(12, &[conflict(1, ConflictKind::Uuid), conflict(91, ConflictKind::Version)]);
         self.write(11, &[Write::PathGuardian { vm: vm(1), guardian: true }]);
-        let shut = Write::Suspended { vm: vm(3), reason: SuspendReason::Administrator };
+        let shut = Write::Suspended { vm: vm(3), reason: SuspendReason::Administrator, age: Duration::ZERO };
         self.write(11, &[shut]);
         self.machine.store().vm_fence(vm(6), true).unwrap();
         self.ask_all(&[NEEDS_ATTENTION, ("NEEDS_ATTENTION", "<needsAtt dataType=\"LOCAL_DATA\"/>")]);
@@ -366,7 +366,7 @@ impl Run<'_> {
 
 fn opened(number: u32, authenticated: bool) -> Write {
     let mac = format!("02:00:00:00:00:{number:02x}");
-    Write::PathOpened { vm: vm(number), mac, version: "2.1".into(), authenticated }
+    Write::PathOpened { vm: vm(number), mac, version: "2.1".into(), authenticated, age: Duration::ZERO }
 }
 
 fn detected(number: u32) -> Write {

@@ -147,6 +147,7 @@ impl Host {
             mac: mac.to_owned(),
             version: "2.1".into(),
             authenticated: false,
+            age: Duration::ZERO,
         };
         store.host_monitor_apply(id, &[opened, HostMonitorWrite::PathDetected { vm: uuid }]).unwrap();
     }

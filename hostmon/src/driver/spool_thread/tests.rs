@@ -141,7 +141,7 @@ impl Bench {
 }
 
 fn suspended() -> HostMonitorWrite {
-    HostMonitorWrite::Suspended { vm: vm(), reason: SuspendReason::Administrator }
+    HostMonitorWrite::Suspended { vm: vm(), reason: SuspendReason::Administrator, age: Duration::ZERO }
 }
 
 #[test]

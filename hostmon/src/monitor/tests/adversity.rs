@@ -64,7 +64,7 @@ fn nothing_is_acknowledged_before_it_is_known_who_says_it() {
     assert_eq!(world.guest_mut(1).delivered, 0);
     world.roster(roster(vec![registered(1, VmState::Started, None)]));
     world.run(3);
-    let suspended = HostMonitorWrite::Suspended { vm: vm(1), reason: SuspendReason::Os };
+    let suspended = HostMonitorWrite::Suspended { vm: vm(1), reason: SuspendReason::Os, age: Duration::ZERO };
     assert!(world.writes().contains(&&suspended));
     assert!(world.guest_mut(1).delivered > 0);
 }

@@ -21,6 +21,7 @@ fn a_registered_guest_is_started_and_its_first_heartbeat_is_an_edge() {
             mac: mac(1).to_string(),
             version: "2.1".to_owned(),
             authenticated: false,
+            age: Duration::ZERO,
         },
         HostMonitorWrite::PathDetected { vm: vm(1) },
     ];
@@ -85,6 +86,7 @@ fn a_guest_that_was_there_first_is_opened_when_it_is_registered() {
         mac: mac(1).to_string(),
         version: "2.1".to_owned(),
         authenticated: false,
+        age: Duration::ZERO,
     };
     assert_eq!(world.writes(), [&opened, &HostMonitorWrite::PathDetected { vm: vm(1) }]);
 }
@@ -168,13 +170,32 @@ fn a_deliberate_shutdown_and_a_suspension_are_written_as_such() {
     world.say(1, &Message::Suspend);
     world.say(1, &Message::Resume);
     world.say(1, &Message::Shutdown(Shutdown::Os));
-    let suspended = |reason| HostMonitorWrite::Suspended { vm: vm(1), reason };
+    let suspended = |reason| HostMonitorWrite::Suspended { vm: vm(1), reason, age: Duration::ZERO };
     let expected = [
         suspended(SuspendReason::Administrator),
-        HostMonitorWrite::Resumed { vm: vm(1) },
+        HostMonitorWrite::Resumed { vm: vm(1), age: Duration::ZERO },
         suspended(SuspendReason::Os),
     ];
     assert_eq!(world.writes(), expected.iter().collect::<Vec<_>>());
+}
+
+/// The monitor was not scheduled; the kernel was.
+#[test]
+fn what_a_guest_said_is_as_old_as_its_frame() {
+    let mut world = World::beating(1..=1);
+    let arrived = world.now;
+    let guest = world.guest_mut(1);
+    guest.end.send(arrived, Token(1), &Message::Suspend, &mut guest.out);
+    let packet = guest.out.poll_packet().unwrap();
+    world.now = arrived + Duration::from_secs(150);
+    let late = Input::Frame { arrived, source: mac(1), vlan: None, payload: &packet };
+    world.monitor.handle_input(world.now, late);
+    world.carry();
+    world.say(1, &Message::Resume);
+    let (reason, age) = (SuspendReason::Administrator, Duration::from_secs(150));
+    assert!(world.writes().contains(&&HostMonitorWrite::Suspended { vm: vm(1), reason, age }));
+    let resumed = HostMonitorWrite::Resumed { vm: vm(1), age: Duration::ZERO };
+    assert!(world.writes().contains(&&resumed), "the next frame is none of the late ones");
 }
 
 /// [M-13]

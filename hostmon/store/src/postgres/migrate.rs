@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0007_queries.sql"),
     include_str!("../../migrations/postgres/0008_isolated.sql"),
     include_str!("../../migrations/postgres/0009_unknown.sql"),
+    include_str!("../../migrations/postgres/0010_words.sql"),
 ];
 
 /// For all steps together, another process's included: a step may touch every row.

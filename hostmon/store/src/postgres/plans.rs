@@ -1,7 +1,7 @@
 //! What a large fleet costs: by which way the server looks, and how long it takes.
 
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_test_postgres::Server;
@@ -120,6 +120,7 @@ fn a_thousand_silences_at_once() {
             mac: "02:00:00:00:00:01".into(),
             version: "2.1".into(),
             authenticated: false,
+            age: Duration::ZERO,
         }),
     ];
     for (what, write) in others {

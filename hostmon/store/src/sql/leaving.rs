@@ -112,9 +112,10 @@ impl Turn<'_> {
         action: TransactionAction,
     ) -> Result<Vec<TransactionTag>, StoreError> {
         let tags = self.ask(vm, action)?;
+        // A SUSPEND that is still on its way is older than this.
         let sql = "UPDATE vm SET suspended_by_administrator = 0, shutdown = NULL, suspended_at = NULL,
-                   state_before_suspension = NULL WHERE id = ?1";
-        run(self.db, sql, [vm])?;
+                   state_before_suspension = NULL, suspension_at = ?2, suspension_by = NULL WHERE id = ?1";
+        run(self.db, sql, [vm, self.now.0])?;
         self.paths_discount(vm)?;
         self.vm_state_change(vm, state)?;
         self.leaving_check(vm)?;

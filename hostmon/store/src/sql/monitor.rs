@@ -181,16 +181,16 @@ impl Turn<'_> {
             Write::NodeEvent { kind, text } => self.node_event(from, kind, text),
             Write::TrunkHeard { heard } => self.on_trunk_heard(from, *heard),
             Write::Isolated { isolated } => self.on_isolated(from, *isolated),
-            Write::PathOpened { vm, mac, version, authenticated } => {
-                self.on_opened(from, *vm, mac, version, *authenticated)
+            Write::PathOpened { vm, mac, version, authenticated, age } => {
+                self.on_opened(from, *vm, &path::Opening::new(mac, version, *authenticated, *age))
             }
             Write::PathGuardian { vm, guardian } => self.on_path_guardian(from, *vm, *guardian),
             Write::PathDetected { vm } => self.on_detected(from, *vm),
             Write::PathMissing { vm, age, common } => self.on_missing(from, *vm, *age, *common),
             Write::PathQuiet { vm } => self.on_path_quiet(from, *vm),
             Write::PathForgotten { vm } => self.on_forgotten(from, *vm),
-            Write::Suspended { vm, reason } => self.on_suspended(*vm, *reason),
-            Write::Resumed { vm } => self.on_resumed(*vm),
+            Write::Suspended { vm, reason, age } => self.on_suspended(from, *vm, *reason, *age),
+            Write::Resumed { vm, age } => self.on_resumed(from, *vm, *age),
             // Answered: see `apply_quiet`.
             Write::QuietAsked { .. } | Write::QuietEnded { .. } => Ok(()),
             Write::QuietOver { vm, sequence, age } => self.on_quiet_over(*vm, *sequence, *age),

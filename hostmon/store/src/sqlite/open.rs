@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0007_queries.sql"),
     include_str!("../../migrations/sqlite/0008_isolated.sql"),
     include_str!("../../migrations/sqlite/0009_unknown.sql"),
+    include_str!("../../migrations/sqlite/0010_words.sql"),
 ];
 
 /// Tries to switch to WAL, [`WAL_PAUSE`] apart: together [`BUSY_TIMEOUT`].

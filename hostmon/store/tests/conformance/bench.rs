@@ -46,6 +46,7 @@ pub(crate) fn opened(number: u32) -> HostMonitorWrite {
         mac: format!("02:00:00:00:00:{number:02x}"),
         version: "2.1".into(),
         authenticated: false,
+        age: Duration::ZERO,
     }
 }
 
@@ -66,7 +67,7 @@ pub(crate) fn doorbell(number: u32, bits: u32) -> HostMonitorWrite {
 }
 
 pub(crate) fn suspended(number: u32, reason: SuspendReason) -> HostMonitorWrite {
-    HostMonitorWrite::Suspended { vm: vm(number), reason }
+    HostMonitorWrite::Suspended { vm: vm(number), reason, age: Duration::ZERO }
 }
 
 pub(crate) fn stranger(uuid: &str, kind: Discovery) -> HostMonitorWrite {

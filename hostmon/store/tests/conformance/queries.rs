@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use vmpulse_store::*;
 
 use crate::bench::*;
@@ -189,6 +191,7 @@ pub(crate) fn how_a_path_is_spoken_on(bench: &mut Bench) {
         mac: "02:00:00:00:00:01".into(),
         version: "2.1".into(),
         authenticated,
+        age: Duration::ZERO,
     };
     let guardian = |guardian| HostMonitorWrite::PathGuardian { vm: vm(1), guardian };
     let spoken = |bench: &mut Bench| {

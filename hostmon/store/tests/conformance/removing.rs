@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use vmpulse_store::*;
 
 use crate::bench::*;
@@ -66,7 +68,10 @@ pub(crate) fn a_removed_vm_does_not_come_back(bench: &mut Bench) {
     let late = [opened(1), detected(1), missing(1, 20), doorbell(1, 8), suspended(1, SuspendReason::Os)];
     for host_monitor in [11, 12, 21] {
         bench.write(host_monitor, &late);
-        bench.write(host_monitor, &[unmanaged(1), HostMonitorWrite::Resumed { vm: vm(1) }]);
+        bench.write(
+            host_monitor,
+            &[unmanaged(1), HostMonitorWrite::Resumed { vm: vm(1), age: Duration::ZERO }],
+        );
     }
     // Many at once take another way.
     bench.write(12, &[opened(1), opened(1), detected(1), detected(1), missing(1, 1), missing(1, 2)]);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use vmpulse_store::*;
 
 use crate::bench::*;
@@ -6,7 +8,7 @@ const OS: SuspendReason = SuspendReason::Os;
 const ADMINISTRATOR: SuspendReason = SuspendReason::Administrator;
 
 fn resumed(number: u32) -> HostMonitorWrite {
-    HostMonitorWrite::Resumed { vm: vm(number) }
+    HostMonitorWrite::Resumed { vm: vm(number), age: Duration::ZERO }
 }
 
 pub(crate) fn started_when_every_responsive_monitor_has_a_beating_path(bench: &mut Bench) {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use vmpulse_store::*;
 
 use crate::bench::*;
@@ -160,7 +162,8 @@ pub(crate) fn stopping_ends_a_suspension(bench: &mut Bench) {
     bench.started();
     bench.write(11, &[suspended(1, SuspendReason::Administrator), suspended(1, SuspendReason::Os)]);
     let tags = bench.store.vms_stop(&list(&[1])).unwrap();
-    bench.write(11, &[done(tags[0]), HostMonitorWrite::Resumed { vm: vm(1) }, opened(1)]);
+    bench
+        .write(11, &[done(tags[0]), HostMonitorWrite::Resumed { vm: vm(1), age: Duration::ZERO }, opened(1)]);
     bench.write(12, &[done(tags[1])]);
     let view = bench.vm(1);
     assert_eq!((view.state, view.suspended), (VmState::Stopped, None));

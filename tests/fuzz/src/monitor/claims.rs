@@ -95,7 +95,7 @@ fn subject(write: &HostMonitorWrite) -> Option<VmUuid> {
         | HostMonitorWrite::PathMissing { vm, .. }
         | HostMonitorWrite::PathForgotten { vm }
         | HostMonitorWrite::Suspended { vm, .. }
-        | HostMonitorWrite::Resumed { vm }
+        | HostMonitorWrite::Resumed { vm, .. }
         | HostMonitorWrite::Doorbell { vm, .. }
         | HostMonitorWrite::Report { vm, .. }
         | HostMonitorWrite::PathQuiet { vm }

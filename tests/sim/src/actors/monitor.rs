@@ -193,9 +193,9 @@ impl MonitorNode {
     pub(crate) fn kept_suspension(&self, now: Instant, vm: VmUuid) -> Option<bool> {
         let kept = contents(&self.disk, Clock { started: Instant::ZERO }, now);
         let said = |write: &HostMonitorWrite| {
-            if let HostMonitorWrite::Suspended { vm: of, reason: SuspendReason::Administrator } = write {
+            if let HostMonitorWrite::Suspended { vm: of, reason: SuspendReason::Administrator, .. } = write {
                 (*of == vm).then_some(true)
-            } else if let HostMonitorWrite::Resumed { vm: of } = write {
+            } else if let HostMonitorWrite::Resumed { vm: of, .. } = write {
                 (*of == vm).then_some(false)
             } else {
                 None

@@ -7,6 +7,11 @@
 //!               a handshake ends what SHDN began, RESUME what SUSPEND began; both must be over
 //! ```
 //! Each is told on every path and applied once. Silence counts anew from the end of a suspension.
+//!
+//! A host monitor may read or write a word late: it does not undo what the guest has said to another one since
+//! ([`OVERTAKEN_BY`]).
+
+use std::time::Duration;
 
 use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
@@ -16,20 +21,30 @@ use crate::sql::Turn;
 use crate::sql::rows::{first, run, typed_option};
 use crate::*;
 
+/// Which host monitor wrote what a guest said, and when that was.
+#[derive(Clone, Copy)]
+struct Word {
+    from: i64,
+    at: StoreTime,
+}
+
 impl Turn<'_> {
-    pub(super) fn on_suspended(self, vm: VmUuid, reason: SuspendReason) -> Result<(), StoreError> {
+    pub(super) fn on_suspended(
+        self,
+        from: i64,
+        vm: VmUuid,
+        reason: SuspendReason,
+        age: Duration,
+    ) -> Result<(), StoreError> {
         let Some(vm) = self.vm_row(vm)?.filter(|vm| vm.monitored()) else {
             return Ok(());
         };
-        match reason {
-            SuspendReason::Administrator => {
-                run(self.db, "UPDATE vm SET suspended_by_administrator = 1 WHERE id = ?1", [vm.id])?;
-            }
-            SuspendReason::Daemon | SuspendReason::Os => {
-                run(self.db, "UPDATE vm SET shutdown = ?2 WHERE id = ?1", params![vm.id, reason.as_str()])?;
-            }
-        }
-        if vm.state == VmState::Suspended {
+        let word = Word { from, at: self.now.back(age) };
+        let taken = match reason {
+            SuspendReason::Administrator => self.suspension_take(vm, word, true)?,
+            SuspendReason::Daemon | SuspendReason::Os => self.shutdown_take(vm, word, reason)?,
+        };
+        if !taken || vm.state == VmState::Suspended {
             return Ok(());
         }
         let sql = "UPDATE vm SET state_before_suspension = state, suspended_at = ?2 WHERE id = ?1";
@@ -37,18 +52,73 @@ impl Turn<'_> {
         self.vm_state_change(vm.id, VmState::Suspended)
     }
 
-    pub(super) fn on_resumed(self, vm: VmUuid) -> Result<(), StoreError> {
+    pub(super) fn on_resumed(self, from: i64, vm: VmUuid, age: Duration) -> Result<(), StoreError> {
         let Some(vm) = self.vm_row(vm)? else {
             return Ok(());
         };
-        run(self.db, "UPDATE vm SET suspended_by_administrator = 0 WHERE id = ?1", [vm.id])?;
+        if self.suspension_take(vm, Word { from, at: self.now.back(age) }, false)? {
+            self.suspension_check(vm)?;
+        }
+        Ok(())
+    }
+
+    /// SUSPEND or RESUME, unless it was overtaken by another one or the controller.
+    fn suspension_take(self, vm: VmRow, word: Word, suspended: bool) -> Result<bool, StoreError> {
+        let sql = "SELECT suspension_at, suspension_by FROM vm WHERE id = ?1 AND suspension_at IS NOT NULL";
+        if self.may_be_overtaken(word) && self.overtaken_by(word, self.word(sql, vm)?) {
+            return Ok(false);
+        }
+        let sql = "UPDATE vm SET suspended_by_administrator = ?2, suspension_by = ?3, suspension_at =
+                   CASE WHEN suspension_at BETWEEN ?4 AND ?5 THEN suspension_at ELSE ?4 END WHERE id = ?1";
+        run(self.db, sql, params![vm.id, suspended, word.from, word.at.0, self.now.0])?;
+        Ok(true)
+    }
+
+    /// SHDN, unless its agent shook hands with another host monitor since. Of one shutdown told to several the first word has the time.
+    fn shutdown_take(self, vm: VmRow, word: Word, reason: SuspendReason) -> Result<bool, StoreError> {
+        let sql = "SELECT opened_at, host_monitor_id FROM path WHERE vm_id = ?1 AND host_monitor_id <> ?2
+                   AND opened_at <= ?3 ORDER BY opened_at DESC LIMIT 1";
+        if self.may_be_overtaken(word) {
+            let values = params![vm.id, word.from, self.now.0];
+            let opened = first(self.db, sql, values, |row| Ok((StoreTime(row.get(0)?), row.get(1)?)))?;
+            if self.overtaken_by(word, opened) {
+                return Ok(false);
+            }
+        }
+        let sql = "UPDATE vm SET shutdown = ?2,
+                   shutdown_at = CASE WHEN shutdown IS NOT NULL AND shutdown_at <= ?3 THEN shutdown_at ELSE ?3 END,
+                   shutdown_by = CASE WHEN shutdown IS NOT NULL AND shutdown_at <= ?3 THEN shutdown_by ELSE ?4 END
+                   WHERE id = ?1";
+        run(self.db, sql, params![vm.id, reason.as_str(), word.at.0, word.from])?;
+        Ok(true)
+    }
+
+    /// Its agent shook hands: what was shut down before runs again.
+    pub(super) fn shutdown_over(self, from: i64, vm: VmRow, age: Duration) -> Result<(), StoreError> {
+        let word = Word { from, at: self.now.back(age) };
+        let sql = "SELECT shutdown_at, shutdown_by FROM vm WHERE id = ?1 AND shutdown IS NOT NULL AND shutdown_at IS NOT NULL";
+        if self.may_be_overtaken(word) && self.overtaken_by(word, self.word(sql, vm)?) {
+            return Ok(());
+        }
+        run(self.db, "UPDATE vm SET shutdown = NULL WHERE id = ?1 AND shutdown IS NOT NULL", [vm.id])?;
         self.suspension_check(vm)
     }
 
-    /// Its agent shook hands: whatever was shut down runs again.
-    pub(super) fn shutdown_over(self, vm: VmRow) -> Result<(), StoreError> {
-        run(self.db, "UPDATE vm SET shutdown = NULL WHERE id = ?1 AND shutdown IS NOT NULL", [vm.id])?;
-        self.suspension_check(vm)
+    fn word(self, sql: &str, vm: VmRow) -> Result<Option<(StoreTime, Option<i64>)>, StoreError> {
+        first(self.db, sql, [vm.id], |row| Ok((StoreTime(row.get(0)?), row.get(1)?)))
+    }
+
+    /// What hardly waited is newer than anything the store has.
+    fn may_be_overtaken(self, word: Word) -> bool {
+        self.now.since(word.at) > OVERTAKEN_BY
+    }
+
+    /// Whether the newest is so much newer. A host monitor's own words come in their order. A time in the future is one
+    /// before the clock was set back, and says nothing.
+    fn overtaken_by(self, word: Word, newest: Option<(StoreTime, Option<i64>)>) -> bool {
+        newest.is_some_and(|(at, by)| {
+            by != Some(word.from) && at <= self.now && at.since(word.at) > OVERTAKEN_BY
+        })
     }
 
     fn suspension_check(self, vm: VmRow) -> Result<(), StoreError> {

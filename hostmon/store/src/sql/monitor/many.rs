@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use vmpulse_protocol::id::VmUuid;
 
 use super::VmRow;
+use super::path::Opening;
 use crate::sql::db::{Kind, params, storable};
 use crate::sql::rows::{all, run, typed};
 use crate::sql::{Numbered, Turn};
@@ -53,10 +54,10 @@ impl Turn<'_> {
 
     /// Those that are at home and not suspended, so nearly all; the others one by one.
     fn on_opened_many(self, from: i64, writes: &[Numbered<'_>]) -> Result<(), StoreError> {
-        let mut opened: BTreeMap<String, (VmUuid, &str, &str, bool)> = BTreeMap::new();
+        let mut opened: BTreeMap<String, (VmUuid, Opening<'_>)> = BTreeMap::new();
         for (_, write) in writes {
-            if let HostMonitorWrite::PathOpened { vm, mac, version, authenticated } = write {
-                opened.insert(vm.to_string(), (*vm, mac, version, *authenticated));
+            if let HostMonitorWrite::PathOpened { vm, mac, version, authenticated, age } = write {
+                opened.insert(vm.to_string(), (*vm, Opening::new(mac, version, *authenticated, *age)));
             }
         }
         let rows = self.db.json_rows(&[("vm", Kind::Text)], 1);
@@ -70,19 +71,24 @@ impl Turn<'_> {
         let plain: Vec<_> = plain.iter().filter_map(|vm| Some((vm, opened.remove(vm)?))).collect();
         self.opened_at_home(
             from,
-            &json(plain.iter().map(|(vm, (_, mac, version, authenticated))| {
+            &json(plain.iter().map(|(vm, (_, opening))| {
                 // As they will be stored: JSON may hold what a text of the store may not.
-                let (mac, version) = (storable(mac), storable(version));
-                serde_json::json!({ "vm": vm, "mac": mac, "version": version, "auth": i64::from(*authenticated) })
+                let (mac, version) = (storable(opening.mac), storable(opening.version));
+                let (auth, at) = (i64::from(opening.authenticated), self.now.back(opening.age).0);
+                serde_json::json!({ "vm": vm, "mac": mac, "version": version, "auth": auth, "at": at })
             })),
         )?;
-        opened.into_values().try_for_each(|(vm, mac, version, authenticated)| {
-            self.on_opened(from, vm, mac, version, authenticated)
-        })
+        opened.into_values().try_for_each(|(vm, opening)| self.on_opened(from, vm, &opening))
     }
 
     fn opened_at_home(self, from: i64, opened: &str) -> Result<(), StoreError> {
-        let columns = [("vm", Kind::Text), ("mac", Kind::Text), ("version", Kind::Text), ("auth", Kind::Int)];
+        let columns = [
+            ("vm", Kind::Text),
+            ("mac", Kind::Text),
+            ("version", Kind::Text),
+            ("auth", Kind::Int),
+            ("at", Kind::Int),
+        ];
         let rows = self.db.json_rows(&columns, 1);
         let sql = format!(
             "UPDATE vm SET agent_seen_at = ?2 WHERE agent_seen_at IS NULL AND uuid IN (SELECT e.vm FROM {rows} e)"
@@ -92,12 +98,12 @@ impl Turn<'_> {
             format!("DELETE FROM conflict WHERE kind = 'VERSION' AND uuid IN (SELECT e.vm FROM {rows} e)");
         run(self.db, &sql, [opened])?;
         let sql = format!(
-            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, authenticated, handshake)
-             SELECT v.id, ?2, e.mac, e.version, 0, 0, ?3, e.auth, ?4 FROM {rows} e JOIN vm v ON v.uuid = e.vm
+            "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, authenticated, handshake, opened_at)
+             SELECT v.id, ?2, e.mac, e.version, 0, 0, ?3, e.auth, ?4, e.at FROM {rows} e JOIN vm v ON v.uuid = e.vm
              WHERE 1 = 1
              ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET mac = excluded.mac, version = excluded.version,
                     heard_at = excluded.heard_at, authenticated = excluded.authenticated, guardian = 0,
-                    handshake = excluded.handshake"
+                    handshake = excluded.handshake, opened_at = excluded.opened_at"
         );
         run(self.db, &sql, params![opened, from, self.now.0, self.next_sequence()?])?;
         let sql = format!(

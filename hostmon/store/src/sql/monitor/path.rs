@@ -35,15 +35,23 @@ const STARTING_VMS: &str = "
     UNION SELECT v.id, v.host_id FROM path p JOIN vm v ON v.id = p.vm_id
     WHERE p.host_monitor_id = ?1 AND p.beating = 1 AND v.state = 'STARTING'";
 
+/// What is said of a handshake.
+pub(super) struct Opening<'a> {
+    pub(super) mac: &'a str,
+    pub(super) version: &'a str,
+    pub(super) authenticated: bool,
+    pub(super) age: Duration,
+}
+
+impl<'a> Opening<'a> {
+    pub(super) const fn new(mac: &'a str, version: &'a str, authenticated: bool, age: Duration) -> Self {
+        Self { mac, version, authenticated, age }
+    }
+}
+
 impl Turn<'_> {
-    pub(super) fn on_opened(
-        self,
-        from: i64,
-        vm: VmUuid,
-        mac: &str,
-        version: &str,
-        authenticated: bool,
-    ) -> Result<(), StoreError> {
+    pub(super) fn on_opened(self, from: i64, vm: VmUuid, opening: &Opening<'_>) -> Result<(), StoreError> {
+        let Opening { mac, version, .. } = *opening;
         let uuid = vm.to_string();
         let Some(vm) = self.vm_row(vm)? else {
             return self.on_discovered(from, &uuid, mac, version, Discovery::Unmanaged);
@@ -51,8 +59,8 @@ impl Turn<'_> {
         let sql = "UPDATE vm SET agent_seen_at = ?2 WHERE id = ?1 AND agent_seen_at IS NULL";
         run(self.db, sql, [vm.id, self.now.0])?;
         run(self.db, "DELETE FROM conflict WHERE uuid = ?1 AND kind = 'VERSION'", [&uuid])?;
-        self.path_keep(from, vm, mac, version, authenticated)?;
-        self.shutdown_over(vm)?;
+        self.path_keep(from, vm, opening)?;
+        self.shutdown_over(from, vm, opening.age)?;
         match self.host_of(from)? {
             Some(host) if host != vm.host => self.on_discovered(from, &uuid, mac, version, Discovery::Moved),
             Some(_) => self.came_home(from, vm, &uuid, mac, version),
@@ -61,21 +69,16 @@ impl Turn<'_> {
     }
 
     /// A handshake proves no heartbeat: whether the path counts, and an open silence, stay as they are.
-    fn path_keep(
-        self,
-        from: i64,
-        vm: VmRow,
-        mac: &str,
-        version: &str,
-        authenticated: bool,
-    ) -> Result<(), StoreError> {
+    fn path_keep(self, from: i64, vm: VmRow, opening: &Opening<'_>) -> Result<(), StoreError> {
         let sql = "INSERT INTO path (vm_id, host_monitor_id, mac, version, counted, beating, heard_at, authenticated,
-                   handshake) VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?7)
+                   handshake, opened_at) VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?7, ?8)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET mac = excluded.mac, version = excluded.version,
                    heard_at = excluded.heard_at, authenticated = excluded.authenticated, guardian = 0,
-                   handshake = excluded.handshake";
-        let handshake = self.next_sequence()?;
-        run(self.db, sql, params![vm.id, from, mac, version, self.now.0, authenticated, handshake]).map(drop)
+                   handshake = excluded.handshake, opened_at = excluded.opened_at";
+        let Opening { mac, version, authenticated, age } = *opening;
+        let (handshake, opened_at) = (self.next_sequence()?, self.now.back(age).0);
+        let values = params![vm.id, from, mac, version, self.now.0, authenticated, handshake, opened_at];
+        run(self.db, sql, values).map(drop)
     }
 
     pub(super) fn on_path_guardian(self, from: i64, vm: VmUuid, guardian: bool) -> Result<(), StoreError> {
