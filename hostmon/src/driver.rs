@@ -265,6 +265,13 @@ impl Driver {
                 self.desk.warn("the store's clock was set; silences are said again with their ages");
                 self.monitor.handle_input(now, Input::StoreClockStepped);
             }
+            Some(Reply::AgesDoubted) => {
+                self.desk.info(
+                    "the store's clock was set, or this machine started, since the daemon ran last: silences of before are \
+                     said again, no older than is sure",
+                );
+                self.monitor.handle_input(now, Input::StoreClockStepped);
+            }
             Some(Reply::Local { error }) => {
                 if self.facts.store_error.as_ref() != Some(&error) {
                     self.desk.warn(format!("the store: {error}"));

@@ -1,11 +1,12 @@
 //! The host monitor: tracks the guests of one trunk, writes edges to the health store; and its command `hmmgr`.
 //!
-//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`spool`], [`local_copy`], [`by_vm`], [`canary`], [`passthru`]'s
+//! Pure: [`sessions`], [`tracker`], [`monitor`], [`pending`], [`spool`], [`local_copy`], [`clock_mark`], [`by_vm`], [`canary`], [`passthru`]'s
 //! parsing and rendering, [`policing`], [`doctor`], most of [`endpoint`], [`record`] but for its file.
 //! Edges and drivers: [`driver`] (the daemon), [`keys`], [`settings`].
 
 pub mod by_vm;
 pub mod canary;
+pub mod clock_mark;
 pub mod doctor;
 pub mod driver;
 pub mod endpoint;

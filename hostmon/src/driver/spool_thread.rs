@@ -44,6 +44,8 @@ pub(super) enum Reply {
     Standings(Vec<(VmUuid, Standing)>),
     /// The store's clock was set.
     ClockStepped,
+    /// The roster's ages were cut to what is sure; so they are to be said.
+    AgesDoubted,
     /// The store cannot be written.
     Local { error: String },
     /// It can again, and has everything.

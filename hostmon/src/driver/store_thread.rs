@@ -17,6 +17,7 @@ use vmpulse_store::{QuietAnswer, Roster, StartWrites, Store, StoreError};
 
 use super::spool_file;
 use super::spool_thread::{Event, Reply};
+use crate::clock_mark::{self, ClockMark};
 use crate::local_copy;
 use crate::spool::record::BootClock;
 use crate::store_looks::{self, ClockReadings, LOOK_PERIOD, ROSTER_PERIOD};
@@ -75,6 +76,7 @@ struct State {
     uncopied: Option<(Roster, Instant)>,
     next_copy: Instant,
     clock: ClockReadings,
+    mark: ClockMark,
 }
 
 impl StoreWorker {
@@ -93,6 +95,7 @@ impl StoreWorker {
             uncopied: None,
             next_copy: now,
             clock: ClockReadings::default(),
+            mark: self.mark(now),
         };
         let first = (self.open)().map(|store| state.store = Some(store));
         if let Err(error) = &first {
@@ -150,11 +153,15 @@ impl StoreWorker {
         let now = self.clock.now();
         let stamp = store.change_stamp()?;
         if state.stamp != Some(stamp) || now >= state.next_roster {
-            let roster = store.roster(self.host_monitor)?;
+            let mut roster = store.roster(self.host_monitor)?;
             let read = store.now()?;
-            if state.clock.steps(read, now, self.clock.now()) {
+            let answered = self.clock.now();
+            let stepped = state.clock.steps(read, now, answered);
+            if stepped {
                 let _ = self.replies.send(Reply::ClockStepped);
             }
+            let judgement = state.mark.judge(read, now, answered, stepped);
+            let doubted = judgement.bound.is_some_and(|bound| clock_mark::bound_ages(&mut roster, bound));
             self.roster_read.store(true, Ordering::Relaxed);
             state.stamp = Some(stamp);
             state.next_roster = now + ROSTER_PERIOD;
@@ -163,6 +170,12 @@ impl StoreWorker {
                 state.uncopied = Some((Roster { requests: Vec::new(), ..roster.clone() }, now));
             }
             self.tell_roster(state, roster);
+            if doubted {
+                let _ = self.replies.send(Reply::AgesDoubted);
+            }
+            if let Some(bytes) = judgement.keep {
+                self.keep_mark(state, &bytes);
+            }
             state.strangers.ask_again();
         }
         let State { store: Some(store), strangers, .. } = state else { return Ok(()) };
@@ -196,6 +209,23 @@ impl StoreWorker {
         if let Err(error) = spool_file::put(&self.copy, &bytes) {
             state.copied = None;
             tracing::debug!(path = %self.copy.display(), %error, "no copy of the roster");
+        }
+    }
+
+    /// Beside the roster's copy.
+    fn mark_path(&self) -> PathBuf {
+        self.copy.with_extension("clock")
+    }
+
+    fn mark(&self, now: Instant) -> ClockMark {
+        ClockMark::new(&std::fs::read(self.mark_path()).unwrap_or_default(), self.boot.clone(), now)
+    }
+
+    fn keep_mark(&self, state: &mut State, bytes: &[u8]) {
+        let path = self.mark_path();
+        if let Err(error) = spool_file::put(&path, bytes) {
+            state.mark.not_kept();
+            tracing::debug!(path = %path.display(), %error, "how the store's clock stands is not kept");
         }
     }
 

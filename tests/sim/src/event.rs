@@ -117,6 +117,8 @@ pub enum Event {
     ControllerUp,
     /// It does not.
     ControllerDown(&'static str),
+    /// The store was slow: what follows of it bears the time at which its turn began, and was said so much later.
+    SaidLater(Duration),
     /// It recorded an event; true: a new one.
     Told {
         /// `VM_FAILURE_DETECTED`.
@@ -277,6 +279,7 @@ impl fmt::Display for Event {
             Self::StoreFailed(hm, text) => write!(out, "monitor  {hm} store: {text}"),
             Self::ControllerUp => write!(out, "control  started"),
             Self::ControllerDown(why) => write!(out, "control  {why}"),
+            Self::SaidLater(after) => write!(out, "control  says {} ms later:", after.as_millis()),
             Self::Told { name, incident, vm } => {
                 let vm = vm.map(|vm| format!(" {vm}")).unwrap_or_default();
                 write!(out, "control  {name}{vm} [{}]", incident.split(':').next().unwrap_or_default())

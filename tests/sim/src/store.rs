@@ -72,7 +72,8 @@ struct Inner {
     stepped_us: i64,
     /// Grows with every commit that may mean something to anybody.
     revision: u64,
-    news: Vec<StoreNews>,
+    /// With how long the turn had taken.
+    news: Vec<(Duration, StoreNews)>,
     /// Incidents that are open: closing others says nothing.
     open: BTreeSet<String>,
 }
@@ -84,6 +85,10 @@ pub(crate) struct Shared {
 }
 
 impl Inner {
+    fn tell(&mut self, news: StoreNews) {
+        self.news.push((self.elapsed, news));
+    }
+
     fn arena(&mut self) -> &mut Arena {
         self.arena.as_mut().expect("it is there until this is dropped")
     }
@@ -128,10 +133,11 @@ impl Shared {
         self.lock().revision
     }
 
-    pub(crate) fn take_news(&self) -> Vec<StoreNews> {
+    /// With how long after the turn's begin each was committed.
+    pub(crate) fn take_news(&self) -> Vec<(Duration, StoreNews)> {
         let mut inner = self.lock();
         let mut news = std::mem::take(&mut inner.news);
-        news.retain(|news| match news {
+        news.retain(|(_, news)| match news {
             StoreNews::Told { incident, .. } => {
                 inner.open.insert(incident.clone());
                 true

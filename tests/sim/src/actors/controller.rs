@@ -19,6 +19,9 @@ use crate::{replay, says};
 /// Its clock at its start.
 const CLOCK_AT_START: Instant = Instant::from_millis(5_000_000);
 
+/// What is said so much later than the time it bears is worth a word.
+const LATER: Duration = Duration::from_millis(500);
+
 struct Process {
     started: Instant,
     polling: Polling,
@@ -125,7 +128,10 @@ impl ControllerNode {
         backing.shared.begin(now);
         let result = process.work(now, backing, Caller::Controller(self.number));
         process.busy_until = now + backing.shared.elapsed();
-        for news in backing.shared.take_news() {
+        for (after, news) in backing.shared.take_news() {
+            if after >= LATER {
+                self.events.push(Event::SaidLater(after));
+            }
             self.events.push(event_of(news, self.vms));
         }
         if let Err(error) = result {

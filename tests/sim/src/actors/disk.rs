@@ -9,6 +9,8 @@ pub(crate) struct Disk {
     length: usize,
     under_way: Option<Change>,
     pub(crate) copy: Vec<u8>,
+    /// How the store's clock stood.
+    pub(crate) mark: Vec<u8>,
 }
 
 /// What is being written to the spool's file.

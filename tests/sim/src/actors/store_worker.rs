@@ -116,7 +116,7 @@ impl StoreWorker {
             syncing: None,
             random,
             copy,
-            asker: Asker::new(hm, clock, now),
+            asker: Asker::new(hm, clock, now, &disk.mark),
             pulse: None,
         }
     }

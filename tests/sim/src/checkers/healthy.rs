@@ -22,9 +22,6 @@ use crate::settings::{Limits, MONITOR_RESPONSIVE, Misled};
 const ON_ITS_WAY: Duration = Duration::from_secs(20);
 /// Ages are measured, sent and rounded.
 const TOLERANCE: Duration = Duration::from_secs(2);
-/// What the controller says bears the time at which its turn began; while the store is slow its clock goes on for so long meanwhile: ten
-/// calls of at most 1.5 s.
-const SLOW_TURN: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug)]
 struct Heard {
@@ -45,7 +42,8 @@ pub(super) struct Healthy {
     open: OpenPaths,
     misled: Misled,
     decided: Decided,
-    slow: bool,
+    /// What the controller says next was said so long after the time it bears.
+    later: Duration,
 }
 
 impl Healthy {
@@ -59,7 +57,7 @@ impl Healthy {
             open: OpenPaths::default(),
             misled: Misled::default(),
             decided: Decided::default(),
-            slow: false,
+            later: Duration::ZERO,
         }
     }
 
@@ -89,11 +87,10 @@ impl Healthy {
         silences.min_by_key(|(_, silence)| *silence)
     }
 
-    fn judge(&self, at: Instant, vm: Vm) -> Result<(), String> {
-        let slow = if self.slow { SLOW_TURN } else { Duration::ZERO };
+    fn judge(&self, at: Instant, later: Duration, vm: Vm) -> Result<(), String> {
         let limit = self.limits.shortest(vm);
         let believed = |silence: Duration| silence + self.misled.by(at.back(silence));
-        match self.silence(at, vm).filter(|(_, silence)| believed(*silence) + TOLERANCE + slow < limit) {
+        match self.silence(at, vm).filter(|(_, silence)| believed(*silence) + TOLERANCE + later < limit) {
             Some((hm, silence)) => Err(format!(
                 "{vm} was declared failed, and {hm} heard it {} ms ago; its limit is {} ms",
                 silence.as_millis(),
@@ -114,13 +111,7 @@ impl Checker for Healthy {
         self.open.on_event(event);
         self.misled.on_event(at, event);
         match event {
-            Event::Action(text) if text == "store slow" => self.slow = true,
-            Event::Action(text)
-                if text == "heal"
-                    || matches!(text.as_str(), "store refuses" | "store hangs" | "store mend") =>
-            {
-                self.slow = false;
-            }
+            Event::SaidLater(after) => self.later = *after,
             Event::Beat { vm, hm, arrived, .. } if self.open.has(*vm, *hm) => {
                 self.on_beat(*vm, *hm, *arrived)
             }
@@ -142,8 +133,10 @@ impl Checker for Healthy {
             }
             _ => {}
         }
+        let says = matches!(event, Event::Told { .. } | Event::Closed(_) | Event::Phase(..));
+        let later = if says { std::mem::take(&mut self.later) } else { Duration::ZERO };
         match self.decided.on_event(event) {
-            Some(vm) => self.judge(at, vm),
+            Some(vm) => self.judge(at, later, vm),
             None => Ok(()),
         }
     }

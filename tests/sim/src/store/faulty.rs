@@ -80,7 +80,7 @@ impl FaultyStore {
         let shared = self.shared.clone();
         self.call(Kind::Pulse, |store| {
             call(store)?;
-            shared.lock().news.push(news);
+            shared.lock().tell(news);
             Ok(())
         })
     }
@@ -161,7 +161,7 @@ impl Store for FaultyStore {
         self.call(Kind::Pulse, |store| {
             let new = store.event_append(event)?;
             if new {
-                shared.lock().news.push(told);
+                shared.lock().tell(told);
             }
             Ok(new)
         })
@@ -178,7 +178,7 @@ impl Store for FaultyStore {
         self.call(Kind::Pulse, |store| {
             let new = store.quiet_tell(news, event)?;
             if new {
-                shared.lock().news.push(told);
+                shared.lock().tell(told);
             }
             Ok(new)
         })
@@ -190,7 +190,9 @@ impl Store for FaultyStore {
         self.call(Kind::Pulse, |store| {
             let new = store.mode_tell(news, event)?;
             if new {
-                shared.lock().news.extend([told, StoreNews::Closed(event.incident.clone())]);
+                let mut inner = shared.lock();
+                inner.tell(told);
+                inner.tell(StoreNews::Closed(event.incident.clone()));
             }
             Ok(new)
         })

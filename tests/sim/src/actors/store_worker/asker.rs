@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use vmpulse_hostmon::clock_mark::{self, ClockMark};
 use vmpulse_hostmon::local_copy;
 use vmpulse_hostmon::store_looks::{self, ClockReadings, LOOK_PERIOD, ROSTER_PERIOD};
 use vmpulse_protocol::id::VmUuid;
@@ -44,6 +45,7 @@ pub(super) struct Asker {
     copied: Option<Roster>,
     uncopied: Option<(Roster, Instant)>,
     readings: ClockReadings,
+    mark: ClockMark,
     /// Strangers, and the last answer about them.
     guests: Vec<VmUuid>,
     ask: bool,
@@ -58,7 +60,7 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub(super) const fn new(hm: Hm, clock: Clock, now: Instant) -> Self {
+    pub(super) fn new(hm: Hm, clock: Clock, now: Instant, mark: &[u8]) -> Self {
         Self {
             hm,
             clock,
@@ -72,6 +74,7 @@ impl Asker {
             copied: None,
             uncopied: None,
             readings: ClockReadings::new(),
+            mark: ClockMark::new(mark, clock.boot(), clock.own(now)),
             guests: Vec::new(),
             ask: false,
             answered: None,
@@ -172,16 +175,26 @@ impl Asker {
         let Some(store) = &mut self.store else { return Ok(()) };
         let stamp = store.change_stamp()?;
         if self.stamp != Some(stamp) || now >= self.next_roster {
-            let roster = store.roster(self.hm.id())?;
+            let mut roster = store.roster(self.hm.id())?;
             let read = store.now()?;
             let answered = now + shared.elapsed();
-            if self.readings.steps(read, asked, answered) {
+            let stepped = self.readings.steps(read, asked, answered);
+            if stepped {
                 replies.push((answered, Reply::ClockStepped));
             }
+            let (own_asked, own_answered) = (self.clock.own(asked), self.clock.own(answered));
+            let judgement = self.mark.judge(read, own_asked, own_answered, stepped);
+            let doubted = judgement.bound.is_some_and(|bound| clock_mark::bound_ages(&mut roster, bound));
             self.roster_read = true;
             self.stamp = Some(stamp);
             self.next_roster = now + ROSTER_PERIOD;
             self.take_roster(answered, asked, roster, replies);
+            if doubted {
+                replies.push((answered, Reply::ClockStepped));
+            }
+            if let Some(bytes) = judgement.keep {
+                disk.mark = bytes;
+            }
             self.ask = true;
         }
         self.ask_store(now, shared, replies)?;
@@ -196,7 +209,7 @@ impl Asker {
         roster: Roster,
         replies: &mut Vec<(Instant, Reply)>,
     ) {
-        self.ages = ages(&roster);
+        self.ages = ages(&roster) || self.mark.waits();
         let ageless = store_looks::without_ages(&roster);
         if self.copied.as_ref() != Some(&ageless) {
             self.copied = Some(ageless);
