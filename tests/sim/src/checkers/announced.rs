@@ -1,11 +1,15 @@
 //! A VM whose suspension was acknowledged, or whose silence was granted, is not declared failed for it.
+//!
+//! Judged when it is decided: what is told minutes later, because the store did not take it, was not decided for a silence that
+//! was granted meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
-use super::{Checker, doubled, failure};
+use super::decided::Decided;
+use super::{Checker, doubled};
 use crate::event::{Event, Said};
 use crate::names::Vm;
 use crate::plan::Plan;
@@ -20,6 +24,7 @@ pub(super) struct Announced {
     doubled: BTreeSet<Vm>,
     suspended: BTreeSet<Vm>,
     quiet_until: BTreeMap<Vm, Instant>,
+    decided: Decided,
 }
 
 impl Announced {
@@ -29,6 +34,7 @@ impl Announced {
             doubled: doubled(plan),
             suspended: BTreeSet::new(),
             quiet_until: BTreeMap::new(),
+            decided: Decided::default(),
         }
     }
 }
@@ -56,7 +62,8 @@ impl Checker for Announced {
             }
             _ => {}
         }
-        let Some(vm) = failure(event).filter(|vm| !self.doubled.contains(vm)) else { return Ok(()) };
+        let decided = self.decided.on_event(event);
+        let Some(vm) = decided.filter(|vm| !self.doubled.contains(vm)) else { return Ok(()) };
         if self.suspended.contains(&vm) {
             return Err(format!("{vm} was declared failed, and its suspension is known"));
         }
@@ -65,5 +72,29 @@ impl Checker for Announced {
             Some(_) => Err(format!("{vm} was declared failed for a silence that was granted")),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::{failure_of, quiet_plan};
+
+    fn is_found(events: &[(u64, Event)]) -> bool {
+        let mut checker = Announced::new(&quiet_plan());
+        let at = |seconds: u64| Instant::from_millis(seconds * 1000);
+        events.iter().any(|(when, event)| checker.on_event(at(*when), event).is_err())
+    }
+
+    #[test]
+    fn a_failure_that_is_decided_in_a_granted_silence_is_found_and_one_told_in_it_is_not() {
+        let decided = |seconds| (seconds, Event::Phase(Vm(0), "VM failure detected".to_owned()));
+        let granted = (200, Event::QuietGranted(Vm(0), Duration::from_secs(100)));
+        let told = (250, failure_of(Vm(0)));
+        assert!(is_found(&[granted.clone(), told.clone()]));
+        assert!(is_found(&[granted.clone(), decided(250), told.clone()]));
+        assert!(!is_found(&[decided(190), granted.clone(), told.clone()]), "it could not be told before");
+        let over = (195, Event::Phase(Vm(0), String::new()));
+        assert!(is_found(&[decided(190), over, granted, told]), "that was another one");
     }
 }
