@@ -19,6 +19,7 @@ use std::ops::Deref;
 use vmpulse_local::recorder::{Ending, Recorder};
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::time::Instant;
+use vmpulse_store::Roster;
 
 use crate::monitor::{Input, Monitor, Output};
 pub use line::Aside;
@@ -39,8 +40,8 @@ struct Tape {
     recorder: Recorder,
     /// Of the outputs since the last line about them.
     sum: Sum,
-    /// The last roster that was recorded, as it was.
-    roster: Vec<u8>,
+    /// The last roster that was recorded. To compare it takes less of the loop than to write down each anew.
+    roster: Option<Roster>,
     /// Of the last thing that happened.
     now: Instant,
 }
@@ -57,7 +58,7 @@ impl Recorded {
     #[must_use]
     pub fn with(core: Monitor, recorder: Option<Recorder>) -> Self {
         let tape = recorder.map(|recorder| {
-            Box::new(Tape { recorder, sum: Sum::new(core.config()), roster: Vec::new(), now: Instant::ZERO })
+            Box::new(Tape { recorder, sum: Sum::new(core.config()), roster: None, now: Instant::ZERO })
         });
         Self { core, tape }
     }
@@ -136,11 +137,12 @@ impl Tape {
                 self.recorder.end(now, Ending::Keys);
             }
             Input::Roster(roster) => {
-                let what = line::roster(roster);
                 // Many are read, and few say anything new.
-                let bytes = line::encoded(&what);
-                let what = if bytes == self.roster { What::SameRoster } else { what };
-                self.roster = bytes;
+                if self.roster.as_ref() == Some(roster) {
+                    return self.write(now, &What::SameRoster);
+                }
+                let what = line::roster(roster);
+                self.roster = Some(roster.clone());
                 self.write(now, &what);
             }
             Input::Frame { .. }

@@ -136,11 +136,6 @@ pub(super) fn roster(roster: &Roster) -> What<'static> {
     What::Roster(Json(Roster { requests: Vec::new(), ..roster.clone() }), requests)
 }
 
-/// For comparison.
-pub(super) fn encoded(what: &What<'_>) -> Vec<u8> {
-    postcard::to_stdvec(what).unwrap_or_default()
-}
-
 fn request(request: Request) -> HostMonitorRequest {
     let vm = VmUuid::from_bytes;
     let (tag, what) = match request {

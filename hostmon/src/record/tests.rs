@@ -126,7 +126,7 @@ fn inputs() -> Vec<Input<'static>> {
 #[test]
 fn every_input_comes_back_as_it_was() {
     for input in inputs() {
-        let bytes = line::encoded(&What::of(at(1000), &input));
+        let bytes = postcard::to_stdvec(&What::of(at(1000), &input)).unwrap();
         let what: What<'_> = postcard::from_bytes(&bytes).unwrap();
         assert!(!what.to_string().is_empty());
         let again = what.input(at(1000), &Roster::default()).unwrap();
