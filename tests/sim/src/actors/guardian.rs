@@ -15,10 +15,12 @@ use vmpulse_protocol::time::Instant;
 const DOZE_AFTER: Duration = REPLACED_WITHIN.saturating_add(Duration::from_secs(15));
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Guardian {
     pub(crate) page: Page,
     watch: Watch,
+    /// Its clock is behind by what a snapshot of its guest set it back.
+    behind: Duration,
     /// Of the grid of its looks.
     began: Instant,
     doze_at: Option<Instant>,
@@ -35,20 +37,36 @@ pub(crate) struct Looked {
 
 impl Guardian {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { page: Page::in_memory(), watch: Watch::new(now), began: now, doze_at: Some(now + DOZE_AFTER) }
+        Self {
+            page: Page::in_memory(),
+            watch: Watch::new(now),
+            behind: Duration::ZERO,
+            began: now,
+            doze_at: Some(now + DOZE_AFTER),
+        }
+    }
+
+    /// It goes on so much later.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        self.behind += by;
+    }
+
+    /// By its own clock.
+    pub(crate) fn own(&self, now: Instant) -> Instant {
+        now.back(self.behind)
     }
 
     /// The last moment of its grid, of half seconds.
     pub(crate) fn last_look(&self, now: Instant) -> Instant {
         let step = u64::try_from(LOOK.as_nanos()).unwrap_or(u64::MAX);
-        let passed = now.since(self.began).as_nanos();
+        let passed = self.own(now).since(self.began).as_nanos();
         now.back(Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX) % step))
     }
 
     /// Something happens to the agent: it was well until now, if the guardian dozed.
     pub(crate) fn awake(&mut self, now: Instant) {
-        if self.doze_at.is_some_and(|at| at <= now) {
-            let look = self.last_look(now);
+        if self.doze_at.is_some_and(|at| at <= self.own(now)) {
+            let look = self.own(self.last_look(now));
             self.watch.handle_seen(look, &self.page.seen());
             while self.watch.poll_output().is_some() {}
         }
@@ -57,16 +75,17 @@ impl Guardian {
 
     /// All is well from now on.
     pub(crate) fn reassure(&mut self, now: Instant) {
-        self.doze_at = Some(now + DOZE_AFTER);
+        self.doze_at = Some(self.own(now) + DOZE_AFTER);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let due = self.watch.poll_timeout().unwrap_or(self.began);
         let dozes = self.doze_at.is_some_and(|at| at <= due);
-        (!dozes).then_some(due)
+        (!dozes).then_some(due + self.behind)
     }
 
     pub(crate) fn turn(&mut self, now: Instant) -> Looked {
+        let now = self.own(now);
         let mut looked = Looked::default();
         self.watch.handle_seen(now, &self.page.seen());
         while let Some(output) = self.watch.poll_output() {

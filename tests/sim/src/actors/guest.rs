@@ -1,5 +1,7 @@
 //! A guest: its agent (engine and trunks), its guardian, its applications, what it keeps on its disk.
 
+mod snapshot;
+
 use std::time::Duration;
 
 use vmpulse_agent::ame::{Ame, AmeInput, AmeOutput, Outcome, Past, RunId, StartScript};
@@ -12,6 +14,7 @@ use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
 
+use self::snapshot::{Script, Snapshot};
 use super::guardian::Guardian;
 use super::keys;
 use super::scripts::{App, SCRIPT_TIME, configuration};
@@ -63,10 +66,12 @@ pub(crate) struct Frame {
 }
 
 /// A process, from its start to its end.
+#[derive(Clone)]
 struct Agent {
     started: Instant,
-    /// Who it says that it is.
+    /// Who it says that it is, and with which key.
     claims: Vm,
+    key: Held,
     trunks: Trunks,
     ame: Ame,
     reporter: Reporter,
@@ -99,6 +104,12 @@ pub(crate) struct Guest {
     /// Numbers what is announced, so that its order can be told.
     announced: u64,
     quiet_until: Option<Instant>,
+    scripts: Vec<Script>,
+    snapshot: Option<Box<Snapshot>>,
+    /// Its agent has said that it stops, and was not started since.
+    stopped: bool,
+    /// A snapshot knows nothing of what its agent has announced since.
+    pub(crate) forgot: bool,
 }
 
 impl Guest {
@@ -122,6 +133,10 @@ impl Guest {
             frozen: false,
             announced: 0,
             quiet_until: None,
+            scripts: Vec::new(),
+            snapshot: None,
+            stopped: false,
+            forgot: false,
         }
     }
 
@@ -152,6 +167,8 @@ impl Guest {
         }
         self.life += 1;
         self.waiting.clear();
+        self.scripts.clear();
+        self.stopped = false;
         let own = Instant::from_nanos(1);
         let config = TrunksConfig {
             vm: self.claims.uuid().to_string(),
@@ -161,7 +178,7 @@ impl Guest {
         };
         let mut trunks = Trunks::new(config, own);
         if let Some(seed) = self.keys {
-            self.say_credentials(self.claims);
+            self.say_credentials(self.claims, self.key);
             trunks.handle_authentication(own, keys::of_agent(seed, self.key));
         }
         let keeper = self.begin_guarded_life(now, &mut trunks);
@@ -180,6 +197,7 @@ impl Guest {
         self.agent = Some(Agent {
             started: now,
             claims: self.claims,
+            key: self.key,
             trunks,
             ame: Ame::new(configuration, &past, own),
             reporter: Reporter::new(self.claims.uuid().to_string(), self.random.u64(..)),
@@ -204,13 +222,14 @@ impl Guest {
         let Some(agent) = self.agent.as_mut().filter(|agent| !frozen && !agent.hangs) else { return };
         let own = agent.own(now);
         agent.trunks.handle_authentication(own, keys::of_agent(seed, key));
+        agent.key = key;
         let claims = agent.claims;
-        self.say_credentials(claims);
+        self.say_credentials(claims, key);
         self.turn(now);
     }
 
-    fn say_credentials(&mut self, claims: Vm) {
-        let said = Event::Credentials { guest: self.vm, claims, key: self.key };
+    fn say_credentials(&mut self, claims: Vm, key: Held) {
+        let said = Event::Credentials { guest: self.vm, claims, key };
         self.wishes.push(Wish::Event(said));
     }
 
@@ -222,7 +241,7 @@ impl Guest {
         guardian.awake(now);
         guardian.reassure(now);
         let own = Instant::from_nanos(1);
-        let keeper = Keeper::begin(guardian.page.clone(), now.since(own), own, true);
+        let keeper = Keeper::begin(guardian.page.clone(), guardian.own(now).since(own), own, true);
         trunks.keep_with(keeper.paths(ETHERTYPE, None));
         Some(keeper)
     }
@@ -264,6 +283,7 @@ impl Guest {
             keeper.stop();
         }
         agent.stop = Some((now + SHUTDOWN_WAIT, kind));
+        self.stopped = true;
         let own = agent.own(now);
         agent.trunks.handle_input(own, TrunkInput::Shutdown(kind));
         self.wishes.push(Wish::Event(Event::Said(self.vm, Said::Shutdown)));
@@ -317,6 +337,7 @@ impl Guest {
 
     pub(crate) fn script_ended(&mut self, now: Instant, life: u64, run: RunId, outcome: Outcome) {
         if let Some(agent) = self.agent.as_mut().filter(|_| life == self.life) {
+            self.scripts.retain(|script| script.run != run);
             let own = agent.own(now);
             agent.ame.handle_input(own, AmeInput::ScriptEnded { run, outcome });
         }
@@ -394,7 +415,7 @@ impl Guest {
         let Some(agent) = &mut self.agent else { return };
         match output {
             AmeOutput::StartScript(_) if agent.stop.is_some() => {}
-            AmeOutput::StartScript(order) => self.start_script(&order),
+            AmeOutput::StartScript(order) => self.start_script(now, &order),
             AmeOutput::KillScript { run } => {
                 let wish = Wish::ScriptEnds {
                     after: Duration::ZERO,
@@ -415,11 +436,12 @@ impl Guest {
         }
     }
 
-    fn start_script(&mut self, order: &StartScript) {
+    fn start_script(&mut self, now: Instant, order: &StartScript) {
         let app = order.app.strip_prefix("app").and_then(|number| number.parse::<usize>().ok());
         let app = app.and_then(|number| self.apps.get_mut(number.checked_sub(1)?));
         let outcome = app.map_or(Outcome::CouldNotStart, |app| app.run(order.kind));
         let wish = Wish::ScriptEnds { after: SCRIPT_TIME, life: self.life, run: order.run, outcome };
+        self.scripts.push(Script { run: order.run, ends: now + SCRIPT_TIME, outcome });
         self.wishes.push(wish);
     }
 
