@@ -148,7 +148,7 @@ pub struct Past {
 }
 
 /// What a step of an application leaves behind.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Effects {
     outputs: VecDeque<AmeOutput>,
     doorbell: Doorbell,
@@ -169,7 +169,7 @@ impl Effects {
 }
 
 /// The engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ame {
     vmm: Vmm,
     dependencies: Vec<Dependency>,

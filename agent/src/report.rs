@@ -21,7 +21,7 @@ const MAX_OUTPUT_BYTES: usize = 200;
 const MAX_OUTPUTS_BYTES: usize = 16 * 1024;
 
 /// Builds the reports of one life of the agent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reporter {
     vm_uuid: String,
     incarnation: u64,

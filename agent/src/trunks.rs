@@ -183,7 +183,7 @@ enum Purpose {
 type PathKey = (AdapterId, MacAddr);
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Trunks {
     identity: VmmIdentity,
     random: fastrand::Rng,

@@ -57,7 +57,7 @@ use super::{
 use crate::config::{Application, BootStart};
 
 /// A script between its start and its end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Running {
     pub(super) id: RunId,
     pub(super) kind: ScriptKind,
@@ -108,7 +108,7 @@ enum Boot {
 }
 
 /// One application.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) spec: Application,
     pub(super) status: Status,

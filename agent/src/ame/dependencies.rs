@@ -21,14 +21,14 @@ use super::status::Status;
 use crate::config::{Dependency, DependencyKind};
 
 /// A sequence, by the places of its applications in the engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sequence {
     strict: bool,
     members: Vec<usize>,
 }
 
 /// The dependencies, by the places of the applications in the engine.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Links {
     starts: Vec<Sequence>,
     stops: Vec<Sequence>,

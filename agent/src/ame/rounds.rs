@@ -12,7 +12,7 @@ use vmpulse_protocol::time::Instant;
 pub(super) const PER_SLOT: usize = 8;
 
 /// The instants of rounds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rounds {
     origin: Instant,
     period: Duration,

@@ -18,7 +18,7 @@ pub type PathName = (u32, MacAddr);
 const GUARDIAN_GONE: Duration = LOOK.saturating_mul(4);
 
 /// The daemon's life as its guardian sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Keeper {
     page: Page,
     life: u64,
@@ -27,7 +27,7 @@ pub struct Keeper {
 }
 
 /// The daemon's paths as its guardian sees them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PathKeeper {
     page: Page,
     life: u64,

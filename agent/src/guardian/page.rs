@@ -161,6 +161,17 @@ impl Page {
         page
     }
 
+    /// Every word as it is now: a page is part of what a snapshot of a guest holds.
+    #[must_use]
+    pub fn words(&self) -> Vec<u64> {
+        self.0.words().iter().map(|word| word.load(Ordering::SeqCst)).collect()
+    }
+
+    /// Puts back what [`words`](Self::words) gave.
+    pub fn set_words(&self, words: &[u64]) {
+        words.iter().enumerate().for_each(|(at, word)| self.store(at, *word));
+    }
+
     /// Makes an all-zero page one of this layout.
     pub(super) fn begin(&self) {
         self.set(Header::Layout, LAYOUT);

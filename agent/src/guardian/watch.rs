@@ -99,7 +99,7 @@ pub enum WatchOutput {
 const OUTPUTS: usize = PATHS + 3;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Watch {
     due: Option<Instant>,
     /// Silence before this is not the daemon's fault.

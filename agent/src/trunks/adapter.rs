@@ -17,7 +17,7 @@ const SOLICITATIONS: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
 const SOLICITATION_PERIOD: Duration = Duration::from_secs(30);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Adapter {
     pub(super) name: String,
     pub(super) mac: MacAddr,

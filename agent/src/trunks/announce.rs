@@ -84,7 +84,7 @@ pub struct QuietStatus {
 }
 
 /// The silence announced last.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Quiet {
     asked: Duration,
     /// By what was asked for; once there is an answer, by what was granted.
@@ -93,7 +93,7 @@ struct Quiet {
     reason: String,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Line {
     token: Token,
     said_at: Instant,
@@ -116,7 +116,7 @@ impl Line {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Announcements {
     quiet: Option<Quiet>,
     /// Until when a silence that was ended may go on somewhere where that was not heard.

@@ -23,7 +23,7 @@ const UNDER_WAY_REST: Duration = Duration::from_millis(100);
 /// Reports remembered until GMSG comes: more are never under way at once.
 const REPORTS_REMEMBERED: usize = 8;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Bell {
     /// Everything that changed and is in no report that the controller has.
     unreported: Doorbell,

@@ -19,7 +19,7 @@ const FORGOTTEN_PERIOD: Duration = Duration::from_secs(600);
 /// The first doorbell follows this many heartbeats. [M-11]
 const HEARTBEATS_BEFORE_DOORBELL: u64 = 4;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HmPath {
     pub(super) initiator: Initiator,
     /// Of the Hello by which the channel was begun, and of the one by which the latest handshake was: anybody can forge a

@@ -16,6 +16,9 @@ use crate::wire::{Packet, TAG_LENGTH, Trailer};
 type Function = HmacCore<Sha256>;
 
 /// Authenticates the packets of one direction. Every sending takes a new count, a repetition too.
+///
+/// A clone seals with the same counts, which must not leave its host: it is for snapshots of a whole guest, as the simulator takes them.
+#[derive(Clone)]
 pub struct Sealer {
     function: Function,
     key_id: KeyId,
@@ -69,6 +72,7 @@ pub enum Rejected {
 }
 
 /// Checks the packets of one direction.
+#[derive(Clone)]
 pub struct Opener {
     function: Function,
     key_id: KeyId,

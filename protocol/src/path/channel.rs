@@ -15,7 +15,7 @@ use crate::auth::KeyId;
 use crate::time::Instant;
 use crate::wire::{Flags, Packet};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Channel {
     framing: Framing,
     send_normal: Sender,
@@ -41,7 +41,7 @@ pub(super) fn first_number(open: Option<&Channel>, candidate: Option<u8>, random
     draw()
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Undecided {
     delivery: Delivery,
     priority: Priority,

@@ -11,7 +11,7 @@ use crate::time::Instant;
 use crate::wire::Packet;
 
 /// What a handshake agreed on: whether an end seals what it sends, and checks what it receives.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Agreed {
     pub(super) sealer: Option<Box<Sealer>>,
     pub(super) opener: Option<Box<Opener>>,
@@ -61,7 +61,7 @@ impl Agreed {
 }
 
 /// The checks of an open channel.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Guard {
     opener: Option<Box<Opener>>,
     /// Of the channel that this one replaced, and when: its last packets may still be on their way.

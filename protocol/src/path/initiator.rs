@@ -54,7 +54,7 @@ pub struct VmmSecurity {
 }
 
 /// The VMM's end of a path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Initiator {
     identity: VmmIdentity,
     mtu: usize,
@@ -66,7 +66,7 @@ pub struct Initiator {
     candidate: Option<Candidate>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     channel: Channel,
     guard: Guard,
@@ -78,7 +78,7 @@ struct Open {
     key: Option<SendingKey>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Candidate {
     syn: OutgoingSyn,
     mark: Mark,
@@ -93,7 +93,7 @@ struct Candidate {
 }
 
 /// What the HM's SYN said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Answer {
     received: Received,
     host_monitor: HostMonitorId,
@@ -103,7 +103,7 @@ struct Answer {
 }
 
 /// A SYN as it came.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Received {
     number: u8,
     payload: Vec<u8>,

@@ -53,7 +53,7 @@ pub enum Event {
 }
 
 /// Where paths put packets to send and events; owned by the table of the paths, and drained after each call.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Outputs {
     acknowledgements: VecDeque<Vec<u8>>,
     packets: VecDeque<Vec<u8>>,

@@ -8,7 +8,7 @@ use super::{Discard, HISTORY_AGE, HISTORY_LENGTH, MESSAGE_MAXIMUM, PARTIAL_AGE, 
 use crate::time::Instant;
 use crate::wire::{Flags, Packet};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Receiver {
     /// What else comes is of the channel that this one replaced: its sender does not know yet that it was replaced, or it
     /// was long on its way, and it was received there. `None` for the urgent sequence. [N-7]
@@ -43,13 +43,13 @@ impl Gate {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Memory {
     history: VecDeque<Seen>,
     partials: Vec<Partial>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Seen {
     number: u8,
     at: Instant,
@@ -59,7 +59,7 @@ struct Seen {
 }
 
 /// A message of which packets are missing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Partial {
     /// Number of the first packet still missing.
     next: u8,
@@ -69,7 +69,7 @@ struct Partial {
     deadline: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ahead {
     number: u8,
     end: bool,

@@ -21,7 +21,7 @@ use crate::time::Instant;
 use crate::wire::{Flags, Packet, Version, payload_capacity};
 
 /// What every packet of a channel has in common.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Framing {
     version: Version,
     /// Largest payload of a packet. Small, as there are thousands of paths.
@@ -64,7 +64,7 @@ impl Framing {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sender {
     priority: Flags,
     next: u8,
@@ -72,13 +72,13 @@ pub(super) struct Sender {
     work: Option<Box<Work>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Work {
     waiting: VecDeque<(Token, Bytes)>,
     flight: Option<Flight>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Flight {
     token: Token,
     payload: Bytes,
@@ -89,7 +89,7 @@ struct Flight {
     outstanding: Vec<Outstanding>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Outstanding {
     index: usize,
     sendings: u8,

@@ -11,7 +11,7 @@ use crate::wire::{Flags, Packet, Version};
 /// Hello and SYN packets carry the major version and minor 0: the running version is not agreed yet. [P-6]
 pub(super) const SYN_VERSION: Version = Version::V2_0;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OutgoingSyn {
     packet: Vec<u8>,
     number: u8,

@@ -26,6 +26,8 @@ pub enum Event {
     Frozen(Vm),
     /// It does again.
     Thawed(Vm),
+    /// It is as it was when a snapshot of it was taken.
+    Reverted(Vm),
     /// A recovery of this VM was begun by a controller. No controller does that yet: the place is for those that will.
     RecoveryStarted(Vm),
 
@@ -226,6 +228,7 @@ impl fmt::Display for Event {
             Self::InstanceStopped(vm, host) => write!(out, "instance {vm} ended on host {}", host + 1),
             Self::Frozen(vm) => write!(out, "instance {vm} does not run"),
             Self::Thawed(vm) => write!(out, "instance {vm} runs again"),
+            Self::Reverted(vm) => write!(out, "instance {vm} is as it was at its snapshot"),
             Self::RecoveryStarted(vm) => write!(out, "recovery {vm} begins"),
             Self::AgentUp(vm) => write!(out, "agent    {vm} started"),
             Self::Credentials { guest, claims, key } => {

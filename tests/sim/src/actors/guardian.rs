@@ -22,6 +22,8 @@ const DOZE_AFTER: Duration = REPLACED_WITHIN.saturating_add(Duration::from_secs(
 pub(crate) struct Guardian {
     pub(crate) page: Page,
     watch: Watch,
+    /// Its clock is behind by what a snapshot of its guest set it back.
+    behind: Duration,
     /// Of the grid of its looks.
     began: Instant,
     doze_at: Option<Instant>,
@@ -39,21 +41,49 @@ pub(crate) struct Looked {
 
 impl Guardian {
     pub(crate) fn new(now: Instant, recording: Option<GuardianRecording>) -> Self {
-        let (page, watch) = (Page::in_memory(), Watch::new(now));
-        Self { page, watch, began: now, doze_at: Some(now + DOZE_AFTER), recording }
+        Self {
+            page: Page::in_memory(),
+            watch: Watch::new(now),
+            behind: Duration::ZERO,
+            began: now,
+            doze_at: Some(now + DOZE_AFTER),
+            recording,
+        }
+    }
+
+    /// As it is, but that nothing more of it is recorded: a record knows nothing of snapshots.
+    pub(crate) fn unrecorded(&self) -> Self {
+        Self {
+            page: self.page.clone(),
+            watch: self.watch.clone(),
+            behind: self.behind,
+            began: self.began,
+            doze_at: self.doze_at,
+            recording: None,
+        }
+    }
+
+    /// It goes on so much later.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        self.behind += by;
+    }
+
+    /// By its own clock.
+    pub(crate) fn own(&self, now: Instant) -> Instant {
+        now.back(self.behind)
     }
 
     /// The last moment of its grid, of half seconds.
     pub(crate) fn last_look(&self, now: Instant) -> Instant {
         let step = u64::try_from(LOOK.as_nanos()).unwrap_or(u64::MAX);
-        let passed = now.since(self.began).as_nanos();
+        let passed = self.own(now).since(self.began).as_nanos();
         now.back(Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX) % step))
     }
 
     /// Something happens to the agent: it was well until now, if the guardian dozed.
     pub(crate) fn awake(&mut self, now: Instant) {
-        if self.doze_at.is_some_and(|at| at <= now) {
-            let look = self.last_look(now);
+        if self.doze_at.is_some_and(|at| at <= self.own(now)) {
+            let look = self.own(self.last_look(now));
             self.look(look);
         }
         self.doze_at = None;
@@ -61,13 +91,13 @@ impl Guardian {
 
     /// All is well from now on.
     pub(crate) fn reassure(&mut self, now: Instant) {
-        self.doze_at = Some(now + DOZE_AFTER);
+        self.doze_at = Some(self.own(now) + DOZE_AFTER);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let due = self.watch.poll_timeout().unwrap_or(self.began);
         let dozes = self.doze_at.is_some_and(|at| at <= due);
-        (!dozes).then_some(due)
+        (!dozes).then_some(due + self.behind)
     }
 
     /// As in its driver.
@@ -83,6 +113,7 @@ impl Guardian {
     }
 
     pub(crate) fn turn(&mut self, now: Instant) -> Looked {
+        let now = self.own(now);
         let mut looked = Looked::default();
         for output in self.look(now) {
             if let Some(text) = says::guarded(&output) {

@@ -1,5 +1,7 @@
 //! A guest: its agent (engine and trunks), its guardian, its applications, what it keeps on its disk.
 
+mod snapshot;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
 
+use self::snapshot::{Script, Snapshot};
 use super::guardian::Guardian;
 use super::keys;
 use super::scripts::{App, SCRIPT_TIME, configuration};
@@ -68,8 +71,9 @@ pub(crate) struct Frame {
 /// A process, from its start to its end.
 struct Agent {
     started: Instant,
-    /// Who it says that it is.
+    /// Who it says that it is, and with which key.
     claims: Vm,
+    key: Held,
     trunks: RecordedTrunks,
     ame: RecordedEngine,
     recording: Recording,
@@ -105,6 +109,12 @@ pub(crate) struct Guest {
     quiet_until: Option<Instant>,
     /// Where its agents and guardians record what happens, as their daemons do.
     records: Option<PathBuf>,
+    scripts: Vec<Script>,
+    snapshot: Option<Box<Snapshot>>,
+    /// Its agent has said that it stops, and was not started since.
+    stopped: bool,
+    /// A snapshot knows nothing of what its agent has announced since.
+    pub(crate) forgot: bool,
 }
 
 impl Guest {
@@ -129,6 +139,10 @@ impl Guest {
             announced: 0,
             quiet_until: None,
             records: None,
+            scripts: Vec::new(),
+            snapshot: None,
+            stopped: false,
+            forgot: false,
         }
     }
 
@@ -164,6 +178,8 @@ impl Guest {
         }
         self.life += 1;
         self.waiting.clear();
+        self.scripts.clear();
+        self.stopped = false;
         let own = Instant::from_nanos(1);
         let config = TrunksConfig {
             vm: self.claims.uuid().to_string(),
@@ -188,7 +204,7 @@ impl Guest {
         let keeper = self.begin_guarded_life(now, &mut trunks, &recording);
         let mut trunks = RecordedTrunks::new(trunks, recording.clone());
         if let Some(seed) = self.keys {
-            self.say_credentials(self.claims);
+            self.say_credentials(self.claims, self.key);
             trunks.handle_authentication(own, keys::of_agent(seed, self.key));
         }
         for trunk in 0..self.trunks {
@@ -203,6 +219,7 @@ impl Guest {
         self.agent = Some(Agent {
             started: now,
             claims: self.claims,
+            key: self.key,
             trunks,
             ame: RecordedEngine::new(Ame::new(configuration, &past, own), recording.clone()),
             recording,
@@ -228,13 +245,14 @@ impl Guest {
         let Some(agent) = self.agent.as_mut().filter(|agent| !frozen && !agent.hangs) else { return };
         let own = agent.own(now);
         agent.trunks.handle_authentication(own, keys::of_agent(seed, key));
+        agent.key = key;
         let claims = agent.claims;
-        self.say_credentials(claims);
+        self.say_credentials(claims, key);
         self.turn(now);
     }
 
-    fn say_credentials(&mut self, claims: Vm) {
-        let said = Event::Credentials { guest: self.vm, claims, key: self.key };
+    fn say_credentials(&mut self, claims: Vm, key: Held) {
+        let said = Event::Credentials { guest: self.vm, claims, key };
         self.wishes.push(Wish::Event(said));
     }
 
@@ -256,7 +274,7 @@ impl Guest {
         guardian.awake(now);
         guardian.reassure(now);
         let own = Instant::from_nanos(1);
-        let keeper = Keeper::begin(guardian.page.clone(), now.since(own), own, true);
+        let keeper = Keeper::begin(guardian.page.clone(), guardian.own(now).since(own), own, true);
         let mut paths = keeper.paths(ETHERTYPE, None);
         if let Some(draws) = recording.draws() {
             paths.see_draws(draws);
@@ -302,6 +320,7 @@ impl Guest {
             keeper.stop();
         }
         agent.stop = Some((now + SHUTDOWN_WAIT, kind));
+        self.stopped = true;
         let own = agent.own(now);
         agent.trunks.handle_input(own, TrunkInput::Shutdown(kind));
         self.wishes.push(Wish::Event(Event::Said(self.vm, Said::Shutdown)));
@@ -355,6 +374,7 @@ impl Guest {
 
     pub(crate) fn script_ended(&mut self, now: Instant, life: u64, run: RunId, outcome: Outcome) {
         if let Some(agent) = self.agent.as_mut().filter(|_| life == self.life) {
+            self.scripts.retain(|script| script.run != run);
             let own = agent.own(now);
             agent.ame.handle_input(own, AmeInput::ScriptEnded { run, outcome });
         }
@@ -434,7 +454,7 @@ impl Guest {
         self.wishes.extend(says::managed(self.vm, &output).map(Wish::Event));
         match output {
             AmeOutput::StartScript(_) if agent.stop.is_some() => {}
-            AmeOutput::StartScript(order) => self.start_script(&order),
+            AmeOutput::StartScript(order) => self.start_script(now, &order),
             AmeOutput::KillScript { run } => {
                 let wish = Wish::ScriptEnds {
                     after: Duration::ZERO,
@@ -452,11 +472,12 @@ impl Guest {
         }
     }
 
-    fn start_script(&mut self, order: &StartScript) {
+    fn start_script(&mut self, now: Instant, order: &StartScript) {
         let app = order.app.strip_prefix("app").and_then(|number| number.parse::<usize>().ok());
         let app = app.and_then(|number| self.apps.get_mut(number.checked_sub(1)?));
         let outcome = app.map_or(Outcome::CouldNotStart, |app| app.run(order.kind));
         let wish = Wish::ScriptEnds { after: SCRIPT_TIME, life: self.life, run: order.run, outcome };
+        self.scripts.push(Script { run: order.run, ends: now + SCRIPT_TIME, outcome });
         self.wishes.push(wish);
     }
 

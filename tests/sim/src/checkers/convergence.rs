@@ -77,7 +77,7 @@ impl Checker for Convergence {
                 self.moved.insert(*vm);
                 self.unsettled.insert(*vm, Some(at));
             }
-            Event::AgentUp(vm) | Event::Thawed(vm) => {
+            Event::AgentUp(vm) | Event::Thawed(vm) | Event::Reverted(vm) => {
                 self.unsettled.insert(*vm, Some(at));
             }
             Event::AgentDown(vm, _) | Event::Frozen(vm) => {

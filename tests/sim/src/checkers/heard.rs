@@ -19,6 +19,8 @@ impl OpenPaths {
             Event::PathClosed(vm, hm, _) => {
                 self.0.remove(&(*vm, *hm));
             }
+            // What it says until its next handshake may have been said before.
+            Event::Reverted(vm) => self.0.retain(|(of, _)| of != vm),
             Event::MonitorUp(hm) => self.0.retain(|(_, of)| of != hm),
             _ => {}
         }

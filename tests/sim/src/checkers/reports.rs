@@ -36,7 +36,10 @@ impl Checker for Reports {
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.denied.on_event(event);
         match event {
-            Event::App(vm, _) | Event::AgentUp(vm) | Event::Credentials { guest: vm, .. } => {
+            Event::App(vm, _)
+            | Event::AgentUp(vm)
+            | Event::Reverted(vm)
+            | Event::Credentials { guest: vm, .. } => {
                 self.changed.insert(*vm, at);
             }
             Event::FinalVm(end) => {

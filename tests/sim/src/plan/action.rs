@@ -116,6 +116,10 @@ actions! {
         Migrate = "migrate" (host: usize, ms: u64),
         /// From its next boot on it says that it is this VM: a copy that kept the UUID.
         Pretend = "pretend" (vm: Vm),
+        /// A snapshot is taken of it, if it is well; one that was taken before is forgotten.
+        Snapshot = "snapshot",
+        /// It is as it was at its snapshot, with its memory, its disk and its clock; it runs, whatever it did until now.
+        Revert = "revert",
         /// Its agent has no key any more.
         KeyNone = "key-none",
         /// It has one that is nobody's.

@@ -44,8 +44,8 @@ pub fn plan(seed: u64) -> Plan {
     }
 }
 
-/// As [`plan`], and wider: with canaries, a second controller, guests that are started with another one's UUID, and keys, which guests
-/// may lose or have wrong. What the seed gives without them stays as it is.
+/// As [`plan`], and wider: with canaries, a second controller, guests that are started with another one's UUID, keys, which guests
+/// may lose or have wrong, and snapshots of guests. What the seed gives without them stays as it is.
 #[must_use]
 pub fn wide(seed: u64) -> Plan {
     let mut plan = plan(seed);
@@ -65,6 +65,7 @@ pub fn wide(seed: u64) -> Plan {
         }
     }
     add_keys(&mut plan, seed, heal);
+    add_snapshots(&mut plan, seed, heal);
     plan.actions.retain(|(at, action)| at.as_nanos() / 1_000_000 <= heal || *action == Action::Heal);
     plan.actions.sort_by_key(|(at, _)| *at);
     plan
@@ -88,6 +89,21 @@ fn add_keys(plan: &mut Plan, seed: u64, heal: u64) {
             plan.actions.push((kill, Action::Guest(vm, GuestAction::AgentKill)));
         }
         plan.actions.push((until, Action::Guest(vm, GuestAction::KeyOwn)));
+    }
+}
+
+/// In half of the clusters guests go back to what they were a moment or minutes ago, some of them twice.
+fn add_snapshots(plan: &mut Plan, seed: u64, heal: u64) {
+    let mut random = stream(seed, "wide snapshots");
+    for _ in 0..random.usize(0..6).saturating_sub(2) {
+        let vm = Vm(random.usize(..plan.cluster.vms));
+        let mut at = Instant::from_millis(random.u64(WARM_UP_MS..heal));
+        plan.actions.push((at, Action::Guest(vm, GuestAction::Snapshot)));
+        for _ in 0..random.usize(1..=2) {
+            let longest = if random.bool() { 20_000 } else { 300_000 };
+            at = at + Duration::from_millis(random.u64(1..longest));
+            plan.actions.push((at, Action::Guest(vm, GuestAction::Revert)));
+        }
     }
 }
 

@@ -54,6 +54,8 @@ impl World<'_> {
                 self.queue.push(now + Duration::from_millis(ms), Due::Migrated { vm, host, life });
             }
             GuestAction::Pretend { vm: other } => self.guests[vm].pretend(other),
+            GuestAction::Snapshot => self.guests[vm].take_snapshot(now),
+            GuestAction::Revert => self.revert(vm),
             GuestAction::KeyNone => self.guests[vm].hold_key(now, Held::None),
             GuestAction::KeyWrong => self.guests[vm].hold_key(now, Held::Wrong),
             GuestAction::KeyOf { vm: other } => self.guests[vm].hold_key(now, Held::Of(other)),
@@ -75,6 +77,18 @@ impl World<'_> {
             self.after_hypervisor();
             let life = self.guests[vm].life;
             self.queue.push(self.now + BOOT, Due::StartAgent { vm, life });
+        }
+    }
+
+    fn revert(&mut self, vm: usize) {
+        if self.guests[vm].has_snapshot() {
+            self.hypervisor.start(Vm(vm));
+            self.after_hypervisor();
+            if self.guests[vm].frozen {
+                self.event(&Event::Thawed(Vm(vm)));
+            }
+            self.event(&Event::Reverted(Vm(vm)));
+            self.guests[vm].revert(self.now);
         }
     }
 
@@ -184,6 +198,9 @@ impl World<'_> {
         for vm in 0..self.guests.len() {
             self.thaw(vm);
             self.boot(vm);
+            if self.guests[vm].forgot {
+                self.guests[vm].remind(self.now);
+            }
             if !self.guests[vm].is_agent_up() {
                 let life = self.guests[vm].life;
                 self.guests[vm].kill_agent(self.now, "is killed for its restart");
