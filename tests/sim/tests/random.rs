@@ -39,12 +39,21 @@ fn seeds_151_to_200() {
     seeds(151..201);
 }
 
-/// With canaries, a second controller, and guests with one UUID.
-#[test]
-fn wide_seeds_1_to_50() {
-    for seed in 1..51 {
+/// With canaries, a second controller, guests with one UUID, keys, and snapshots.
+fn wide_seeds(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
         check(&format!("--seed {seed} --wide"), &random::wide(seed));
     }
+}
+
+#[test]
+fn wide_seeds_1_to_25() {
+    wide_seeds(1..26);
+}
+
+#[test]
+fn wide_seeds_26_to_50() {
+    wide_seeds(26..51);
 }
 
 /// Seeds that found something once: regressions/seeds.txt names them.

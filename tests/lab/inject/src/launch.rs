@@ -1,11 +1,13 @@
 //! How a daemon was started, so that it can be started again exactly so: by systemd where that did it, else with the same words,
-//! environment, folder, user and network namespace.
+//! environment, folder, user, groups and network namespace. What could not be started again so is refused before it is touched.
+
+mod identity;
+mod place;
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,9 @@ use crate::error::{Inject, InjectError};
 use crate::process::Process;
 use crate::systemd;
 use crate::wait;
+use crate::wire::netns;
+use identity::Identity;
+use place::Place;
 
 /// How long a daemon may take until it runs again; a database that was killed replays its log first.
 const RUNS_AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
@@ -28,10 +33,10 @@ pub struct Launch {
     words: Vec<String>,
     environment: Vec<String>,
     folder: PathBuf,
-    user: u32,
-    group: u32,
-    /// Name of the network namespace, if it is not the injector's.
-    network: Option<String>,
+    #[serde(flatten)]
+    identity: Identity,
+    #[serde(flatten)]
+    place: Place,
     /// Where its errors go, if that is a file.
     log: Option<PathBuf>,
 }
@@ -47,18 +52,22 @@ impl Launch {
             |name: &str| fs::read_link(proc.join(name)).map_err(InjectError::file("read", &proc.join(name)));
         let environ =
             fs::read(proc.join("environ")).map_err(InjectError::file("read", &proc.join("environ")))?;
-        let owner = fs::metadata(&proc).map_err(InjectError::file("look at", &proc))?;
         let program = link("exe")?;
-        let program = program.to_string_lossy().trim_end_matches(" (deleted)").into();
+        let program: PathBuf = program.to_string_lossy().trim_end_matches(" (deleted)").into();
+        let unit = systemd::unit_of(context, process)?;
+        // A unit says it all by itself.
+        let (identity, place) = match (Identity::of(process, &program), Place::of(process), &unit) {
+            (identity, place, None) => (identity?, place?),
+            (identity, place, Some(_)) => (identity.unwrap_or_default(), place.unwrap_or_default()),
+        };
         Ok(Launch {
-            unit: systemd::unit_of(context, process)?,
+            unit,
             program,
             words: process.words(),
             environment: split(&environ),
             folder: link("cwd")?,
-            user: owner.uid(),
-            group: owner.gid(),
-            network: network_of(process)?,
+            identity,
+            place,
             log: link("fd/2").ok().filter(|file| file.is_absolute() && file.is_file()),
         })
     }
@@ -69,24 +78,21 @@ impl Launch {
     /// When it does not.
     pub fn again(&self, context: &Context, name: &str, proof: &Proof) -> Inject<()> {
         let mut child = None;
+        if self.unit.is_none() && proof.holder().is_none() {
+            self.place.check()?;
+        }
         let again = wait::until(&format!("{name} runs again"), RUNS_AGAIN, || {
             if proof.is_ready() {
                 return Ok(true);
             }
             if proof.holder().is_none() {
                 // PostgreSQL refuses while children of the killed server are still about, so once may not be enough.
-                let ended = child.as_mut().is_none_or(|child: &mut std::process::Child| {
-                    child.try_wait().is_ok_and(|end| end.is_some())
-                });
+                let ended = child
+                    .as_mut()
+                    .is_none_or(|child: &mut Child| child.try_wait().is_ok_and(|end| end.is_some()));
                 match &self.unit {
                     Some(unit) => systemd::start(unit)?,
-                    None if ended => {
-                        child = Some(
-                            self.command(context)
-                                .spawn()
-                                .map_err(InjectError::file("start", &self.program))?,
-                        )
-                    }
+                    None if ended => child = Some(self.start(context)?),
                     None => {}
                 }
             }
@@ -102,16 +108,31 @@ impl Launch {
         self.log.clone().unwrap_or_else(|| context.state_dir.join("restarted.log"))
     }
 
+    fn start(&self, context: &Context) -> Inject<Child> {
+        let start = || self.command(context).spawn().map_err(InjectError::file("start", &self.program));
+        netns::within(self.place.to_enter(), start)
+    }
+
+    /// Everything but the network namespace that the process that starts it must be in.
     fn command(&self, context: &Context) -> Command {
-        let mut command = match &self.network {
-            Some(network) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", network]).arg(&self.program);
+        let own = self.identity.is_own();
+        let mut before = self.place.words();
+        // `ip` needs what the user does not have, and other groups than none nobody else gives.
+        if !own && (!before.is_empty() || !self.identity.is_plain()) {
+            before.extend(self.identity.setpriv());
+        }
+        let mut command = match before.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
                 command
             }
             None => {
                 let mut command = Command::new(&self.program);
-                command.arg0(self.words.first().map_or("", String::as_str)).uid(self.user).gid(self.group);
+                command.arg0(self.words.first().map_or("", String::as_str));
+                if !own {
+                    command.uid(self.identity.user).gid(self.identity.group);
+                }
                 command
             }
         };
@@ -133,22 +154,4 @@ impl Launch {
 fn split(bytes: &[u8]) -> Vec<String> {
     let pairs = bytes.split(|byte| *byte == 0).filter(|pair| !pair.is_empty());
     pairs.map(|pair| String::from_utf8_lossy(pair).into_owned()).collect()
-}
-
-/// The name of a process's network namespace, if it is not ours.
-fn network_of(process: Process) -> Inject<Option<String>> {
-    let inode = |path: &str| fs::metadata(path).ok().map(|data| data.ino());
-    let its = inode(&format!("/proc/{}/ns/net", process.pid));
-    if its.is_none() || its == inode("/proc/self/ns/net") {
-        return Ok(None);
-    }
-    let named = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    let mut names = named.filter(|entry| entry.metadata().is_ok_and(|data| Some(data.ino()) == its));
-    names.find_map(|entry| entry.file_name().into_string().ok()).map(Some).ok_or_else(|| {
-        let why = format!(
-            "process {} is in a network namespace without a name, and could not be started again",
-            process.pid
-        );
-        InjectError::Unsupported(why)
-    })
 }

@@ -72,7 +72,8 @@ impl Process {
             Some(Ok(fd)) => Some(fd),
             // Linux before 5.3.
             Some(Err(SystemErrno::NOSYS)) => None,
-            Some(Err(SystemErrno::SRCH)) | None => return Ok(None),
+            // ENOENT: it is being reaped just now (Linux 6.15 and later).
+            Some(Err(SystemErrno::SRCH | SystemErrno::NOENT)) | None => return Ok(None),
             Some(Err(error)) => return Err(self.not_signalled()(error.into())),
         };
         // Looked at when it is held: who has the number now and began then had it all the time between.

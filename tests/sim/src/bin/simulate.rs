@@ -90,6 +90,9 @@ enum Command {
         /// Seeds tried for each
         #[arg(long, default_value_t = 1000)]
         seeds: u64,
+        /// This fault alone
+        #[arg(long, value_name = "FAULT")]
+        only: Option<String>,
     },
 }
 
@@ -124,7 +127,7 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
             return Ok(true);
         }
         #[cfg(feature = "deliberate-bugs")]
-        Some(Command::Bite { seeds }) => return bite(*seeds, arguments.jobs),
+        Some(Command::Bite { seeds, only }) => return bite(*seeds, arguments.jobs, only.as_deref()),
         None => {}
     }
     if let Some((low, high)) = arguments.seeds {
@@ -243,11 +246,16 @@ fn shrink(plan: &Plan, wanted: bool) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Whether every fault is found.
 #[cfg(feature = "deliberate-bugs")]
-fn bite(seeds: u64, jobs: usize) -> Result<bool, Box<dyn std::error::Error>> {
+fn bite(seeds: u64, jobs: usize, only: Option<&str>) -> Result<bool, Box<dyn std::error::Error>> {
     use vmpulse_protocol::bugs::{Bug, switch};
     say!("{:<18} {:>5}  {:<14} what was found", "fault", "seed", "by");
     let mut missed = 0;
-    for bug in Bug::ALL {
+    let wanted = |bug: &Bug| only.is_none_or(|only| format!("{bug:?}") == only);
+    let bugs: Vec<Bug> = Bug::ALL.into_iter().filter(wanted).collect();
+    if bugs.is_empty() {
+        return Err(format!("{}: there is no such fault", only.unwrap_or_default()).into());
+    }
+    for bug in bugs.iter().copied() {
         let (mut first, mut found) = (1, None);
         while found.is_none() && first <= seeds {
             switch(Some(bug));
@@ -271,7 +279,7 @@ fn bite(seeds: u64, jobs: usize) -> Result<bool, Box<dyn std::error::Error>> {
         }
     }
     switch(None);
-    say!("{} of {} faults found", Bug::ALL.len() - missed, Bug::ALL.len());
+    say!("{} of {} faults found", bugs.len() - missed, bugs.len());
     Ok(missed == 0)
 }
 

@@ -25,6 +25,10 @@ pub(super) struct Accused {
     beats: BTreeMap<(Vm, Hm), Instant>,
     ever: BTreeMap<(Vm, Hm), Instant>,
     said: BTreeSet<(Vm, Hm)>,
+    /// Said, and ended by a heartbeat that is neither committed nor kept yet: the monitor's next start knows nothing of that end.
+    ending: BTreeSet<(Vm, Hm)>,
+    /// Number of the last write of such an end.
+    end: BTreeMap<Hm, u64>,
     up: BTreeMap<Hm, Instant>,
     open: OpenPaths,
 }
@@ -37,6 +41,8 @@ impl Accused {
             beats: BTreeMap::new(),
             ever: BTreeMap::new(),
             said: BTreeSet::new(),
+            ending: BTreeSet::new(),
+            end: BTreeMap::new(),
             up: BTreeMap::new(),
             open: OpenPaths::default(),
         }
@@ -86,10 +92,15 @@ impl Checker for Accused {
                 self.beats.insert((*vm, *hm), *arrived);
                 self.ever.insert((*vm, *hm), *arrived);
             }
-            Event::Detected(vm, hm) => {
-                self.said.remove(&(*vm, *hm));
+            Event::Detected(vm, hm) => self.ending.extend(self.said.take(&(*vm, *hm))),
+            Event::Written(hm, number, text) if text.starts_with("DETECTED ") => {
+                self.end.insert(*hm, *number);
+            }
+            Event::Committed(hm, up_to) | Event::Kept(hm, up_to) if self.end.get(hm) <= Some(up_to) => {
+                self.ending.retain(|(_, of)| of != hm);
             }
             Event::MonitorUp(hm) => {
+                self.said.extend(self.ending.extract_if(.., |(_, of)| of == hm));
                 self.up.insert(*hm, at);
                 self.beats.retain(|(_, of), _| of != hm);
             }
@@ -101,5 +112,43 @@ impl Checker for Accused {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found when the monitor is started anew after it said that a VM is silent, then that it beats, and what follows of that.
+    fn found(then: &[Event]) -> bool {
+        let (vm, hm) = (Vm(0), Hm { host: 0, trunk: 0 });
+        let up = Event::MonitorUp(hm);
+        let missing = Event::Missing { vm, hm, age: Duration::from_millis(19_000), common: false };
+        let again = Event::Missing { vm, hm, age: Duration::from_millis(24), common: false };
+        let plan = Plan::parse("cluster seed=1 hosts=1 trunks=1 vms=1\nend 100\n").unwrap();
+        let mut accused = Accused::new(&plan);
+        let before = [
+            Event::MonitorUp(hm),
+            Event::Opened(vm, hm),
+            Event::Beat { vm, hm, arrived: Instant::ZERO, guardian: false },
+            missing,
+            Event::Detected(vm, hm),
+            Event::Written(hm, 7, "DETECTED 0001".to_owned()),
+        ];
+        let events = before.iter().chain(then).chain([&up, &again]);
+        let mut seconds = (0..).map(|n| Instant::from_millis(n * 1000 + 20_000));
+        events.fold(false, |found, event| {
+            let at = seconds.next().unwrap_or(Instant::ZERO);
+            found | accused.on_event(at, event).is_err()
+        })
+    }
+
+    #[test]
+    fn an_end_that_was_neither_committed_nor_kept_is_not_known_to_the_next_start() {
+        let hm = Hm { host: 0, trunk: 0 };
+        assert!(!found(&[]));
+        assert!(!found(&[Event::Committed(hm, 6)]));
+        assert!(found(&[Event::Committed(hm, 7)]));
+        assert!(found(&[Event::Kept(hm, 8)]));
     }
 }

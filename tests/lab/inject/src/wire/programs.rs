@@ -21,6 +21,14 @@ pub fn command(program: &str) -> Command {
     command
 }
 
+/// Where a program of the system is; its bare name if it is in none of the system's folders. For whom the search path is another's.
+#[must_use]
+pub fn found(program: &str) -> String {
+    let folders = SYSTEM_FOLDERS.split(':').filter(|folder| !folder.is_empty());
+    let mut files = folders.map(|folder| format!("{folder}/{program}"));
+    files.find(|file| std::path::Path::new(file).exists()).unwrap_or_else(|| program.to_owned())
+}
+
 /// Runs `program` with these words; what it said.
 ///
 /// # Errors

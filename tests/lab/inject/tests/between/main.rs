@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may panic, its helper functions too.
 
 mod accounts;
+mod daemons;
 mod endpoint;
 mod numbers;
 mod paths;
