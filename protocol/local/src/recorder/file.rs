@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Opening, RecorderSettings};
 
@@ -11,7 +12,11 @@ const SUFFIX: &str = ".vmrec";
 
 /// Of the file of this start. `name`: the daemon and what it serves.
 pub(super) fn path(settings: &RecorderSettings, name: &str, opening: &Opening) -> PathBuf {
-    let at = jiff::Timestamp::from_nanosecond(i128::from(opening.realtime_ns)).unwrap_or_default();
+    // Whose instants are the machine's own has its zero at the boot, and not at its start.
+    let by_monotonic = opening.monotonic_ns == 0 && opening.realtime_ns > 0;
+    let after = if by_monotonic { super::monotonic() } else { Duration::ZERO };
+    let began = i128::from(opening.realtime_ns).saturating_add(after.as_nanos().cast_signed());
+    let at = jiff::Timestamp::from_nanosecond(began).unwrap_or_default();
     let stamp = at.strftime("%Y%m%dT%H%M%S%.3fZ");
     settings.directory.join(format!("{name}-{stamp}-{}{SUFFIX}", std::process::id()))
 }

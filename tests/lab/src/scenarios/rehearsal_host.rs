@@ -20,12 +20,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
-    let kit = world.kit().clone();
-    let monitors =
-        MonitorSettings { heartbeat_interval_ms: 1000, store_heartbeat_interval_ms: 2000, ..AS_SHIPPED };
-    let mut chain = Chain::start(world, Plan { monitors, ..Plan::default() })?;
-    chain.register_and_wait()?;
-    let host = Injector::at(&kit, Place::Here);
+    let (chain, host) = begin(world)?;
     let guest = format!("guest-pid-file:{}", world::dir("run").join("guest1.pid").display());
     host.mark(&[guest])?;
 
@@ -45,6 +40,16 @@ fn run(world: World, report: &mut Report) -> Lab<()> {
     chain.wait_until_beating(LIMIT)?;
     let accused = chain.events("VM_FAILURE_DETECTED")?;
     expect(accused.is_empty(), || format!("a VM was accused: {accused:#?}"))
+}
+
+/// A chain whose host monitors soon say what is wrong, and the kit beside them.
+pub(super) fn begin(world: World) -> Lab<(Chain, Injector)> {
+    let kit = world.kit().clone();
+    let monitors =
+        MonitorSettings { heartbeat_interval_ms: 1000, store_heartbeat_interval_ms: 2000, ..AS_SHIPPED };
+    let mut chain = Chain::start(world, Plan { monitors, ..Plan::default() })?;
+    chain.register_and_wait()?;
+    Ok((chain, Injector::at(&kit, Place::Here)))
 }
 
 fn beats(chain: &Chain) -> Lab<u64> {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Scenario;
-use crate::daemons::{AS_SHIPPED, Chain, Injector, MonitorSettings, Plan, postgresql};
+use super::rehearsal_host::begin;
+use crate::daemons::{Chain, postgresql};
 use crate::error::{Lab, LabError};
 use crate::outcome::Report;
-use crate::process::Place;
 use crate::wait;
 use crate::world::World;
 
@@ -20,12 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
     let (mut server, database) = postgresql::serve_store(world.kit())?;
-    let kit = world.kit().clone();
-    let monitors =
-        MonitorSettings { heartbeat_interval_ms: 1000, store_heartbeat_interval_ms: 2000, ..AS_SHIPPED };
-    let mut chain = Chain::start(world, Plan { monitors, ..Plan::default() })?;
-    chain.register_and_wait()?;
-    let host = Injector::at(&kit, Place::Here);
+    let (mut chain, host) = begin(world)?;
     let data = server.data();
     let data = data.canonicalize().map_err(LabError::file("find", &data))?.display().to_string();
     let words = ["--data", data.as_str()];
