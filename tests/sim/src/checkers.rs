@@ -21,6 +21,7 @@ mod one_recovery;
 mod order;
 mod reports;
 mod set_back;
+mod silences;
 mod two_running;
 mod unknown;
 
