@@ -54,6 +54,11 @@ impl<T> ByVm<T> {
         Self { index: HashMap::new(), places: Vec::new(), free: Vec::new() }
     }
 
+    /// All entries, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = (VmUuid, &T)> {
+        self.places.iter().filter_map(|place| Some((place.vm, place.value.as_ref()?)))
+    }
+
     /// The entry of a VM.
     #[must_use]
     pub fn get(&self, vm: &VmUuid) -> Option<&T> {

@@ -14,6 +14,7 @@ mod isolation;
 mod notes;
 mod quiet;
 mod reports;
+mod revenants;
 mod roster;
 mod sizes;
 mod spoken;
@@ -93,6 +94,8 @@ pub struct Monitor {
     watched: ByVm<Watched>,
     /// Of watched VMs only, so the bound is theirs.
     troubles: HashMap<VmUuid, Trouble>,
+    /// See [`Self::remind_revenants`]; of watched VMs only.
+    revenants: BTreeSet<VmUuid>,
     questions: Questions,
     roster_known: bool,
     /// Messages to guests under way: what each is for.
@@ -158,6 +161,7 @@ impl Monitor {
             started: now,
             watched: ByVm::new(),
             troubles: HashMap::new(),
+            revenants: BTreeSet::new(),
             questions: Questions::default(),
             roster_known: false,
             under_way: HashMap::new(),
@@ -252,6 +256,7 @@ impl Monitor {
         if self.next_hello <= now {
             self.sessions.broadcast_hello();
             self.sessions.remind_missing(now);
+            self.remind_revenants(now);
             // Also those who were too many to be reported at once when they came.
             self.questions.ask();
             self.hellos = self.hellos.saturating_add(1);

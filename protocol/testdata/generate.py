@@ -378,6 +378,9 @@ def receiving():
     def whole(number, text="DBELL:0x2"):
         return packet("ACKR|BEG|END", number, text)
 
+    def part(number):
+        return packet("ACKR", number, "x") if number else packet("ACKR|BEG", number, "PMSG_RSP:1:a")
+
     shutdown, urgent = "SHDN:OS", "ACKR|BEG|END|PRI"
     yield vector("a repetition is acknowledged again", ["A-8", "A-2"], 10,
                  step(0, whole(10), "deliver"), step(500, whole(10), "acknowledge"), step(19999, whole(10), "acknowledge"))
@@ -389,9 +392,15 @@ def receiving():
     yield vector("after 20 s a number may come again", ["A-8"], 10,
                  step(0, whole(10), "deliver"), step(20000, whole(10), "deliver"))
     yield vector("48 packets are remembered", ["A-8"], 0,
-                 *(step(number, whole(number), "deliver") for number in range(48)),
-                 step(100, whole(0), "acknowledge"), step(101, whole(48), "deliver"), step(102, whole(0), "duplicate"),
-                 step(103, whole(17), "acknowledge"))
+                 *(step(number, part(number), "acknowledge") for number in range(48)),
+                 step(100, part(0), "acknowledge"), step(101, part(48), "acknowledge"), step(102, part(0), "duplicate"),
+                 step(103, part(17), "acknowledge"))
+    yield vector("a sender that was set back", ["A-11"], 10,
+                 step(0, whole(10, "SUSPEND"), "deliver"), step(1, whole(10, "SUSPEND"), "acknowledge"),
+                 step(2, whole(10, "RESUME"), "duplicate"), step(3, whole(10, "SUSPEND"), "duplicate"),
+                 step(4, whole(11, "SUSPEND"), "deliver"), step(5, whole(12, "RESUME"), "deliver"),
+                 step(6, whole(11, "SUSPEND"), "duplicate"), step(7, whole(12, "RESUME"), "acknowledge"),
+                 step(8, packet("ACKR|BEG", 12, "RESUME"), "duplicate"), step(20004, whole(11, "SUSPEND"), "deliver"))
     yield vector("the gate", ["N-7"], 250,
                  step(0, whole(249), "duplicate"), step(1, whole(26), "duplicate"), step(2, whole(120), "duplicate"),
                  step(3, packet(urgent, 120, shutdown), "deliver"),
@@ -409,7 +418,7 @@ def receiving():
     yield vector("the two sequences know nothing of each other", ["N-1", "N-6"], 10,
                  step(0, packet("ACKR|BEG", 10, "PMSG_RSP:1:a"), "acknowledge"),
                  step(1, packet(urgent, 10, shutdown), "deliver"), step(2, packet(urgent, 11, shutdown), "deliver"),
-                 step(3, packet("ACKR|END", 11, "b"), "deliver"), step(4, packet(urgent, 10, shutdown), "acknowledge"))
+                 step(3, packet("ACKR|END", 11, "b"), "deliver"), step(4, packet(urgent, 11, shutdown), "acknowledge"))
     yield vector("heartbeats are not judged by their number", ["N-3"], 10,
                  *(step(at, packet("BEG|END|PRI", number, "HB:"), "alive") for at, number in enumerate([7, 7, 200, 6])),
                  step(9, packet("BEG|END|PRI", 8, "HB:G"), "alive"))

@@ -8,6 +8,7 @@ mod known;
 mod life;
 mod quiet;
 mod requests;
+mod revenants;
 mod shown;
 mod spooled;
 mod strangers;

@@ -148,8 +148,8 @@ impl Channel {
     }
 
     pub(super) fn accept(&mut self, delivery: Delivery, out: &mut Outputs) {
-        if let Some(decided) = self.decide(delivery) {
-            self.receiver(decided.priority).on_accepted(decided.number);
+        let Some(decided) = self.decide(delivery) else { return };
+        if self.receiver(decided.priority).on_accepted(decided.number) {
             self.acknowledge(decided.number, decided.priority, out);
         }
     }

@@ -54,6 +54,12 @@ struct Seen {
     number: u8,
     at: Instant,
     acknowledged: bool,
+    /// It began a message: its sender has had the acknowledgement of everything before it. [N-6]
+    begins: bool,
+    /// Another packet came with its number: an acknowledgement would be taken for that one's.
+    disputed: bool,
+    /// Of its flags and payload, to tell a repetition from another packet.
+    digest: u32,
     /// The message that it completed with others, which are acknowledged and do not come again: kept while it is refused.
     refused: Option<Vec<u8>>,
 }
@@ -97,13 +103,8 @@ impl Receiver {
 
     pub(super) fn handle_packet(&mut self, now: Instant, packet: &Packet<'_>) -> Receipt {
         self.forget_old(now);
-        let mut history = self.memory.iter_mut().flat_map(|memory| memory.history.iter_mut());
-        if let Some(seen) = history.find(|seen| seen.number == packet.number) {
-            return match seen.refused.take() {
-                Some(message) => Receipt::Complete(message),
-                None if seen.acknowledged => Receipt::Acknowledge,
-                None => Receipt::Discard(Discard::Duplicate),
-            };
+        if let Some(receipt) = self.memory.as_mut().and_then(|memory| memory.repeat(packet)) {
+            return receipt;
         }
         if self.gate.is_some_and(|gate| !gate.lets_in(packet.number)) {
             return Receipt::Discard(Discard::Duplicate);
@@ -118,8 +119,8 @@ impl Receiver {
             (false, _) => memory.go_on(packet),
         };
         match receipt {
-            Receipt::Acknowledge => memory.remember(now, packet.number, true),
-            Receipt::Complete(_) => memory.remember(now, packet.number, false),
+            Receipt::Acknowledge => memory.remember(now, packet, true),
+            Receipt::Complete(_) => memory.remember(now, packet, false),
             Receipt::Discard(_) | Receipt::Overflow => return receipt,
         }
         if let Some(gate) = &mut self.gate {
@@ -128,12 +129,14 @@ impl Receiver {
         receipt
     }
 
-    /// The message that this packet completed was accepted; from now on repetitions are acknowledged.
-    pub(super) fn on_accepted(&mut self, number: u8) {
-        let history = self.memory.iter_mut().flat_map(|memory| memory.history.iter_mut());
-        for seen in history.filter(|seen| seen.number == number) {
-            seen.acknowledged = true;
-        }
+    /// The message that this packet completed was accepted; from now on repetitions are acknowledged. False: do not
+    /// acknowledge it, as its sender says something else with that number by now.
+    #[must_use]
+    pub(super) fn on_accepted(&mut self, number: u8) -> bool {
+        let mut history = self.memory.iter_mut().flat_map(|memory| memory.history.iter_mut());
+        let Some(seen) = history.find(|seen| seen.number == number) else { return true };
+        seen.acknowledged = true;
+        !seen.disputed
     }
 
     /// The message that this packet completed was refused; a repetition delivers it again. `message`: the message, if it
@@ -183,6 +186,23 @@ impl Receiver {
 }
 
 impl Memory {
+    /// What to do about a packet whose number is remembered. A sender that does not repeat what it sent last under that number was
+    /// set back to an earlier state: what it says now was not heard, whatever was said under its number.
+    fn repeat(&mut self, packet: &Packet<'_>) -> Option<Receipt> {
+        let at = self.history.iter().position(|seen| seen.number == packet.number)?;
+        let over = self.history.iter().skip(at + 1).any(|seen| seen.begins);
+        let seen = self.history.get_mut(at)?;
+        seen.disputed |= over || seen.digest != digest(packet);
+        if seen.disputed {
+            return Some(Receipt::Discard(Discard::Duplicate));
+        }
+        Some(match seen.refused.take() {
+            Some(message) => Receipt::Complete(message),
+            None if seen.acknowledged => Receipt::Acknowledge,
+            None => Receipt::Discard(Discard::Duplicate),
+        })
+    }
+
     fn begin(&mut self, now: Instant, packet: &Packet<'_>) -> Receipt {
         if self.partials.len() >= PARTIALS_MAXIMUM {
             return Receipt::Overflow;
@@ -222,12 +242,28 @@ impl Memory {
         Receipt::Acknowledge
     }
 
-    fn remember(&mut self, now: Instant, number: u8, acknowledged: bool) {
+    fn remember(&mut self, now: Instant, packet: &Packet<'_>, acknowledged: bool) {
         if self.history.len() >= HISTORY_LENGTH {
             self.history.pop_front();
         }
-        self.history.push_back(Seen { number, at: now, acknowledged, refused: None });
+        self.history.push_back(Seen {
+            number: packet.number,
+            at: now,
+            acknowledged,
+            begins: packet.has(Flags::BEG),
+            disputed: false,
+            digest: digest(packet),
+            refused: None,
+        });
     }
+}
+
+/// FNV-1a of what makes a packet another one: where in its message it is, and its payload. Four bytes, because they fit into what is
+/// kept of a packet anyway. Whoever finds another payload for one deceives nobody but himself: it is his own message that is lost.
+fn digest(packet: &Packet<'_>) -> u32 {
+    let place = u8::from(packet.has(Flags::BEG)) | u8::from(packet.has(Flags::END)) << 1;
+    let bytes = core::iter::once(&place).chain(packet.payload);
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 impl Partial {

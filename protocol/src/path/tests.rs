@@ -20,6 +20,7 @@ const VM: VmUuid = VmUuid::from_bytes([0x61; 16]);
 const ADDRESSES: Addresses =
     Addresses { vmm: MacAddr(0x52, 0x54, 0, 0, 0, 1), hm: MacAddr(0x52, 0x54, 0, 0, 0, 2) };
 mod guardian;
+mod reverted;
 mod secured;
 
 const TICK: Duration = Duration::from_millis(10);

@@ -27,7 +27,7 @@ fn result(out: &mut Outputs) -> (&'static str, Option<Event>) {
     }
 }
 
-/// [A-2] [A-3] [A-4] [A-8] [A-9] [B-3] [N-3] [N-5] [N-7]
+/// [A-2] [A-3] [A-4] [A-8] [A-9] [A-11] [B-3] [N-3] [N-5] [N-7]
 #[test]
 fn packets_are_received_as_described() {
     for vector in vectors("receiving") {
