@@ -21,7 +21,7 @@ const TIMES: usize = 30;
 fn main() {
     let vms: u32 = std::env::var("FLEET").map_or(10_000, |vms| vms.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
-    // A store for each: an answer of the one must not replace the other's, which it still has to acknowledge.
+    // A store for each, so that neither meets what the other has changed.
     let [mut store, mut other] =
         ["plain.db", "recorded.db"].map(|name| store(&folder.path().join(name), vms));
     let (mut plain, _) = controller(None);
