@@ -68,9 +68,10 @@ impl Recording {
     /// Until the thread has written everything.
     fn settle(&mut self) {
         let Some(file) = &self.file else { return };
-        let length = || std::fs::metadata(file).unwrap().len();
+        // Its thread makes the file, perhaps not yet.
+        let length = || std::fs::metadata(file).map_or(u64::MAX, |metadata| metadata.len());
         let mut before = 0;
-        while before != length() {
+        while before != length() || before == u64::MAX {
             before = length();
             std::thread::park_timeout(Duration::from_millis(5));
         }

@@ -20,6 +20,7 @@ mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
 mod recorded_and_replayed;
+mod recorder_footprint;
 mod rehearsal_guest;
 mod rehearsal_host;
 mod rehearsal_paths;
@@ -77,6 +78,7 @@ const TOGETHER: &[Scenario] = &[
     guest_watchdog::SCENARIO,
     two_hosts::SCENARIO,
     agent_footprint::SCENARIO,
+    recorder_footprint::SCENARIO,
     rehearsal_host::SCENARIO,
     rehearsal_vm::SCENARIO,
     agent_hangs::SCENARIO,

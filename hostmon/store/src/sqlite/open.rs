@@ -42,7 +42,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     // A plan depends on the statement alone. Otherwise this library, which is built with STAT4, makes most plans anew at
-    // every execution, because a parameter was bound: half of the time that the store took.
+    // every execution, because a parameter was bound. With 10,000 VMs (bench fleet) it saves about 7 % of the processor time of
+    // questions, and none that could be seen of edges.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(|source| open_error(path, source))?;

@@ -16,33 +16,38 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 const APPLICATIONS: u64 = 16;
-const PROGRAMS: [&str; 2] = ["vmpulse-agentd", "vmpulse-guardian"];
+pub(super) const PROGRAMS: [&str; 2] = ["vmpulse-agentd", "vmpulse-guardian"];
 /// The bound of both together, and of each file.
 const RESIDENT_KIB: u64 = 5 * 1024;
 const FILE_BYTES: u64 = 6 << 20;
 const LIMIT: Duration = Duration::from_secs(90);
 /// What is measured for longer is more exact; this is enough to see a mistake of the first order.
-const MEASURED: Duration = Duration::from_secs(60);
+pub(super) const MEASURED: Duration = Duration::from_secs(60);
 
 fn run(world: World, report: &mut Report) -> Lab<()> {
     let plan = Plan { monitors: AS_SHIPPED, agents_as_shipped: true, ..Plan::default() };
     let mut chain = Chain::start(world, plan)?;
     chain.register_and_wait()?;
-    let guest = chain.guest(0)?;
-    guest.write("/etc/vmpulse/app.sh", "#!/bin/sh\nexit 0\n")?;
-    for number in 1..=APPLICATIONS {
-        let scripts = ["monitor", "start", "stop"].map(|kind| format!("{kind}_script=/etc/vmpulse/app.sh"));
-        let line = format!("-s add app app{number} {}", scripts.join(" "));
-        chain.agent(0)?.vmmgr(guest, &line)?.ok()?;
-    }
-    wait::until(LIMIT, "every application to be GREEN", || {
-        let said = chain.agent(0)?.vmmgr(guest, "query app")?.ok()?;
-        Ok((said.matches("(GREEN)").count() as u64 == APPLICATIONS).then_some(()))
-    })?;
+    add_applications(&chain, 0)?;
     processor(&chain, report)?;
     memory(&chain, report)?;
     files(&chain, report)?;
     chain.still_runs()
+}
+
+/// To a guest; waits until the scripts of each have run.
+pub(super) fn add_applications(chain: &Chain, number: usize) -> Lab<()> {
+    let (guest, agent) = (chain.guest(number)?, chain.agent(number)?);
+    guest.write("/etc/vmpulse/app.sh", "#!/bin/sh\nexit 0\n")?;
+    for number in 1..=APPLICATIONS {
+        let scripts = ["monitor", "start", "stop"].map(|kind| format!("{kind}_script=/etc/vmpulse/app.sh"));
+        let line = format!("-s add app app{number} {}", scripts.join(" "));
+        agent.vmmgr(guest, &line)?.ok()?;
+    }
+    wait::until(LIMIT, "every application to be GREEN", || {
+        let said = agent.vmmgr(guest, "query app")?.ok()?;
+        Ok((said.matches("(GREEN)").count() as u64 == APPLICATIONS).then_some(()))
+    })
 }
 
 fn memory(chain: &Chain, report: &mut Report) -> Lab<()> {
