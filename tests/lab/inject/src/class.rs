@@ -13,6 +13,7 @@ use crate::error::{Inject, InjectError};
 use crate::expect::Named;
 use crate::options::Options;
 use crate::record::Record;
+use crate::whose::Whose;
 
 /// On which machine a class is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,7 +40,7 @@ pub struct About {
     pub places: &'static [Place],
     /// How it is undone, in one line.
     pub undo: &'static str,
-    /// What the product tells of it, and what it must not tell.
+    /// What the product tells of it: all that may come of it, if that depends on how and where it is made ([`Class::expected`]).
     pub expected: &'static [Expected],
 }
 
@@ -166,6 +167,22 @@ pub trait Class: Sync {
     /// When it cannot be known.
     fn state(&self, context: &Context, before: Option<&Self::Before>) -> Inject<State>;
 
+    /// Which events come of it as it was planned.
+    ///
+    /// # Errors
+    /// `Usage` when nobody has said what that takes.
+    fn expected(&self, _before: &Self::Before) -> Inject<&'static [Expected]> {
+        Ok(self.about().expected)
+    }
+
+    /// The same for who watches from elsewhere, and knows what he is told alone.
+    ///
+    /// # Errors
+    /// As [`Class::expected`].
+    fn watched(&self, _whose: Option<Whose>) -> Inject<&'static [Expected]> {
+        Ok(self.about().expected)
+    }
+
     /// Whom events name: VMs, host monitors, applications. None where the class does not know; one event of anybody counts then.
     fn named(&self, _context: &Context, _before: &Self::Before) -> Vec<Named> {
         Vec::new()
@@ -211,6 +228,16 @@ pub trait AnyClass: Sync {
     /// # Errors
     /// As there, and when the state file is not of this class.
     fn state(&self, context: &Context, before: Option<Value>) -> Inject<State>;
+    /// See [`Class::expected`].
+    ///
+    /// # Errors
+    /// As there, and when the state file is not of this class.
+    fn expected(&self, before: Value) -> Inject<&'static [Expected]>;
+    /// See [`Class::watched`].
+    ///
+    /// # Errors
+    /// As there.
+    fn watched(&self, whose: Option<Whose>) -> Inject<&'static [Expected]>;
     /// See [`Class::named`].
     ///
     /// # Errors
@@ -261,6 +288,14 @@ impl<C: Class> AnyClass for C {
     fn state(&self, context: &Context, before: Option<Value>) -> Inject<State> {
         let before = before.map(|value| typed(self, value)).transpose()?;
         Class::state(self, context, before.as_ref())
+    }
+
+    fn expected(&self, before: Value) -> Inject<&'static [Expected]> {
+        Class::expected(self, &typed(self, before)?)
+    }
+
+    fn watched(&self, whose: Option<Whose>) -> Inject<&'static [Expected]> {
+        Class::watched(self, whose)
     }
 
     fn named(&self, context: &Context, before: Value) -> Inject<Vec<Named>> {

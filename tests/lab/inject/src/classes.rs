@@ -1,7 +1,7 @@
 //! The classes there are.
 
 mod app;
-mod events;
+pub(crate) mod events;
 mod freeze;
 mod kernel;
 mod kill;

@@ -134,11 +134,13 @@ fn act(class: &dyn AnyClass, context: &Context, own: &ArgMatches, json: bool) ->
             let group = group
                 .ok_or_else(|| InjectError::Usage("`on` needs --group NAME: the test group.".to_owned()))?;
             let options = Options::new(own.clone());
-            expecting::act(class, context, own, After::On, json, |told_at| {
-                engine::on(class, context, group, &options, told_at)
+            expecting::act(class, context, own, After::On, json, |told_at, check| {
+                engine::on(class, context, group, &options, told_at, check)
             })
         }
-        Some("off") => expecting::act(class, context, own, After::Off, json, |_| engine::off(class, context)),
+        Some("off") => {
+            expecting::act(class, context, own, After::Off, json, |_, _| engine::off(class, context))
+        }
         Some(_) | None => {
             let status = Status { state: engine::status(class, context)?, since: since(context, name)? };
             tell(json, &status, || status.text(name));

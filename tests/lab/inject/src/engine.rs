@@ -1,6 +1,7 @@
 //! `on`, `off` and `status`, the same way for every class.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::class::{AnyClass, State};
 use crate::context::Context;
@@ -25,7 +26,8 @@ pub enum Done {
 }
 
 /// Makes the failure, once the group's mark was found. `told_at`: the store's time before, for the undo to count from where the
-/// store goes away with the failure; it is on disk before anything is made.
+/// store goes away with the failure; it is on disk before anything is made. `check` has the last word over what is planned, before
+/// anything is touched.
 ///
 /// # Errors
 /// `Refused` and `Unsupported` before anything was touched; else what went wrong, after everything was restored.
@@ -35,6 +37,7 @@ pub fn on(
     group: &str,
     options: &Options,
     told_at: Option<String>,
+    check: impl FnOnce(&Value) -> Inject<()>,
 ) -> Inject<Done> {
     let name = class.about().name;
     let mark = marker::check(context, group)?;
@@ -57,6 +60,7 @@ pub fn on(
         (State::Off | State::Passed(_), None) => {}
     }
     let before = class.plan(context, options)?;
+    check(&before)?;
     let mark = format!("{name}-{}-{}", std::process::id(), wait::now());
     let saved =
         Saved { class: name.to_owned(), since: wait::now(), mark, told_at, options: Some(told), before };

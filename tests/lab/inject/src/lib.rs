@@ -28,6 +28,7 @@ pub mod record;
 pub mod systemd;
 pub mod tool;
 pub mod wait;
+pub mod whose;
 pub mod wire;
 pub mod worker;
 

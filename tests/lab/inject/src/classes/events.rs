@@ -13,7 +13,7 @@ const fn controller(
 }
 
 /// A guest's guardian says so within 1.75 s, on the next heartbeat's way.
-pub(super) const AGENT_FAILURE: Expected = Expected {
+pub(crate) const AGENT_FAILURE: Expected = Expected {
     event: "AGENT_FAILURE",
     source: Source::Monitor,
     about: Subject::Vm,
@@ -23,7 +23,7 @@ pub(super) const AGENT_FAILURE: Expected = Expected {
 };
 
 /// A new agent shakes hands at the host monitor's next Hello.
-pub(super) const AGENT_BACK: Expected = Expected {
+pub(crate) const AGENT_BACK: Expected = Expected {
     event: "AGENT_BACK",
     source: Source::Monitor,
     about: Subject::Vm,
@@ -32,7 +32,7 @@ pub(super) const AGENT_BACK: Expected = Expected {
     reaction: "the agent beats itself again",
 };
 
-pub(super) const VM_FAILURE: Expected = controller(
+pub(crate) const VM_FAILURE: Expected = controller(
     "VM_FAILURE_DETECTED",
     Subject::Vm,
     After::On,
@@ -40,10 +40,10 @@ pub(super) const VM_FAILURE: Expected = controller(
     "detected and told; nothing is restarted in this version",
 );
 
-pub(super) const VM_RECOVERED: Expected =
+pub(crate) const VM_RECOVERED: Expected =
     controller("VM_RECOVERED", Subject::Vm, After::Off, Within::Seconds(120), "the incident is closed");
 
-pub(super) const MONITOR_FAILURE: Expected = controller(
+pub(crate) const MONITOR_FAILURE: Expected = controller(
     "VIOS_FAILURE",
     Subject::Monitor,
     After::On,
@@ -51,7 +51,7 @@ pub(super) const MONITOR_FAILURE: Expected = controller(
     "told; VMs heard by another host monitor are judged by that one, the others are unknown and never called failed",
 );
 
-pub(super) const ALL_UNREACHABLE: Expected = controller(
+pub(crate) const ALL_UNREACHABLE: Expected = controller(
     "ALL_VIOS_UNREACHABLE",
     Subject::Host,
     After::On,
@@ -59,7 +59,7 @@ pub(super) const ALL_UNREACHABLE: Expected = controller(
     "told; all VMs of the host are unknown, none is called failed; nothing is restarted in this version",
 );
 
-pub(super) const MONITOR_BACK: Expected = controller(
+pub(crate) const MONITOR_BACK: Expected = controller(
     "VIOS_HM_RESP_DETECTED",
     Subject::Monitor,
     After::Off,
@@ -67,7 +67,7 @@ pub(super) const MONITOR_BACK: Expected = controller(
     "the host monitor answers; it accuses nobody in its first 10 s",
 );
 
-pub(super) const MODE_LOCAL: Expected = controller(
+pub(crate) const MODE_LOCAL: Expected = controller(
     "VIOS_MODE_LOCAL",
     Subject::Monitor,
     After::Off,
@@ -75,7 +75,7 @@ pub(super) const MODE_LOCAL: Expected = controller(
     "told when the store is back: host monitors went on by themselves and kept what they saw",
 );
 
-pub(super) const MODE_GLOBAL: Expected = controller(
+pub(crate) const MODE_GLOBAL: Expected = controller(
     "VIOS_MODE_GLOBAL",
     Subject::Monitor,
     After::Off,
@@ -83,7 +83,7 @@ pub(super) const MODE_GLOBAL: Expected = controller(
     "everything that was kept is in the store",
 );
 
-pub(super) const STORE_BACK: Expected = controller(
+pub(crate) const STORE_BACK: Expected = controller(
     "STORE_UNREACHABLE",
     Subject::System,
     After::Off,

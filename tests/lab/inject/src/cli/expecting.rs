@@ -2,6 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde::Serialize;
+use serde_json::Value;
 use vmpulse_local::exit::Exit;
 
 use super::{tell, told};
@@ -14,11 +15,15 @@ use crate::expect::watch::{Asker, Told, watch};
 use crate::expect::{Expectation, Named};
 use crate::record::Saved;
 use crate::wait;
+use crate::whose::{self, Whose};
 
 /// A store that was broken answers again within this, or the events cannot be judged.
 const STORE_RETURNS: std::time::Duration = std::time::Duration::from_secs(120);
 /// Until somebody who has started `watch` has made the failure elsewhere.
 const LEAD_S: u64 = 60;
+
+/// Has the last word over what is planned.
+pub(super) type Check<'a> = &'a dyn Fn(&Value) -> Inject<()>;
 
 /// What `--expect` adds to every class.
 pub(super) fn arguments() -> Vec<Arg> {
@@ -53,7 +58,12 @@ pub(super) fn command() -> Command {
         .default_value("600");
     Command::new("watch")
         .about("waits here for the events of a failure that is made on another machine; start it just before")
-        .args([class, moment, own.help("how long an application may take to be RED")])
+        .args([
+            class,
+            moment,
+            own.help("how long an application may take to be RED"),
+            whose::argument(&whose::WORDS),
+        ])
         .args(arguments().into_iter().filter(|one| one.get_id() != "expect"))
 }
 
@@ -95,27 +105,35 @@ impl Judged {
     }
 }
 
-/// Makes or undoes a failure, and waits for its events if that is wanted. `make` is given the store's time before, if it was asked.
+/// Makes or undoes a failure, and waits for its events if that is wanted. `make` is given the store's time before, if it was asked, and
+/// what has to be asked before anything is made.
 pub(super) fn act(
     class: &dyn AnyClass,
     context: &Context,
     own: &ArgMatches,
     after: After,
     json: bool,
-    make: impl FnOnce(Option<String>) -> Inject<Done>,
+    make: impl FnOnce(Option<String>, Check<'_>) -> Inject<Done>,
 ) -> Inject<Exit> {
     let name = class.about().name;
     if !own.get_flag("expect") {
-        let done = make(None)?;
+        let done = make(None, &|_| Ok(()))?;
         tell(json, &Answer { done: Some(&done), expectation: None }, || told(name, &done));
         return Ok(Exit::Done);
     }
-    announce(class.about().expected, after);
-    let asker = asker(own);
-    let before = asker.told();
     // What off knows of it is gone when it is done.
     let saved = Saved::read(context, name)?;
-    let done = make(before.as_ref().ok().map(|told| told.time.clone()))?;
+    let check = |planned: &Value| {
+        let events = something(name, class.expected(planned.clone())?, own)?;
+        announce(events, after);
+        Ok(())
+    };
+    if let (After::Off, Some(saved)) = (after, &saved) {
+        check(&saved.before)?;
+    }
+    let asker = asker(own);
+    let before = asker.told();
+    let done = make(before.as_ref().ok().map(|told| told.time.clone()), &check)?;
     eprintln!("{}", told(name, &done));
     let saved = if after == After::On { Saved::read(context, name)? } else { saved };
     let judged = match (&done, saved) {
@@ -156,7 +174,19 @@ fn judge(
     // Who names somebody knows better.
     let named = named.into_iter().find(|named| !named.is_empty()).unwrap_or_default();
     let bounds = told.bounds(&named, class.own_seconds(saved.before.clone())?);
-    wait_for(asker, &since, Expectation::of(class.about().expected, after, &named, bounds), own)
+    let events = class.expected(saved.before.clone())?;
+    wait_for(asker, &since, Expectation::of(events, after, &named, bounds), own)
+}
+
+/// Who asks for events where none come, neither now nor at the undo, must not believe that something was checked.
+fn something<'a>(name: &str, events: &'a [Expected], own: &ArgMatches) -> Inject<&'a [Expected]> {
+    if events.is_empty() && own.get_one::<u64>("expect-watch").is_none_or(|seconds| *seconds == 0) {
+        return Err(InjectError::Usage(format!(
+            "{name} as it is asked for brings no event, so --expect has nothing to wait for. Add --expect-watch SECONDS to see that nothing \
+             Critical comes for so long, or leave --expect out. Nothing was touched."
+        )));
+    }
+    Ok(events)
 }
 
 fn wait_for(asker: &Asker, since: &str, mut expectation: Expectation, own: &ArgMatches) -> Inject<Judged> {
@@ -252,14 +282,18 @@ pub(super) fn watch_only(own: &ArgMatches, json: bool) -> Inject<Exit> {
     } else {
         After::Off
     };
-    announce(class.about().expected, after);
+    let whose = own.get_one::<String>(whose::OPTION);
+    if whose.is_some() && class.arguments().iter().all(|one| one.get_id() != whose::OPTION) {
+        return Err(InjectError::Usage(format!("{name} has no --whose.")));
+    }
+    let events = something(name, class.watched(whose.and_then(|word| Whose::of(word)))?, own)?;
+    announce(events, after);
     let asker = asker(own);
     let told = asker.told()?;
     eprintln!("watching since {}: now make the failure", told.time);
     let named = named_by_user(own);
     let mut bounds = told.bounds(&named, own.get_one::<u64>("within").copied().unwrap_or_default());
     bounds.slack_s += LEAD_S;
-    let judged =
-        wait_for(&asker, &told.time, Expectation::of(class.about().expected, after, &named, bounds), own)?;
+    let judged = wait_for(&asker, &told.time, Expectation::of(events, after, &named, bounds), own)?;
     Ok(end(json, None, judged))
 }

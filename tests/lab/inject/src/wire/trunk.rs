@@ -7,16 +7,20 @@ use std::io::ErrorKind;
 
 use clap::{Arg, ArgAction};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use vmpulse_link::Interface;
 
 use super::Way;
 use super::netns::within;
+use super::programs::run;
 use crate::context::{Context, read};
 use crate::error::{Inject, InjectError};
 use crate::options::{Options, value};
 
 /// What `hmmgr trunk create` calls the monitor's end: the trunk, with this behind.
 const MONITOR_SUFFIX: &str = "-hm";
+/// What the mark of a canary's adapter begins with, as host monitors write it.
+const CANARY_MARK: &str = "vmpulse canary of ";
 /// Where it keeps its trunks.
 const RECORDS: &str = "/var/lib/vmpulse/trunks";
 /// More trunks than any host has: each takes two taps and two tables.
@@ -155,6 +159,25 @@ fn check_name(name: &str) -> Inject<()> {
         return Err(InjectError::Usage(format!("\"{name}\" is no name of a device.")));
     }
     Ok(())
+}
+
+/// Whether a host monitor's canary stands on this device of this thread's network namespace: an adapter that bears its mark.
+///
+/// # Errors
+/// When devices cannot be listed.
+pub fn has_canary(device: &str) -> Inject<bool> {
+    let text = run("ip", &["-j", "link", "show"])?;
+    let links: Value = serde_json::from_str(&text).map_err(|error| {
+        InjectError::Failed(format!("what `ip` says of devices cannot be read: {error}."))
+    })?;
+    let is = |link: &Value, field: &str, fits: &dyn Fn(&str) -> bool| {
+        link.get(field).and_then(Value::as_str).is_some_and(fits)
+    };
+    let canary = |link: &Value| {
+        is(link, "link", &|lower| lower == device)
+            && is(link, "ifalias", &|mark| mark.starts_with(CANARY_MARK))
+    };
+    Ok(links.as_array().is_some_and(|links| links.iter().any(canary)))
 }
 
 /// A device of this thread's network namespace.

@@ -45,3 +45,19 @@ fn an_endpoint_that_the_mark_does_not_name_is_not_touched() {
         assert_eq!(bed.traces(), before);
     });
 }
+
+#[test]
+fn nobody_waits_for_events_of_an_endpoint_that_is_nobodys() {
+    inside("endpoint::nobody_waits_for_events_of_an_endpoint_that_is_nobodys", |bed| {
+        let before = bed.traces();
+        let on =
+            "endpoint on --group rehearsal --address 127.0.0.1 --port 5432 --expect --hamgr /nonexistent";
+        for whose in ["", "--whose other"] {
+            assert_eq!(bed.inject(&format!("{on} {whose}")).status.code(), Some(2), "{whose}");
+            assert_eq!(bed.traces(), before);
+        }
+        // Without a store to ask it is made, and not judged.
+        assert_eq!(bed.inject(&format!("{on} --whose store")).status.code(), Some(75));
+        bed.good("endpoint off");
+    });
+}

@@ -51,6 +51,10 @@ fn inside(name: &str, body: impl FnOnce(&Bed)) {
         return;
     }
     assert!(output.status.success() && text.contains("1 passed"), "inside the namespace:\n{text}");
+    // What was skipped inside is said outside as well.
+    for line in text.lines().filter(|line| line.starts_with("SKIPPED")) {
+        eprintln!("{name}: {line}");
+    }
 }
 
 fn run(program: &str, words: &str) -> String {

@@ -212,3 +212,38 @@ fn what_is_no_trunk_of_the_group_is_not_touched() {
         refused("path-cut on --group rehearsal --trunk tk", 77, "IP address");
     });
 }
+
+#[test]
+fn nobody_waits_for_a_cut_that_the_monitor_cannot_notice() {
+    inside("paths::nobody_waits_for_a_cut_that_the_monitor_cannot_notice", |bed| {
+        let ends = |options: &str, code: i32| {
+            let before = bed.traces();
+            // There is no store: what may be expected is made, and cannot be judged.
+            let words =
+                format!("path-cut on --group rehearsal --trunk tk --expect --hamgr /nonexistent {options}");
+            let output = bed.inject(&words);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(code), "{words}: {said}");
+            assert_eq!(said.contains("expected: VIOS_ISOLATED within 30 s"), code == 75, "{said}");
+            assert_eq!(bed.traces() == before, code == 2, "{words}");
+            if code != 2 {
+                bed.good("path-cut off");
+            }
+        };
+        for options in ["", "--way up", "--way down"] {
+            ends(options, 2);
+        }
+        ends("--how link-down", 75);
+        run("ip", "link add link tk name tk-cy type macvlan mode vepa");
+        let alias =
+            ["link", "set", "tk-cy", "alias", "vmpulse canary of 7e57ab1e-0002-4000-8000-000000000041"];
+        assert!(std::process::Command::new("ip").args(alias).status().unwrap().success());
+        ends("", 75);
+        ends("--way up", 75);
+        ends("--way down", 2);
+        let made =
+            bed.inject("path-cut on --group rehearsal --trunk tk --way down --expect --expect-watch 1");
+        assert_eq!(made.status.code(), Some(75), "what must not come can be watched for");
+        bed.good("path-cut off");
+    });
+}

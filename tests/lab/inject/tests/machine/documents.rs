@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Machine;
 
 const DOCUMENT: &str = "../../../docs/operating/rehearsal.md";
+const PATHS: &str = "../../../docs/operating/rehearsal-paths.md";
 const EVENTS: &str = "../../../docs/reference/events.md";
 
 fn read(path: &str) -> String {
@@ -81,19 +82,27 @@ fn every_expected_event_is_one_that_the_product_tells() {
     }
 }
 
+/// Lines of blocks: after a prompt, and without what is explained beside them.
+fn commands(document: &str) -> Vec<String> {
+    let commands = document.lines().filter_map(|line| line.split_once("# vmpulse-inject "));
+    commands.map(|(_, words)| words.split("   ").next().unwrap().to_owned()).collect()
+}
+
 #[test]
-fn the_commands_of_the_document_are_understood() {
-    let document = read(DOCUMENT);
-    let commands: Vec<&str> = document
-        .lines()
-        .filter_map(|line| line.split_once("# vmpulse-inject "))
-        .map(|(_, words)| words)
-        .collect();
-    assert!(commands.len() > 20, "{commands:?}");
-    for command in commands {
-        let words = command.split("   ").next().unwrap().split_whitespace();
-        let parsed = vmpulse_inject::cli::command()
-            .try_get_matches_from(std::iter::once("vmpulse-inject").chain(words));
-        assert!(parsed.is_ok(), "{command}: {}", parsed.unwrap_err());
+fn the_commands_of_the_documents_are_understood() {
+    for (path, at_least) in [(DOCUMENT, 20), (PATHS, 5)] {
+        let document = read(path);
+        let commands = commands(&document);
+        assert!(commands.len() >= at_least, "{path}: {commands:?}");
+        // One without a prompt would not be looked at.
+        let bare =
+            document.lines().find(|line| line.starts_with("vmpulse-inject ") && !line.contains("CLASS"));
+        assert_eq!(bare, None, "{path}");
+        for command in commands {
+            let words = command.split_whitespace();
+            let parsed = vmpulse_inject::cli::command()
+                .try_get_matches_from(std::iter::once("vmpulse-inject").chain(words));
+            assert!(parsed.is_ok(), "{path}: {command}: {}", parsed.unwrap_err());
+        }
     }
 }

@@ -12,7 +12,7 @@ const VMS: &str = r#"[{"name": "vm1", "uuid": "7E57", "detection": {"heartbeat_i
 
 impl Machine {
     /// A `hamgr` whose answers are files.
-    fn hamgr(&self) -> String {
+    pub(super) fn hamgr(&self) -> String {
         let files = [("system", SYSTEM), ("vm", VMS), ("events", "[]"), ("remarks", "[]")];
         for (name, text) in files {
             self.write(name, text);
@@ -139,4 +139,24 @@ fn what_is_made_elsewhere_is_watched_for() {
     );
     let answer = machine.expecting(&["watch", "vm-freeze", "on", "--hamgr", &hamgr, "--expect-vm", "vm1"], 0);
     assert_eq!(answer["expectation"]["judged"], "met");
+}
+
+#[test]
+fn who_watches_for_nothing_is_told() {
+    let machine = Machine::unmarked();
+    let hamgr = machine.hamgr();
+    let refused = |words: &[&str], text: &str| {
+        let said = machine.fails(&[&["watch"], words, &["--hamgr", &hamgr]].concat(), 2);
+        assert!(said.contains(text), "{words:?}: {said}");
+    };
+    refused(&["path-loss", "on"], "--expect-watch");
+    refused(&["storage", "on"], "--whose");
+    refused(&["endpoint", "off", "--whose", "other"], "--expect-watch");
+    refused(&["vm-freeze", "on", "--whose", "store"], "no --whose");
+    machine.write(
+        "events",
+        r#"[{"event": "STORE_UNREACHABLE", "severity": "Critical", "resource": "SYSTEM", "description": "back"}]"#,
+    );
+    let whose = ["watch", "endpoint", "off", "--whose", "store-of-controller", "--hamgr", &hamgr];
+    assert_eq!(machine.expecting(&whose, 0)["expectation"]["judged"], "met");
 }

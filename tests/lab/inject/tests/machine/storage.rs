@@ -72,3 +72,35 @@ fn what_somebody_else_has_frozen_is_left_to_him() {
     assert!(machine.storage(&["off"]).status.success());
     assert!(machine.frozen().exists());
 }
+
+#[test]
+fn the_events_of_a_disk_are_those_of_whose_it_is() {
+    let machine = Machine::with_file_system();
+    let hamgr = machine.hamgr();
+    let run = |words: &[&str], code: i32| {
+        let output = machine.storage(&[words, &["--expect", "--hamgr", &hamgr]].concat());
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", said(&output));
+        said(&output)
+    };
+    let on = ["on", "--group", GROUP, "--how", "freeze", "--mount", MOUNT];
+    assert!(run(&on, 2).contains("--whose"));
+    assert!(run(&[&on[..], &["--whose", "guest"]].concat(), 2).contains("--expect-watch"));
+    assert!(!machine.frozen().exists() && !machine.state_file("storage").exists(), "nothing was touched");
+    run(&[&on[..], &["--whose", "store"]].concat(), 0);
+    assert!(machine.frozen().exists());
+    let event = |name: &str| format!(r#"{{"event": "{name}", "severity": "Critical", "resource": "any"}}"#);
+    let events = ["VIOS_MODE_LOCAL", "VIOS_MODE_GLOBAL", "STORE_UNREACHABLE"].map(event);
+    machine.write("events", &format!("[{}]", events.join(",")));
+    let told = run(&["off"], 0);
+    assert!(told.contains("STORE_UNREACHABLE: came after") && told.contains("as expected"), "{told}");
+}
+
+#[test]
+fn what_was_made_without_a_word_on_whose_it_is_is_not_undone_and_called_checked() {
+    let machine = Machine::with_file_system();
+    assert!(machine.freeze().status.success());
+    let off = machine.storage(&["off", "--expect", "--hamgr", &machine.hamgr()]);
+    assert_eq!(off.status.code(), Some(2), "{}", said(&off));
+    assert!(machine.frozen().exists());
+    assert!(machine.storage(&["off"]).status.success());
+}

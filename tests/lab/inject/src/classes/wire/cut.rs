@@ -20,6 +20,26 @@ use crate::wire::trunk::{self, End};
 /// Before every other rule: what is cut reaches no wire and no policing.
 const PRIORITY: i32 = -510;
 
+/// What a monitor that is cut off says.
+const ISOLATED: &[Expected] = &[
+    Expected {
+        event: "VIOS_ISOLATED",
+        source: Source::Controller,
+        about: Subject::Monitor,
+        after: After::On,
+        within: Within::Seconds(30),
+        reaction: "its VMs are judged by the other monitors alone; no VM is called failed for it",
+    },
+    Expected {
+        event: "VIOS_ISOLATION_OVER",
+        source: Source::Controller,
+        about: Subject::Monitor,
+        after: After::Off,
+        within: Within::Seconds(30),
+        reaction: "all paths are judged again",
+    },
+];
+
 /// The class.
 pub(super) struct Cut;
 
@@ -49,6 +69,10 @@ pub(super) struct Before {
     stops: Vec<Stop>,
     /// Adapters of the monitors that are cut off, as far as they are known here: events name them.
     monitors: Vec<String>,
+    /// Trunks on which the monitor cannot tell that they are cut: nothing goes missing that comes up to it, or it has no canary
+    /// there and its device stays up.
+    #[serde(default)]
+    unnoticed: Vec<String>,
 }
 
 impl Class for Cut {
@@ -60,24 +84,7 @@ impl Class for Cut {
             what: "nothing passes on a trunk, one way or both",
             places: &[Place::Host],
             undo: "the rules are removed, or the device is up again; frames pass",
-            expected: &[
-                Expected {
-                    event: "VIOS_ISOLATED",
-                    source: Source::Controller,
-                    about: Subject::Monitor,
-                    after: After::On,
-                    within: Within::Seconds(30),
-                    reaction: "its VMs are judged by the other monitors alone; no VM is called failed for it",
-                },
-                Expected {
-                    event: "VIOS_ISOLATION_OVER",
-                    source: Source::Controller,
-                    about: Subject::Monitor,
-                    after: After::Off,
-                    within: Within::Seconds(30),
-                    reaction: "all paths are judged again",
-                },
-            ],
+            expected: ISOLATED,
         }
     }
 
@@ -90,12 +97,14 @@ impl Class for Cut {
 
     fn plan(&self, context: &Context, options: &Options) -> Inject<Before> {
         let ends = trunk::ends(context, options)?;
-        let monitors = ends.iter().filter(|end| end.way == Way::Down);
-        let monitors = monitors.map(|end| end.interface.clone()).collect();
+        let monitors = ends.iter().filter(|end| end.way == Way::Down).cloned().collect::<Vec<End>>();
         let stops = match options.text("how").as_deref() {
             Some("link-down") => downs(ends, options.text("way").as_deref())?,
             Some(_) | None => ends.into_iter().map(dropping).collect::<Inject<Vec<_>>>()?,
         };
+        let unnoticed = unnoticed(&stops)?;
+        let monitors = monitors.into_iter().filter(|end| !unnoticed.contains(&end.trunk));
+        let monitors = monitors.map(|end| end.interface).collect();
         for stop in &stops {
             if stop.stands()? {
                 return Err(InjectError::Refused(format!(
@@ -104,7 +113,12 @@ impl Class for Cut {
                 )));
             }
         }
-        Ok(Before { stops, monitors })
+        Ok(Before { stops, monitors, unnoticed })
+    }
+
+    fn expected(&self, before: &Before) -> Inject<&'static [Expected]> {
+        let noticed = before.stops.iter().any(|stop| !before.unnoticed.contains(&stop.end.trunk));
+        Ok(if noticed { ISOLATED } else { &[] })
     }
 
     fn named(&self, _context: &Context, before: &Before) -> Vec<Named> {
@@ -143,6 +157,20 @@ fn dropping(end: End) -> Inject<Stop> {
     })
 }
 
+/// The trunks of which the monitor cannot tell that they are cut.
+fn unnoticed(stops: &[Stop]) -> Inject<Vec<String>> {
+    let mut all = Vec::new();
+    for stop in stops {
+        let trunk = &stop.end.trunk;
+        let mut of_this_trunk = stops.iter().filter(|other| other.end.trunk == *trunk);
+        let noticed = of_this_trunk.try_fold(false, |so_far, stop| Ok(so_far || stop.is_noticed()?))?;
+        if !noticed && !all.contains(trunk) {
+            all.push(trunk.clone());
+        }
+    }
+    Ok(all)
+}
+
 fn downs(ends: Vec<End>, way: Option<&str>) -> Inject<Vec<Stop>> {
     if way.is_some_and(|way| way != "both") {
         return Err(InjectError::Usage("A device that is down is down both ways.".to_owned()));
@@ -158,6 +186,15 @@ fn downs(ends: Vec<End>, way: Option<&str>) -> Inject<Vec<Stop>> {
 }
 
 impl Stop {
+    /// Whether the monitor learns of it: its device is down, or its canary's frames leave where nothing does.
+    fn is_noticed(&self) -> Inject<bool> {
+        match self.how {
+            How::LinkDown => Ok(true),
+            How::Ingress => Ok(false),
+            How::Egress => within(self.end.netns.as_deref(), || trunk::has_canary(&self.end.interface)),
+        }
+    }
+
     fn make(&self) -> Inject<()> {
         let end = &self.end;
         within(end.netns.as_deref(), || match self.how {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use clap::{Arg, value_parser};
 use serde::{Deserialize, Serialize};
 
-use crate::class::{About, Class, Place, State};
+use crate::class::{About, Class, Expected, Place, State};
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
 use crate::options::{Options, value};
 use crate::record::Record;
+use crate::whose::{self, Whose};
 use crate::wire::programs::{nft, run};
 
 /// The table; one endpoint at a time.
@@ -43,6 +44,9 @@ pub(super) struct Before {
     how: How,
     /// Whether it answered before: for people.
     answered: bool,
+    /// None where nobody said so.
+    #[serde(default)]
+    whose: Option<Whose>,
 }
 
 impl Class for Endpoint {
@@ -54,8 +58,8 @@ impl Class for Endpoint {
             what: "an endpoint (libvirt, storage, the store) cannot be reached from this machine",
             places: &[Place::ControllerMachine, Place::Host],
             undo: "the rules are removed",
-            // It depends on whose endpoint it is, and of hypervisors and storage the product asks nothing yet.
-            expected: &[],
+            // Of hypervisors and storage the product asks nothing yet.
+            expected: whose::STORE,
         }
     }
 
@@ -70,7 +74,16 @@ impl Class for Endpoint {
                 "drop: nothing answers; refuse: connections are refused and reset [default: drop]",
             )
             .value_parser(["drop", "refuse"]),
+            whose::argument(&["store", "store-of-monitors", "store-of-controller", "other"]),
         ]
+    }
+
+    fn expected(&self, before: &Before) -> Inject<&'static [Expected]> {
+        whose::expected(before.whose)
+    }
+
+    fn watched(&self, whose: Option<Whose>) -> Inject<&'static [Expected]> {
+        whose::expected(whose)
     }
 
     fn plan(&self, context: &Context, options: &Options) -> Inject<Before> {
@@ -84,7 +97,7 @@ impl Class for Endpoint {
             )));
         }
         let how = if options.text("how").as_deref() == Some("refuse") { How::Refuse } else { How::Drop };
-        Ok(Before { endpoint, how, answered: answers(endpoint) })
+        Ok(Before { endpoint, how, answered: answers(endpoint), whose: Whose::told(options) })
     }
 
     fn apply(&self, _context: &Context, record: &mut Record<'_, Before>) -> Inject<()> {

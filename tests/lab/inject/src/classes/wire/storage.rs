@@ -13,11 +13,12 @@ use std::path::Path;
 use clap::Arg;
 use serde::{Deserialize, Serialize};
 
-use crate::class::{About, Class, Place, State};
+use crate::class::{About, Class, Expected, Place, State};
 use crate::context::Context;
 use crate::error::{Inject, InjectError};
 use crate::options::{Options, value};
 use crate::record::Record;
+use crate::whose::{self, Whose};
 use crate::wire::programs::{run, run_with};
 
 /// Longer than any rehearsal: the table that fails writes works in turns of so many seconds.
@@ -30,8 +31,18 @@ pub(super) struct Storage;
 
 /// What the state file keeps.
 #[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Before {
+    /// None where nobody said so.
+    #[serde(default)]
+    whose: Option<Whose>,
+    #[serde(flatten)]
+    disk: Disk,
+}
+
+/// What fails.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
-pub(super) enum Before {
+enum Disk {
     /// A disk of the device mapper.
     Mapped {
         /// Its name there.
@@ -57,8 +68,7 @@ impl Class for Storage {
             what: "a disk fails: every access, writes only, or writes never return",
             places: &[Place::Guest, Place::StoreMachine],
             undo: "the disk's table is loaded again, or the file system is thawed",
-            // It depends on whose disk it is: see the documentation.
-            expected: &[],
+            expected: whose::STORE,
         }
     }
 
@@ -71,27 +81,37 @@ impl Class for Storage {
                 "error-writes",
                 "freeze",
             ]),
+            whose::argument(&["store", "guest"]),
         ]
     }
 
+    fn expected(&self, before: &Before) -> Inject<&'static [Expected]> {
+        whose::expected(before.whose)
+    }
+
+    fn watched(&self, whose: Option<Whose>) -> Inject<&'static [Expected]> {
+        whose::expected(whose)
+    }
+
     fn plan(&self, context: &Context, options: &Options) -> Inject<Before> {
-        match options.text("how").as_deref() {
+        let disk = match options.text("how").as_deref() {
             Some("freeze") => plan_freeze(context, &options.need("mount")?),
             Some("error-writes") => plan_disk(context, &options.need("disk")?, failing_writes),
             Some(_) | None => plan_disk(context, &options.need("disk")?, failing),
-        }
+        }?;
+        Ok(Before { whose: Whose::told(options), disk })
     }
 
     fn apply(&self, _context: &Context, record: &mut Record<'_, Before>) -> Inject<()> {
-        match record.before() {
-            Before::Mapped { name, failing, .. } => load(name, failing),
-            Before::Frozen { mount } => run("fsfreeze", &["--freeze", mount]).map(drop),
+        match &record.before().disk {
+            Disk::Mapped { name, failing, .. } => load(name, failing),
+            Disk::Frozen { mount } => run("fsfreeze", &["--freeze", mount]).map(drop),
         }
     }
 
     fn restore(&self, _context: &Context, before: &Before) -> Inject<()> {
-        match before {
-            Before::Mapped { name, table, .. } => {
+        match &before.disk {
+            Disk::Mapped { name, table, .. } => {
                 // A disk that was removed meanwhile is not ours to make.
                 let there = run("dmsetup", &["table", name]).is_ok();
                 if there && (current(name)? != *table || suspended(name)?) {
@@ -100,19 +120,19 @@ impl Class for Storage {
                     Ok(())
                 }
             }
-            Before::Frozen { mount } => thaw(mount),
+            Disk::Frozen { mount } => thaw(mount),
         }
     }
 
     fn state(&self, _context: &Context, before: Option<&Before>) -> Inject<State> {
-        match before {
+        match before.map(|before| &before.disk) {
             None => Ok(State::Off),
-            Some(Before::Frozen { mount }) => Ok(if is_frozen(mount)? {
+            Some(Disk::Frozen { mount }) => Ok(if is_frozen(mount)? {
                 State::On(format!("writes to {mount} do not return"))
             } else {
                 State::Off
             }),
-            Some(Before::Mapped { name, table, failing }) => {
+            Some(Disk::Mapped { name, table, failing }) => {
                 if run("dmsetup", &["table", name]).is_err() {
                     return Ok(State::Off);
                 }
@@ -131,7 +151,7 @@ impl Class for Storage {
     }
 }
 
-fn plan_disk(context: &Context, name: &str, failing: fn(&str) -> Inject<String>) -> Inject<Before> {
+fn plan_disk(context: &Context, name: &str, failing: fn(&str) -> Inject<String>) -> Inject<Disk> {
     context.need_target("disk", name)?;
     if !context.path(MAPPER).exists() {
         return Err(InjectError::Unsupported(
@@ -143,10 +163,10 @@ fn plan_disk(context: &Context, name: &str, failing: fn(&str) -> Inject<String>)
     if suspended(name)? {
         return Err(InjectError::Refused(format!("the disk {name} is suspended already.")));
     }
-    Ok(Before::Mapped { name: name.to_owned(), failing: failing(&table)?, table })
+    Ok(Disk::Mapped { name: name.to_owned(), failing: failing(&table)?, table })
 }
 
-fn plan_freeze(context: &Context, mount: &str) -> Inject<Before> {
+fn plan_freeze(context: &Context, mount: &str) -> Inject<Disk> {
     context.need_target("mount", mount)?;
     let parent = context.state_dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     for needed in [Path::new("/"), parent] {
@@ -161,7 +181,7 @@ fn plan_freeze(context: &Context, mount: &str) -> Inject<Before> {
     if is_frozen(mount)? {
         return Err(InjectError::Refused(format!("{mount} is frozen already, and not by this injector.")));
     }
-    Ok(Before::Frozen { mount: mount.to_owned() })
+    Ok(Disk::Frozen { mount: mount.to_owned() })
 }
 
 /// What is told of these is all there is to them, so that they can be made again. Of an encrypted disk the key is not told, and others
