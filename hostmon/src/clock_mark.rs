@@ -119,11 +119,12 @@ impl ClockMark {
     }
 }
 
-/// Makes older silences this old. Returns whether there were any.
+/// Makes older silences this old. Returns whether there are any at all, which are then to be said to the store again: one that
+/// seems to be young may have begun in the future of a clock that was set back, and would stay as young until it is there again.
 pub fn bound_ages(roster: &mut Roster, bound: Duration) -> bool {
     let paths = roster.vms.iter_mut().chain(&mut roster.visiting).filter_map(|vm| vm.path.as_mut());
-    let older = paths.filter_map(|path| path.missed.as_mut()).filter(|missed| **missed > bound);
-    older.map(|missed| *missed = bound).count() > 0
+    let silences = paths.filter_map(|path| path.missed.as_mut());
+    silences.map(|missed| *missed = bound.min(*missed)).count() > 0
 }
 
 #[cfg(test)]

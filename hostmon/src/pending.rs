@@ -75,6 +75,8 @@ pub struct Pending {
     /// The oldest first; the present one is the last.
     starts: VecDeque<Arc<str>>,
     incarnation: Arc<str>,
+    /// Those of them that the machine was started anew after.
+    of_earlier_boot: BTreeSet<Arc<str>>,
     /// By position: the order in which they were made.
     entries: BTreeMap<u64, Entry>,
     newest: HashMap<Key, u64>,
@@ -101,6 +103,7 @@ impl Pending {
         Self {
             starts: VecDeque::from([Arc::clone(&incarnation)]),
             incarnation,
+            of_earlier_boot: BTreeSet::new(),
             entries: BTreeMap::new(),
             newest: HashMap::new(),
             remarks: BTreeSet::new(),
@@ -121,6 +124,9 @@ impl Pending {
         for start in starts {
             let incarnation: Arc<str> = start.incarnation.into();
             self.starts.push_back(Arc::clone(&incarnation));
+            if start.of_earlier_boot {
+                self.of_earlier_boot.insert(Arc::clone(&incarnation));
+            }
             for (number, write) in start.writes {
                 self.make_room(&write);
                 self.insert(Arc::clone(&incarnation), Some(number), now, write, u64::MAX);
@@ -160,8 +166,7 @@ impl Pending {
         let first = &self.entries.values().next()?.incarnation;
         // Starts that have nothing to give are named, too: the store may have heard of them.
         let named = self.starts.iter().skip_while(|start| *start != first);
-        let mut starts: Vec<_> =
-            named.map(|start| StartWrites { incarnation: start.to_string(), writes: Vec::new() }).collect();
+        let mut starts: Vec<_> = named.map(|start| self.start_writes(start)).collect();
         let (mut of, mut reach) = (0, None);
         for (position, entry) in self.entries.iter().take(most) {
             while starts.get(of).is_some_and(|start| *start.incarnation != *entry.incarnation) {
@@ -208,6 +213,17 @@ impl Pending {
     /// Every start that something waits of, or that may have reached the store since; the oldest first.
     pub fn starts(&self) -> impl Iterator<Item = &str> {
         self.starts.iter().map(|start| &**start)
+    }
+
+    /// Whether what waits of that start is older than it seems.
+    #[must_use]
+    pub fn is_of_earlier_boot(&self, start: &str) -> bool {
+        self.of_earlier_boot.contains(start)
+    }
+
+    fn start_writes(&self, start: &str) -> StartWrites {
+        let of_earlier_boot = self.is_of_earlier_boot(start);
+        StartWrites { incarnation: start.to_owned(), writes: Vec::new(), of_earlier_boot }
     }
 
     /// Position of the newest write.
@@ -356,6 +372,9 @@ impl Pending {
         let first = self.entries.values().next().map_or(&self.incarnation, |entry| &entry.incarnation);
         while self.starts.len() > 1 && self.starts.front().is_some_and(|start| start != first) {
             self.starts.pop_front();
+        }
+        if self.starts.len() == 1 {
+            self.of_earlier_boot.clear();
         }
         if self.starts.len() > STARTS_MAXIMUM {
             let used: BTreeSet<_> =

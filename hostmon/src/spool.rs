@@ -433,7 +433,7 @@ impl Spool {
     fn addition(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if !self.names_start {
-            bytes.extend(record::start(&self.incarnation, &self.clock));
+            bytes.extend(record::start(&self.incarnation, false, &self.clock));
         }
         // What earlier starts left is in the file from the beginning.
         for entry in self.pending.behind(self.kept) {
@@ -446,7 +446,7 @@ impl Spool {
         let mut bytes = record::header();
         let mut waiting = self.pending.behind(0).peekable();
         for start in self.pending.starts() {
-            bytes.extend(record::start(start, &self.clock));
+            bytes.extend(record::start(start, self.pending.is_of_earlier_boot(start), &self.clock));
             while let Some(entry) = waiting.next_if(|entry| *entry.incarnation == *start) {
                 bytes.extend(record::write(entry, &self.clock));
             }

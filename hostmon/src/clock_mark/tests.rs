@@ -109,7 +109,23 @@ fn silences_are_bounded_and_nothing_else() {
     let mut roster = of([Some(500), None, Some(10)]);
     assert!(bound_ages(&mut roster, Duration::from_secs(20)));
     assert_eq!(roster, of([Some(20), None, Some(10)]));
-    assert!(!bound_ages(&mut roster, Duration::from_secs(20)));
     assert!(bound_ages(&mut roster, Duration::from_secs(5)));
     assert_eq!(roster, of([Some(5), None, Some(5)]));
+    assert!(!bound_ages(&mut of([None; 3]), Duration::from_secs(5)));
+}
+
+#[test]
+fn a_silence_that_began_in_the_future_of_a_clock_set_back_is_said_again() {
+    // How a start judges, and what it does with its roster: the two belong together.
+    let bound = next("a", store(1_503_000 - 3_600_000)).bound.unwrap();
+    let path = RosterPath { mac: String::new(), missed: Some(Duration::ZERO) };
+    let vm = RosterVm {
+        uuid: vmpulse_protocol::id::VmUuid::from_bytes([1; 16]),
+        state: VmState::Started,
+        suspended: None,
+        heartbeat_interval_ms: None,
+        path: Some(path),
+    };
+    let mut roster = Roster { vms: vec![vm], ..Roster::default() };
+    assert!(bound_ages(&mut roster, bound), "for the store it would be as young for an hour");
 }

@@ -98,7 +98,7 @@ fn what_the_spool_holds_is_put_on_top() {
     ];
     let writes = writes.into_iter().enumerate().map(|(number, write)| (number as u64, write)).collect();
     let mut copy = roster();
-    put_on_top(&mut copy, &[StartWrites { incarnation: "A".to_owned(), writes }]);
+    put_on_top(&mut copy, &[StartWrites { incarnation: "A".to_owned(), writes, of_earlier_boot: false }]);
     let missed: Vec<_> = copy.vms.iter().map(|vm| vm.path.as_ref().map(|path| path.missed)).collect();
     assert_eq!(missed, [Some(None), Some(Some(seconds(40))), Some(None), Some(None), None]);
     let suspended: Vec<_> = copy.vms.iter().map(|vm| (vm.state, vm.suspended)).collect();

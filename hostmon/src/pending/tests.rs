@@ -25,7 +25,7 @@ fn rung(number: u32, bits: u32) -> HostMonitorWrite {
 }
 
 fn of(incarnation: &str, writes: &[(u64, HostMonitorWrite)]) -> StartWrites {
-    StartWrites { incarnation: incarnation.to_owned(), writes: writes.to_vec() }
+    StartWrites { incarnation: incarnation.to_owned(), writes: writes.to_vec(), of_earlier_boot: false }
 }
 
 /// All that waits.

@@ -54,8 +54,18 @@ impl BootClock {
 
 #[derive(Serialize, Deserialize)]
 enum Line<W> {
-    Start { incarnation: String, boot: String },
-    Write { number: u64, at_us: u64, write: W },
+    Start {
+        incarnation: String,
+        boot: String,
+        /// What follows was made before that boot, and is older than it seems. Earlier versions neither wrote nor read it.
+        #[serde(default)]
+        of_earlier_boot: bool,
+    },
+    Write {
+        number: u64,
+        at_us: u64,
+        write: W,
+    },
 }
 
 /// The file's beginning.
@@ -66,8 +76,9 @@ pub fn header() -> Vec<u8> {
 
 /// What the file says of a start: the writes that follow are of it.
 #[must_use]
-pub fn start(incarnation: &str, clock: &BootClock) -> Vec<u8> {
-    let line = Line::<()>::Start { incarnation: incarnation.to_owned(), boot: clock.boot.clone() };
+pub fn start(incarnation: &str, of_earlier_boot: bool, clock: &BootClock) -> Vec<u8> {
+    let (incarnation, boot) = (incarnation.to_owned(), clock.boot.clone());
+    let line = Line::<()>::Start { incarnation, boot, of_earlier_boot };
     frame(&serde_json::to_vec(&line).unwrap_or_default(), &[])
 }
 
@@ -125,10 +136,11 @@ pub fn read(file: &[u8], clock: &BootClock, now: Instant) -> Result<Contents, No
     while let Some((text, bytes, left)) = unframe(rest) {
         rest = left;
         match serde_json::from_slice(text) {
-            Ok(Line::Start { incarnation, boot: of }) => {
+            Ok(Line::Start { incarnation, boot: of, of_earlier_boot }) => {
+                let of_earlier_boot = of_earlier_boot || of != clock.boot;
                 boot = of;
                 if contents.starts.last().is_none_or(|start| start.incarnation != incarnation) {
-                    contents.starts.push(StartWrites { incarnation, writes: Vec::new() });
+                    contents.starts.push(StartWrites { incarnation, writes: Vec::new(), of_earlier_boot });
                 }
             }
             Ok(Line::Write { number, at_us, write }) => {

@@ -285,7 +285,9 @@ fn every_prefix_of_a_file_is_read_up_to_its_last_whole_record() {
     let Some(Action::Replace(file)) = spool.poll_action(at(300)) else { panic!("nothing is kept") };
     let whole = record::read(&file, &clock(), at(300)).unwrap();
     assert_eq!((whole.sound_bytes, whole.torn_bytes, whole.strange), (file.len(), 0, 0));
-    let [StartWrites { incarnation, writes }] = &whole.starts[..] else { panic!("{whole:?}") };
+    let [StartWrites { incarnation, writes, of_earlier_boot: false }] = &whole.starts[..] else {
+        panic!("{whole:?}")
+    };
     assert_eq!((incarnation.as_str(), writes.len(), &writes[6].1), ("A", 7, &report));
     for length in 0..file.len() {
         let part = record::read(&file[..length], &clock(), at(300)).unwrap();
@@ -296,6 +298,40 @@ fn every_prefix_of_a_file_is_read_up_to_its_last_whole_record() {
     }
     assert_eq!(record::read(b"VMPSPOOL\x02\0\0\0", &clock(), ZERO), Err(record::NotASpool));
     assert_eq!(record::read(b"something else", &clock(), ZERO), Err(record::NotASpool));
+}
+
+/// Until the store has it: also over restarts of the daemon that follow in the same boot.
+#[test]
+fn what_was_said_before_the_machine_was_started_anew_is_marked() {
+    let mut spool = fresh();
+    spool.on_failed(ZERO, "gone".to_owned());
+    push(&mut spool, 1, ZERO, suspended());
+    let Some(Action::Replace(file)) = spool.poll_action(at(300)) else { panic!("nothing is kept") };
+    let marks = |starts: &[StartWrites]| {
+        starts.iter().map(|start| (start.incarnation.clone(), start.of_earlier_boot)).collect::<Vec<_>>()
+    };
+    let same = record::read(&file, &clock(), at(300)).unwrap();
+    assert_eq!(marks(&same.starts), [("A".to_owned(), false)]);
+
+    let other = BootClock { boot: "two".to_owned(), origin: Duration::from_secs(5) };
+    let contents = record::read(&file, &other, ZERO).unwrap();
+    assert_eq!(marks(&contents.starts), [("A".to_owned(), true)]);
+    let mut next = Spool::new("B", other.clone(), contents, ZERO);
+    next.on_file_gone(ZERO);
+    let Some(Action::Replace(file)) = next.poll_action(at(300)) else { panic!("nothing is kept") };
+    let again = record::read(&file, &other, at(400)).unwrap();
+    assert_eq!(marks(&again.starts).first(), Some(&("A".to_owned(), true)), "the file names this boot now");
+    next.on_kept(at(300), Ok(()));
+    assert_eq!(next.poll_action(at(300)), Some(Action::Probe));
+    next.on_ready(at(300));
+    let given = std::iter::from_fn(|| {
+        let action = next.poll_action(at(400));
+        next.on_kept(at(400), Ok(()));
+        action
+    });
+    let given =
+        given.take(9).find_map(|action| if let Action::Apply(starts) = action { Some(starts) } else { None });
+    assert_eq!(marks(&given.unwrap()), [("A".to_owned(), true), ("B".to_owned(), false)]);
 }
 
 proptest! {

@@ -87,7 +87,7 @@ pub(crate) trait BackEnd {
         let known = self.incarnation().clone();
         let start = writes.iter().rev().find_map(|(_, write)| write.start());
         let own = start.map(|start| start.incarnation.clone()).or_else(|| known.clone());
-        let all = [Numbering { incarnation: own.as_deref(), writes }];
+        let all = [Numbering { incarnation: own.as_deref(), writes, of_earlier_boot: false }];
         let applied = self.apply_starts(from, known.as_deref(), &all)?;
         *self.incarnation() = own;
         Ok(applied)
@@ -102,7 +102,10 @@ pub(crate) trait BackEnd {
         let all: Vec<_> = starts
             .iter()
             .zip(&numbered)
-            .map(|(start, writes)| Numbering { incarnation: Some(&start.incarnation), writes })
+            .map(|(start, writes)| {
+                let StartWrites { incarnation, of_earlier_boot, .. } = start;
+                Numbering { incarnation: Some(incarnation), writes, of_earlier_boot: *of_earlier_boot }
+            })
             .collect();
         let own = starts.last().filter(|start| !start.writes.is_empty());
         let own = own.map(|start| start.incarnation.as_str());
@@ -133,6 +136,8 @@ pub(crate) struct Numbering<'a> {
     pub(crate) incarnation: Option<&'a str>,
     /// With the numbers of that start.
     pub(crate) writes: &'a [Numbered<'a>],
+    /// See [`StartWrites::of_earlier_boot`].
+    pub(crate) of_earlier_boot: bool,
 }
 
 impl<B: BackEnd + Send> Store for B {

@@ -264,6 +264,9 @@ pub struct StartWrites {
     pub incarnation: String,
     /// In the order in which they are applied, with their numbers, counted from that start on.
     pub writes: Vec<(u64, HostMonitorWrite)>,
+    /// They were made before the machine was started last: their ages are the least that they can be, and nothing is overtaken
+    /// by them.
+    pub of_earlier_boot: bool,
 }
 
 /// What conflicts.

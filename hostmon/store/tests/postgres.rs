@@ -59,7 +59,7 @@ fn start(incarnation: &str) -> HostMonitorWrite {
 }
 
 fn of(incarnation: &str, writes: &[(u64, HostMonitorWrite)]) -> [StartWrites; 1] {
-    [StartWrites { incarnation: incarnation.into(), writes: writes.to_vec() }]
+    [StartWrites { incarnation: incarnation.into(), writes: writes.to_vec(), of_earlier_boot: false }]
 }
 
 fn doorbell(bit: u8) -> HostMonitorWrite {

@@ -22,7 +22,7 @@ fn numbers(bytes: &[u8]) -> (Vec<u32>, usize) {
 }
 
 fn of(number: u32) -> Vec<u8> {
-    record::start(&number.to_string(), &clock())
+    record::start(&number.to_string(), false, &clock())
 }
 
 #[test]

@@ -41,6 +41,14 @@ struct Writer {
     removed: bool,
 }
 
+/// Whose writes they are.
+#[derive(Clone, Copy)]
+struct Source {
+    id: i64,
+    /// Their ages are what they say, and not the least that they can be.
+    sure: bool,
+}
+
 impl VmRow {
     /// Whether its paths are of account.
     const fn monitored(self) -> bool {
@@ -80,7 +88,7 @@ impl Turn<'_> {
                 Some(reached) if index == reached => writer.written_up_to,
                 Some(_) | None => None,
             };
-            self.apply_start(&writer, start.writes, already, &mut applied)?;
+            self.apply_start(&writer, start, already, &mut applied)?;
         }
         Ok(applied)
     }
@@ -89,12 +97,12 @@ impl Turn<'_> {
     fn apply_start(
         self,
         writer: &Writer,
-        writes: &[Numbered<'_>],
+        start: &Numbering<'_>,
         already: Option<u64>,
         applied: &mut Applied,
     ) -> Result<(), StoreError> {
         let is_done = |(number, _): &Numbered<'_>| number.is_some() && *number <= already;
-        let (done, new): (Vec<Numbered<'_>>, Vec<_>) = writes.iter().copied().partition(is_done);
+        let (done, new): (Vec<Numbered<'_>>, Vec<_>) = start.writes.iter().copied().partition(is_done);
         for (_, write) in done {
             applied.quiets.extend(self.quiet_answer_again(write)?);
         }
@@ -106,7 +114,8 @@ impl Turn<'_> {
         if writer.removed {
             new.iter().try_for_each(|(_, write)| self.apply_of_removed(writer.id, write))?;
         } else {
-            self.apply_all(writer.id, &new, applied)?;
+            let from = Source { id: writer.id, sure: !start.of_earlier_boot };
+            self.apply_all(from, &new, applied)?;
         }
         if begins { self.on_commit(writer.id, &new) } else { Ok(()) }
     }
@@ -127,7 +136,12 @@ impl Turn<'_> {
         run(self.db, sql, params![from, alive, number]).map(drop)
     }
 
-    fn apply_all(self, from: i64, writes: &[Numbered<'_>], applied: &mut Applied) -> Result<(), StoreError> {
+    fn apply_all(
+        self,
+        source: Source,
+        writes: &[Numbered<'_>],
+        applied: &mut Applied,
+    ) -> Result<(), StoreError> {
         let same = |(_, one): &Numbered<'_>, (_, other): &Numbered<'_>| {
             Run::of(one).is_some() && Run::of(one) == Run::of(other)
         };
@@ -135,19 +149,19 @@ impl Turn<'_> {
             if let [(_, first), _, ..] = run_of
                 && let Some(what) = Run::of(first)
             {
-                self.apply_run(from, what, run_of)?;
+                self.apply_run(source, what, run_of)?;
                 continue;
             }
             for (_, write) in run_of {
                 applied.quiets.extend(self.apply_quiet(write)?);
-                self.apply(from, write)?;
+                self.apply(source, write)?;
             }
         }
         if writes.iter().any(|(_, write)| is_node_event(write)) {
-            self.node_events_bound(from)?;
+            self.node_events_bound(source.id)?;
         }
         if writes.iter().any(|(_, write)| may_discover(write)) {
-            self.discoveries_bound(from)?;
+            self.discoveries_bound(source.id)?;
         }
         Ok(())
     }
@@ -168,8 +182,9 @@ impl Turn<'_> {
         }
     }
 
-    fn apply(self, from: i64, write: &HostMonitorWrite) -> Result<(), StoreError> {
+    fn apply(self, source: Source, write: &HostMonitorWrite) -> Result<(), StoreError> {
         use HostMonitorWrite as Write;
+        let from = source.id;
         match write {
             Write::Started(start) => self.on_started(from, start),
             Write::Configured { version, versions, heartbeat_interval } => {
@@ -182,15 +197,22 @@ impl Turn<'_> {
             Write::TrunkHeard { heard } => self.on_trunk_heard(from, *heard),
             Write::Isolated { isolated } => self.on_isolated(from, *isolated),
             Write::PathOpened { vm, mac, version, authenticated, age } => {
-                self.on_opened(from, *vm, &path::Opening::new(mac, version, *authenticated, *age))
+                let word = self.word_of(source, *age);
+                self.on_opened(
+                    from,
+                    *vm,
+                    &path::Opening { mac, version, authenticated: *authenticated, word },
+                )
             }
             Write::PathGuardian { vm, guardian } => self.on_path_guardian(from, *vm, *guardian),
             Write::PathDetected { vm } => self.on_detected(from, *vm),
             Write::PathMissing { vm, age, common } => self.on_missing(from, *vm, *age, *common),
             Write::PathQuiet { vm } => self.on_path_quiet(from, *vm),
             Write::PathForgotten { vm } => self.on_forgotten(from, *vm),
-            Write::Suspended { vm, reason, age } => self.on_suspended(from, *vm, *reason, *age),
-            Write::Resumed { vm, age } => self.on_resumed(from, *vm, *age),
+            Write::Suspended { vm, reason, age } => {
+                self.on_suspended(*vm, *reason, self.word_of(source, *age))
+            }
+            Write::Resumed { vm, age } => self.on_resumed(*vm, self.word_of(source, *age)),
             // Answered: see `apply_quiet`.
             Write::QuietAsked { .. } | Write::QuietEnded { .. } => Ok(()),
             Write::QuietOver { vm, sequence, age } => self.on_quiet_over(*vm, *sequence, *age),

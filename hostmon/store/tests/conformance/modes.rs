@@ -16,7 +16,7 @@ fn start(incarnation: &str) -> HostMonitorWrite {
 }
 
 fn of(incarnation: &str, writes: &[(u64, HostMonitorWrite)]) -> StartWrites {
-    StartWrites { incarnation: incarnation.into(), writes: writes.to_vec() }
+    StartWrites { incarnation: incarnation.into(), writes: writes.to_vec(), of_earlier_boot: false }
 }
 
 fn mode(mode: MonitorMode, age_s: u64) -> HostMonitorWrite {

@@ -184,7 +184,7 @@ pub(crate) fn an_isolated_host_monitor_says_why_and_accuses_nobody(bench: &mut B
 /// A batch whose commit was not answered is given again.
 pub(crate) fn numbered_writes_are_applied_once(bench: &mut Bench) {
     let of = |writes: &[(u64, HostMonitorWrite)]| {
-        [StartWrites { incarnation: INCARNATION.into(), writes: writes.to_vec() }]
+        [StartWrites { incarnation: INCARNATION.into(), writes: writes.to_vec(), of_earlier_boot: false }]
     };
     bench.started();
     let quiet = HostMonitorWrite::QuietAsked {
@@ -212,7 +212,7 @@ pub(crate) fn numbered_writes_are_applied_once(bench: &mut Bench) {
 pub(crate) fn whatever_is_new_is_a_sign_of_life(bench: &mut Bench) {
     let age = |bench: &mut Bench| bench.status(11).heartbeat_age.unwrap().as_secs();
     let of = |writes: &[(u64, HostMonitorWrite)]| {
-        [StartWrites { incarnation: INCARNATION.into(), writes: writes.to_vec() }]
+        [StartWrites { incarnation: INCARNATION.into(), writes: writes.to_vec(), of_earlier_boot: false }]
     };
     let mode = |mode| HostMonitorWrite::ModeChanged { mode, age: seconds(0), text: "why".into() };
     bench.started();
@@ -242,7 +242,7 @@ pub(crate) fn whatever_is_new_is_a_sign_of_life(bench: &mut Bench) {
     bench.pass(20);
     let later = "1800000000.000000000.1";
     let start = HostMonitorWrite::Started(HostMonitorStart { incarnation: later.into(), ..start_of(11) });
-    let other = [StartWrites { incarnation: later.into(), writes: vec![(1, start)] }];
+    let other = [StartWrites { incarnation: later.into(), writes: vec![(1, start)], of_earlier_boot: false }];
     bench.connect().host_monitor_replay(hm(11), &other).unwrap();
     bench.pass(1);
     bench.store.host_monitor_apply(hm(11), &[missing(1, 1)]).unwrap_err();

@@ -151,6 +151,54 @@ pub(crate) fn a_clock_that_was_set_back_loses_no_word(bench: &mut Bench) {
     assert_eq!(suspended_by(bench), Some(ADMINISTRATOR));
 }
 
+/// Writes what waits since before the monitor's machine was started anew, with ages that are the least that they can be.
+fn write_of_earlier_boot(bench: &mut Bench, host_monitor: u32, writes: &[HostMonitorWrite]) {
+    let writes = (1..).zip(writes.iter().cloned()).collect();
+    let starts = [StartWrites { incarnation: "before".into(), writes, of_earlier_boot: true }];
+    bench.connect().host_monitor_replay(hm(host_monitor), &starts).unwrap();
+}
+
+pub(crate) fn a_word_of_another_boot_overtakes_none(bench: &mut Bench) {
+    bench.started();
+    bench.started_vm(1, 2);
+    bench.started_vm(1, 3);
+    bench.pass(300);
+    write_of_earlier_boot(bench, 12, &[resume(10)]);
+    bench.write(11, &[suspend(ADMINISTRATOR, 150)]);
+    assert_eq!(suspended_by(bench), Some(ADMINISTRATOR), "it may be the newer one");
+    write_of_earlier_boot(bench, 12, &[resume(10)]);
+    assert_eq!(suspended_by(bench), None, "so may this");
+    write_of_earlier_boot(bench, 12, &[open(1, 10), doorbell(1, 1), open(2, 10), open(3, 10)]);
+    let shutdown = |number| HostMonitorWrite::Suspended { vm: vm(number), reason: OS, age: seconds(150) };
+    bench.write(11, &[shutdown(1), shutdown(2)]);
+    let states = [1, 2, 3].map(|number| bench.vm(number).state);
+    assert_eq!(
+        states,
+        [VmState::Suspended, VmState::Suspended, VmState::Started],
+        "one alone and one of many"
+    );
+    bench.write(11, &[open(1, 0)]);
+    bench.pass(20);
+    write_of_earlier_boot(bench, 12, &[suspend(OS, 5)]);
+    assert_eq!(suspended_by(bench), Some(OS));
+    bench.write(11, &[open(1, 15)]);
+    assert_eq!(suspended_by(bench), None, "whether it was shut down before or after nobody knows");
+}
+
+pub(crate) fn a_word_of_another_boot_is_overtaken_by_what_is_newer_than_that_boot(bench: &mut Bench) {
+    bench.started();
+    bench.pass(300);
+    bench.write(11, &[resume(0), open(1, 0)]);
+    bench.pass(40);
+    write_of_earlier_boot(bench, 12, &[suspend(ADMINISTRATOR, 60), suspend(OS, 60)]);
+    assert_eq!(suspended_by(bench), None);
+    write_of_earlier_boot(bench, 12, &[resume(35)]);
+    bench.write(12, &[suspend(OS, 0)]);
+    bench.pass(20);
+    write_of_earlier_boot(bench, 11, &[open(1, 40)]);
+    assert_eq!(suspended_by(bench), Some(OS));
+}
+
 /// A spool of a version that knew no ages of these.
 pub(crate) fn what_an_earlier_version_kept_has_no_age(bench: &mut Bench) {
     bench.started();

@@ -16,30 +16,42 @@ use std::time::Duration;
 use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
 
-use super::VmRow;
+use super::{Source, VmRow};
 use crate::sql::Turn;
 use crate::sql::rows::{first, run, typed_option};
 use crate::*;
 
 /// Which host monitor wrote what a guest said, and when that was.
 #[derive(Clone, Copy)]
-struct Word {
+pub(super) struct Word {
     from: i64,
+    /// At the latest.
     at: StoreTime,
+    /// Then, and not before.
+    sure: bool,
+}
+
+impl Word {
+    /// When it was said, to be kept. What may be older than it seems overtakes nothing.
+    pub(super) fn known(self) -> Option<i64> {
+        self.sure.then_some(self.at.0)
+    }
 }
 
 impl Turn<'_> {
+    pub(super) fn word_of(self, source: Source, age: Duration) -> Word {
+        Word { from: source.id, at: self.now.back(age), sure: source.sure }
+    }
+
     pub(super) fn on_suspended(
         self,
-        from: i64,
         vm: VmUuid,
         reason: SuspendReason,
-        age: Duration,
+        word: Word,
     ) -> Result<(), StoreError> {
         let Some(vm) = self.vm_row(vm)?.filter(|vm| vm.monitored()) else {
             return Ok(());
         };
-        let word = Word { from, at: self.now.back(age) };
         let taken = match reason {
             SuspendReason::Administrator => self.suspension_take(vm, word, true)?,
             SuspendReason::Daemon | SuspendReason::Os => self.shutdown_take(vm, word, reason)?,
@@ -52,25 +64,26 @@ impl Turn<'_> {
         self.vm_state_change(vm.id, VmState::Suspended)
     }
 
-    pub(super) fn on_resumed(self, from: i64, vm: VmUuid, age: Duration) -> Result<(), StoreError> {
+    pub(super) fn on_resumed(self, vm: VmUuid, word: Word) -> Result<(), StoreError> {
         let Some(vm) = self.vm_row(vm)? else {
             return Ok(());
         };
-        if self.suspension_take(vm, Word { from, at: self.now.back(age) }, false)? {
+        if self.suspension_take(vm, word, false)? {
             self.suspension_check(vm)?;
         }
         Ok(())
     }
 
-    /// SUSPEND or RESUME, unless it was overtaken by another one or the controller.
+    /// SUSPEND or RESUME, unless it was overtaken by another one or the controller. What is kept is when the last one was said at the
+    /// earliest: an unsure one leaves it.
     fn suspension_take(self, vm: VmRow, word: Word, suspended: bool) -> Result<bool, StoreError> {
         let sql = "SELECT suspension_at, suspension_by FROM vm WHERE id = ?1 AND suspension_at IS NOT NULL";
         if self.may_be_overtaken(word) && self.overtaken_by(word, self.word(sql, vm)?) {
             return Ok(false);
         }
         let sql = "UPDATE vm SET suspended_by_administrator = ?2, suspension_by = ?3, suspension_at =
-                   CASE WHEN suspension_at BETWEEN ?4 AND ?5 THEN suspension_at ELSE ?4 END WHERE id = ?1";
-        run(self.db, sql, params![vm.id, suspended, word.from, word.at.0, self.now.0])?;
+                   CASE WHEN suspension_at BETWEEN coalesce(?4, suspension_at) AND ?5 THEN suspension_at ELSE ?4 END WHERE id = ?1";
+        run(self.db, sql, params![vm.id, suspended, word.from, word.known(), self.now.0])?;
         Ok(true)
     }
 
@@ -86,16 +99,15 @@ impl Turn<'_> {
             }
         }
         let sql = "UPDATE vm SET shutdown = ?2,
-                   shutdown_at = CASE WHEN shutdown IS NOT NULL AND shutdown_at <= ?3 THEN shutdown_at ELSE ?3 END,
+                   shutdown_at = CASE WHEN shutdown IS NOT NULL AND shutdown_at <= ?3 THEN shutdown_at ELSE ?5 END,
                    shutdown_by = CASE WHEN shutdown IS NOT NULL AND shutdown_at <= ?3 THEN shutdown_by ELSE ?4 END
                    WHERE id = ?1";
-        run(self.db, sql, params![vm.id, reason.as_str(), word.at.0, word.from])?;
+        run(self.db, sql, params![vm.id, reason.as_str(), word.at.0, word.from, word.known()])?;
         Ok(true)
     }
 
     /// Its agent shook hands: what was shut down before runs again.
-    pub(super) fn shutdown_over(self, from: i64, vm: VmRow, age: Duration) -> Result<(), StoreError> {
-        let word = Word { from, at: self.now.back(age) };
+    pub(super) fn shutdown_over(self, vm: VmRow, word: Word) -> Result<(), StoreError> {
         let sql = "SELECT shutdown_at, shutdown_by FROM vm WHERE id = ?1 AND shutdown IS NOT NULL AND shutdown_at IS NOT NULL";
         if self.may_be_overtaken(word) && self.overtaken_by(word, self.word(sql, vm)?) {
             return Ok(());

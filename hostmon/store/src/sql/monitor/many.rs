@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use vmpulse_protocol::id::VmUuid;
 
-use super::VmRow;
 use super::path::Opening;
+use super::{Source, VmRow};
 use crate::sql::db::{Kind, params, storable};
 use crate::sql::rows::{all, run, typed};
 use crate::sql::{Numbered, Turn};
@@ -44,20 +44,30 @@ macro_rules! monitored {
 }
 
 impl Turn<'_> {
-    pub(super) fn apply_run(self, from: i64, what: Run, writes: &[Numbered<'_>]) -> Result<(), StoreError> {
+    pub(super) fn apply_run(
+        self,
+        source: Source,
+        what: Run,
+        writes: &[Numbered<'_>],
+    ) -> Result<(), StoreError> {
         match what {
-            Run::Opened => self.on_opened_many(from, writes),
-            Run::Detected => self.on_detected_many(from, writes),
-            Run::Missing => self.on_missing_many(from, writes),
+            Run::Opened => self.on_opened_many(source, writes),
+            Run::Detected => self.on_detected_many(source.id, writes),
+            Run::Missing => self.on_missing_many(source.id, writes),
         }
     }
 
     /// Those that are at home and not suspended, so nearly all; the others one by one.
-    fn on_opened_many(self, from: i64, writes: &[Numbered<'_>]) -> Result<(), StoreError> {
+    fn on_opened_many(self, source: Source, writes: &[Numbered<'_>]) -> Result<(), StoreError> {
+        let from = source.id;
         let mut opened: BTreeMap<String, (VmUuid, Opening<'_>)> = BTreeMap::new();
         for (_, write) in writes {
             if let HostMonitorWrite::PathOpened { vm, mac, version, authenticated, age } = write {
-                opened.insert(vm.to_string(), (*vm, Opening::new(mac, version, *authenticated, *age)));
+                let word = self.word_of(source, *age);
+                opened.insert(
+                    vm.to_string(),
+                    (*vm, Opening { mac, version, authenticated: *authenticated, word }),
+                );
             }
         }
         let rows = self.db.json_rows(&[("vm", Kind::Text)], 1);
@@ -74,7 +84,7 @@ impl Turn<'_> {
             &json(plain.iter().map(|(vm, (_, opening))| {
                 // As they will be stored: JSON may hold what a text of the store may not.
                 let (mac, version) = (storable(opening.mac), storable(opening.version));
-                let (auth, at) = (i64::from(opening.authenticated), self.now.back(opening.age).0);
+                let (auth, at) = (i64::from(opening.authenticated), opening.word.known());
                 serde_json::json!({ "vm": vm, "mac": mac, "version": version, "auth": auth, "at": at })
             })),
         )?;
@@ -103,7 +113,7 @@ impl Turn<'_> {
              WHERE 1 = 1
              ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET mac = excluded.mac, version = excluded.version,
                     heard_at = excluded.heard_at, authenticated = excluded.authenticated, guardian = 0,
-                    handshake = excluded.handshake, opened_at = excluded.opened_at"
+                    handshake = excluded.handshake, opened_at = coalesce(excluded.opened_at, path.opened_at)"
         );
         run(self.db, &sql, params![opened, from, self.now.0, self.next_sequence()?])?;
         let sql = format!(

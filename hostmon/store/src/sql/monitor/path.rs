@@ -6,6 +6,7 @@ use crate::sql::db::params;
 use vmpulse_protocol::id::VmUuid;
 
 use super::VmRow;
+use super::guest::Word;
 use crate::sql::Turn;
 use crate::sql::hosts::known;
 use crate::sql::rows::{all, first, run};
@@ -40,13 +41,7 @@ pub(super) struct Opening<'a> {
     pub(super) mac: &'a str,
     pub(super) version: &'a str,
     pub(super) authenticated: bool,
-    pub(super) age: Duration,
-}
-
-impl<'a> Opening<'a> {
-    pub(super) const fn new(mac: &'a str, version: &'a str, authenticated: bool, age: Duration) -> Self {
-        Self { mac, version, authenticated, age }
-    }
+    pub(super) word: Word,
 }
 
 impl Turn<'_> {
@@ -60,7 +55,7 @@ impl Turn<'_> {
         run(self.db, sql, [vm.id, self.now.0])?;
         run(self.db, "DELETE FROM conflict WHERE uuid = ?1 AND kind = 'VERSION'", [&uuid])?;
         self.path_keep(from, vm, opening)?;
-        self.shutdown_over(from, vm, opening.age)?;
+        self.shutdown_over(vm, opening.word)?;
         match self.host_of(from)? {
             Some(host) if host != vm.host => self.on_discovered(from, &uuid, mac, version, Discovery::Moved),
             Some(_) => self.came_home(from, vm, &uuid, mac, version),
@@ -74,9 +69,9 @@ impl Turn<'_> {
                    handshake, opened_at) VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6, ?7, ?8)
                    ON CONFLICT (vm_id, host_monitor_id) DO UPDATE SET mac = excluded.mac, version = excluded.version,
                    heard_at = excluded.heard_at, authenticated = excluded.authenticated, guardian = 0,
-                   handshake = excluded.handshake, opened_at = excluded.opened_at";
-        let Opening { mac, version, authenticated, age } = *opening;
-        let (handshake, opened_at) = (self.next_sequence()?, self.now.back(age).0);
+                   handshake = excluded.handshake, opened_at = coalesce(excluded.opened_at, path.opened_at)";
+        let Opening { mac, version, authenticated, word } = *opening;
+        let (handshake, opened_at) = (self.next_sequence()?, word.known());
         let values = params![vm.id, from, mac, version, self.now.0, authenticated, handshake, opened_at];
         run(self.db, sql, values).map(drop)
     }
