@@ -101,6 +101,8 @@ impl Recording {
         self.tape(|tape| {
             if tape.recorder.ended().is_none() {
                 what(tape);
+            } else {
+                tape.draws.end();
             }
         });
     }

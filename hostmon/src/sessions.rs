@@ -51,6 +51,8 @@ struct Session {
     /// of an open path elsewhere.
     vlan: Option<u16>,
     candidate_vlan: Option<u16>,
+    /// When the packet arrived by which the path was opened.
+    opened: Instant,
     heartbeats: u64,
     hints: Hints,
     /// When the latest handshake was begun.
@@ -69,6 +71,7 @@ impl Session {
             vm: self.vm?,
             mac,
             version: self.responder.version()?,
+            opened: self.opened,
             heartbeats: self.heartbeats,
             security: self.responder.security(),
             guardian: self.responder.is_held(),
@@ -306,6 +309,13 @@ impl Sessions {
     pub fn close(&mut self, now: Instant, vm: VmUuid, reason: CloseReason) {
         if let Some(mac) = self.by_vm.get(&vm).copied() {
             self.with(now, mac, |session, out| session.responder.close(reason, out));
+        }
+    }
+
+    /// The packet by which the VM's path was opened was read late, or not: it arrived then.
+    pub fn handle_arrived(&mut self, vm: VmUuid, arrived: Instant) {
+        if let Some(session) = self.by_vm.get(&vm).and_then(|mac| self.sessions.get_mut(mac)) {
+            session.opened = arrived;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The numbers that the daemon draws where its guardian draws, too.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmpulse_protocol::path::{Draw, SharedDraw};
@@ -13,6 +13,8 @@ pub(super) type Jump = (u32, u8);
 pub struct Draws {
     /// The numbers are not drawn: they are those that were.
     replayed: bool,
+    /// Nobody asks for them any more.
+    over: AtomicBool,
     /// Locked by one thread only; a source of numbers may be shared.
     drawn: Mutex<Drawn>,
 }
@@ -20,17 +22,17 @@ pub struct Draws {
 #[derive(Debug, Default)]
 struct Drawn {
     count: u32,
-    /// At most one for each heartbeat of the guardian.
+    /// At most one for each heartbeat of the guardian since they were taken.
     jumps: Vec<Jump>,
 }
 
 impl Draws {
     pub(super) fn recorded() -> Self {
-        Self { replayed: false, drawn: Mutex::default() }
+        Self { replayed: false, over: AtomicBool::new(false), drawn: Mutex::default() }
     }
 
     pub(super) fn replayed() -> Self {
-        Self { replayed: true, drawn: Mutex::default() }
+        Self { replayed: true, over: AtomicBool::new(false), drawn: Mutex::default() }
     }
 
     /// A source that is seen. `first`: its first number, if nobody else draws before.
@@ -44,12 +46,22 @@ impl Draws {
         std::mem::take(&mut *self.lock()).jumps
     }
 
+    /// The record has ended: they would be kept for nobody.
+    pub(super) fn end(&self) {
+        if !self.over.swap(true, Ordering::Relaxed) {
+            drop(self.take());
+        }
+    }
+
     /// What will not be the next number from now on.
     pub(super) fn expect(&self, jumps: Vec<Jump>) {
         *self.lock() = Drawn { count: 0, jumps };
     }
 
     fn draw(&self, next: u8, source: &SharedDraw) -> u8 {
+        if self.over.load(Ordering::Relaxed) {
+            return source.next_urgent();
+        }
         let mut drawn = self.lock();
         let place = drawn.count;
         drawn.count = drawn.count.saturating_add(1);

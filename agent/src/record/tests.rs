@@ -304,6 +304,23 @@ fn a_record_ends_with_the_first_keys() {
 }
 
 #[test]
+fn a_record_that_has_ended_leaves_nothing_to_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(folder.path());
+    world.begin();
+    let keys = Authentication::new(Mode::Optional, [(KeyId::new(1).unwrap(), Key::from_bytes([1; 32]))]);
+    world.guardian_draws();
+    world.trunks.handle_authentication(world.now, keys);
+    let heartbeats = world.heartbeats;
+    for _ in 0..10 {
+        world.guardian_draws();
+        world.run(10);
+    }
+    assert!(world.heartbeats >= heartbeats + 10, "{}", world.heartbeats);
+    assert_eq!(world.recording.draws().unwrap().take(), []);
+}
+
+#[test]
 fn numbers_that_the_guardian_drew_are_missed_in_the_replay_too() {
     let (bytes, _) = eventful();
     let mut replay = Replay::new(recorder::open(&bytes).unwrap()).unwrap();

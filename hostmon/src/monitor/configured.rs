@@ -104,8 +104,8 @@ impl Monitor {
         let watched: Vec<_> = self.watched.keys().copied().collect();
         for vm in watched {
             // A handshake ends a suspension, so it is not said of one that is silent: it may have been shut down.
-            if let Some(session) = self.sessions.view(vm).filter(|_| self.tracker.is_beating(vm)) {
-                self.write_opened(vm, session.mac, session.version);
+            if self.tracker.is_beating(vm) {
+                self.write_opened(now, vm);
             }
             self.tracker.repeat(now, vm);
         }

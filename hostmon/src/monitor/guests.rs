@@ -152,6 +152,7 @@ impl Monitor {
     }
 
     fn on_opened(&mut self, now: Instant, vm: VmUuid, mac: MacAddr, version: Version) {
+        self.sessions.handle_arrived(vm, now.back(self.read_late));
         self.questions.forget(vm);
         let registered = self.watched.contains_key(&vm);
         // Before the store was read nothing is known of anybody.
@@ -162,7 +163,7 @@ impl Monitor {
         // Whoever shakes hands anew is the agent.
         self.on_guardian(now, vm, false);
         if registered {
-            self.write_opened(vm, mac, version);
+            self.write_opened(now, vm);
             self.reconcile(now, vm);
         } else {
             self.questions.ask();
@@ -177,11 +178,13 @@ impl Monitor {
         }
     }
 
-    pub(super) fn write_opened(&mut self, vm: VmUuid, mac: MacAddr, version: Version) {
+    /// The open path of the VM, if it has one, with the age of its handshake: that may be long ago when the VM is known only now, and
+    /// it may have told another host monitor since that it shuts down.
+    pub(super) fn write_opened(&mut self, now: Instant, vm: VmUuid) {
+        let Some(SessionView { mac, version, security, opened, .. }) = self.sessions.view(vm) else { return };
         let (mac, version) = (mac.to_string(), version.to_string());
-        let security = self.sessions.view(vm).and_then(|session| session.security);
         let authenticated = security.is_some_and(|(directions, _)| directions.incoming);
-        let age = self.read_late;
+        let age = now.since(opened);
         self.write(HostMonitorWrite::PathOpened { vm, mac, version, authenticated, age });
     }
 

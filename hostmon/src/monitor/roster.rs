@@ -99,9 +99,9 @@ impl Monitor {
             watched.wanted = wanted;
             watched.suspended = vm.suspended;
         });
-        if let Some(session) = self.sessions.view(vm.uuid).filter(|_| new) {
-            // Its path was open before the store was read, or before the VM was registered.
-            self.write_opened(vm.uuid, session.mac, session.version);
+        if new {
+            // Its path may have been open before the store was read, or before the VM was registered.
+            self.write_opened(now, vm.uuid);
         }
         match (wanted, &vm.path) {
             // Only at the start: later the tracker knows better than the store.

@@ -127,9 +127,11 @@ impl Monitor {
     /// Alive is alive, whichever host's monitor hears it. [S-20]
     fn on_moved(&mut self, now: Instant, moved: &RosterVm) {
         let vm = moved.uuid;
-        let Some(session) = self.sessions.view(vm).filter(|_| self.sessions.is_open(vm)) else { return };
+        if !self.sessions.is_open(vm) {
+            return;
+        }
         if !self.watched.contains_key(&vm) {
-            self.write_opened(vm, session.mac, session.version);
+            self.write_opened(now, vm);
             self.note(Note::Moved { vm });
         }
         self.on_visiting(now, moved);

@@ -4,6 +4,7 @@ use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::auth::KeyId;
 use vmpulse_protocol::id::VmUuid;
 use vmpulse_protocol::path::{CloseReason, Delivery, Directions, Refusal, Token};
+use vmpulse_protocol::time::Instant;
 use vmpulse_protocol::wire::Version;
 
 use crate::by_vm::Hint;
@@ -147,6 +148,8 @@ pub struct SessionView {
     pub mac: MacAddr,
     /// Running version.
     pub version: Version,
+    /// When its latest handshake completed.
+    pub opened: Instant,
     /// Heartbeats received from this address since the monitor started.
     pub heartbeats: u64,
     /// Which directions are authenticated, and with which key, if any is.

@@ -98,6 +98,7 @@ impl Sessions {
             self.events.push_back(SessionEvent::Closed { vm, mac: open_at, reason });
         }
         let Some(session) = self.sessions.get_mut(&mac) else { return };
+        session.opened = now;
         let authenticated = session.responder.is_authenticated();
         if let Some(old) = session.vm.replace(vm).filter(|old| *old != vm) {
             self.by_vm.remove(&old);

@@ -16,9 +16,53 @@ type Place = (MacAddr, Option<u16>);
 pub(super) struct Reminders {
     missing: HashSet<VmUuid>,
     closed_at: HashMap<VmUuid, Place>,
-    /// Where its latest handshake was given up here, until a path of the VM is open. Beside `closed_at`: whoever names a
+    /// Where its handshakes were given up here, until a path of the VM is open. Beside `closed_at`: whoever names a
     /// VM in a SYN must not have the reminders that its true owner needs.
-    given_up_at: HashMap<VmUuid, Place>,
+    given_up_at: HashMap<VmUuid, GivenUp>,
+}
+
+/// Where handshakes of one VM were given up: two addresses, since one of them may be somebody's who only named the VM.
+#[derive(Clone, Copy, Debug)]
+struct GivenUp {
+    /// Not displaced by a later one, unless that is known and this is not.
+    first: Waiting,
+    latest: Option<Waiting>,
+}
+
+/// `known`: a registered VM was heard at the address before. Of those there are few, and of others as many as somebody makes up.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    place: Place,
+    known: bool,
+}
+
+impl Waiting {
+    fn is_at(&self, mac: MacAddr) -> bool {
+        self.place.0 == mac
+    }
+}
+
+impl GivenUp {
+    const fn new(first: Waiting) -> Self {
+        Self { first, latest: None }
+    }
+
+    fn add(&mut self, new: Waiting) {
+        let (mac, _) = new.place;
+        if self.first.is_at(mac) {
+            self.first = new;
+        } else if self.latest.is_none_or(|latest| latest.is_at(mac) || new.known || !latest.known) {
+            self.latest = Some(new);
+        }
+        // Of two the known one stays.
+        if let Some(latest) = self.latest.as_mut().filter(|latest| latest.known && !self.first.known) {
+            std::mem::swap(latest, &mut self.first);
+        }
+    }
+
+    fn places(self) -> impl Iterator<Item = Place> {
+        [Some(self.first), self.latest].into_iter().flatten().map(|waiting| waiting.place)
+    }
 }
 
 impl Reminders {
@@ -45,6 +89,17 @@ impl Reminders {
         self.given_up_at.remove(&vm);
     }
 
+    fn handle_given_up(&mut self, vm: VmUuid, waiting: Waiting) {
+        self.given_up_at
+            .entry(vm)
+            .and_modify(|given_up| given_up.add(waiting))
+            .or_insert_with(|| GivenUp::new(waiting));
+    }
+
+    fn given_up_at(&self, vm: VmUuid) -> Vec<Place> {
+        self.given_up_at.get(&vm).map(|given_up| given_up.places().collect()).unwrap_or_default()
+    }
+
     pub(super) fn handle_closed(&mut self, vm: VmUuid, place: Place) {
         self.closed_at.insert(vm, place);
     }
@@ -67,9 +122,9 @@ impl Sessions {
 
     /// Says Hello where the VM was heard last, and where it began a handshake since.
     pub fn remind(&mut self, now: Instant, vm: VmUuid) {
-        let given_up_at = self.reminders.given_up_at.get(&vm).copied();
+        let given_up_at = self.reminders.given_up_at(vm);
         let heard_at = self.open_place(vm).or_else(|| self.reminders.closed_at.get(&vm).copied());
-        let elsewhere = heard_at.filter(|(mac, _)| given_up_at.is_none_or(|(given_up, _)| given_up != *mac));
+        let elsewhere = heard_at.filter(|(mac, _)| given_up_at.iter().all(|(given_up, _)| given_up != mac));
         for (mac, vlan) in given_up_at.into_iter().chain(elsewhere) {
             self.say_hello(now, mac, vlan);
         }
@@ -89,14 +144,21 @@ impl Sessions {
     /// Our SYN was never acknowledged. If it was the acknowledgements that were lost, the path is open for the guest alone,
     /// which waits there for START_HB and sends nothing that we could answer as a stranger's. [H-10]
     pub(super) fn on_handshake_given_up(&mut self, now: Instant, vm: VmUuid, place: Place) {
+        if self.keep_given_up(vm, place) {
+            let (mac, vlan) = place;
+            self.say_hello(now, mac, vlan);
+        }
+    }
+
+    /// False if the VM has a path that beats; when it does not any more, it is reminded where its path is.
+    pub(super) fn keep_given_up(&mut self, vm: VmUuid, place: Place) -> bool {
         if self.is_open(vm) && !self.reminders.is_missing(vm) {
-            // It beats; when it does not any more, it is reminded where its path is.
-            return;
+            return false;
         }
         if self.registered.contains(&vm) {
-            self.reminders.given_up_at.insert(vm, place);
+            let known = self.known_addresses.contains(&place.0);
+            self.reminders.handle_given_up(vm, Waiting { place, known });
         }
-        let (mac, vlan) = place;
-        self.say_hello(now, mac, vlan);
+        true
     }
 }

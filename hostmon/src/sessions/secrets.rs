@@ -63,15 +63,16 @@ impl Secrets {
 /// Forged and replayed packets of one path.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rejections {
-    since: Option<Instant>,
+    /// Of no consequence while there are none.
+    since: Instant,
     count: u8,
 }
 
 impl Rejections {
     /// Counts one; true for the third within a minute.
     pub(super) fn is_noteworthy(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now.since(since) >= MINUTE) {
-            *self = Self { since: Some(now), count: 0 };
+        if self.count == 0 || now.since(self.since) >= MINUTE {
+            *self = Self { since: now, count: 0 };
         }
         self.count = self.count.saturating_add(1);
         self.count == NOTEWORTHY

@@ -85,6 +85,10 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, mac: MacAddr) {
+        if let Some((vm, vlan)) = self.handshake_at(mac) {
+            // Given up before its time.
+            self.keep_given_up(vm, (mac, vlan));
+        }
         let Some(mut session) = self.sessions.remove(&mac) else { return };
         self.partial_bytes = self.partial_bytes.saturating_sub(session.partial_bytes);
         // Outputs of its own: this may happen while another's are being carried away.

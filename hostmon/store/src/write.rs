@@ -91,7 +91,7 @@ pub enum HostMonitorWrite {
         version: String,
         /// Whether what the guest says there is authenticated.
         authenticated: bool,
-        /// Since it completed; of a path that is said again, or was open before the VM was known: zero.
+        /// Since it completed, also if the path is said again or was open before the VM was known.
         #[serde(default)]
         age: Duration,
     },

@@ -1,6 +1,7 @@
 //! Guests that take their path for open, of which the monitor knows nothing.
 
 use super::*;
+use crate::sessions::STRANGERS_MAXIMUM;
 
 /// A guest's SYN arrives, tagged, and is answered; of what the guest says then nothing arrives.
 fn half_open(world: &mut World, address: u8, uuid: u8) -> Guest {
@@ -84,4 +85,63 @@ fn a_handshake_in_anothers_name_does_not_take_its_reminders() {
     world.run(60);
     let to = |number| world.reminders.iter().filter(|(_, to)| *to == mac(number)).count();
     assert_eq!((to(1), to(9)), (2, 2), "{:?}", world.reminders);
+}
+
+fn reminded(world: &World, address: u8) -> usize {
+    world.reminders.iter().filter(|(_, to)| *to == mac(address)).count()
+}
+
+/// Nor does whoever names a VM that is waiting itself, whoever else does so then, and however often. [H-10]
+#[test]
+fn a_handshake_in_anothers_name_does_not_take_the_place_where_it_waits_itself() {
+    let mut world = World::new();
+    let path = RosterPath { mac: mac(1).to_string(), missed: None };
+    world.roster(roster(vec![registered(1, VmState::Started, Some(path))]));
+    half_open(&mut world, 1, 1);
+    for stranger in [9, 8, 7, 9, 8] {
+        half_open(&mut world, stranger, 1);
+        world.run(20);
+    }
+    world.reminders.clear();
+    world.run(60);
+    assert_eq!(reminded(&world, 1), 2, "{:?}", world.reminders);
+    let others: usize = [7, 8, 9].into_iter().map(|stranger| reminded(&world, stranger)).sum();
+    assert_eq!(others, 2, "one of them, as it may be the VM's new adapter: {:?}", world.reminders);
+}
+
+/// Also if others have named it before, and the store knows of no address of it.
+#[test]
+fn who_waits_where_nobody_was_heard_before_is_reminded_beside_another() {
+    for first in [1, 9] {
+        let mut world = World::new();
+        world.roster(roster(vec![registered(1, VmState::Started, None)]));
+        for address in [first, 10 - first] {
+            half_open(&mut world, address, 1);
+            world.run(20);
+        }
+        world.reminders.clear();
+        world.run(60);
+        assert_eq!((reminded(&world, 1), reminded(&world, 9)), (2, 2), "{:?}", world.reminders);
+    }
+}
+
+/// [H-10]
+#[test]
+fn a_guest_whose_handshake_gives_way_to_a_flood_is_reminded() {
+    let mut world = World::new();
+    world.roster(roster(vec![registered(1, VmState::Started, None)]));
+    half_open(&mut world, 1, 1);
+    for number in 0..=u16::try_from(STRANGERS_MAXIMUM).unwrap() {
+        let [high, low] = number.to_be_bytes();
+        let mut guest = World::new_guest(9, &vm(9).to_string());
+        guest.end.connect(world.now, &mut guest.out);
+        let payload = guest.out.poll_packet().unwrap();
+        let source = MacAddr(2, 1, 0, 0, high, low);
+        let frame = Input::Frame { arrived: world.now, source, vlan: None, payload: &payload };
+        world.monitor.handle_input(world.now, frame);
+    }
+    world.run(30);
+    world.reminders.clear();
+    world.run(60);
+    assert_eq!(reminded(&world, 1), 2, "{:?}", world.reminders);
 }

@@ -99,3 +99,61 @@ fn made_up_guests_are_asked_about_together_and_no_more_than_are_held() {
     }
     assert_eq!(questions.iter().map(Vec::len).collect::<Vec<_>>(), [200]);
 }
+
+/// How old each handshake was when it was written.
+fn ages(world: &World) -> Vec<Duration> {
+    let age = |write: &HostMonitorWrite| match write {
+        HostMonitorWrite::PathOpened { age, .. } => Some(*age),
+        _ => None,
+    };
+    world.writes().into_iter().filter_map(age).collect()
+}
+
+/// As if it were new it would undo what the VM has told another host monitor since. (ADR 0025)
+#[test]
+fn a_path_that_was_open_before_its_vm_was_known_is_said_with_its_age() {
+    let mut world = World::new();
+    world.roster(Roster::default());
+    world.standings = None;
+    world.guest(1, 1);
+    world.run(200);
+    assert_eq!(ages(&world), []);
+    world.standings = Some(BTreeMap::new());
+    world.elsewhere(1, VmState::Started);
+    world.run(40);
+    let [moved] = ages(&world)[..] else { panic!("{:?}", ages(&world)) };
+    let since = Duration::from_secs(200);
+    assert!((since..=since + Duration::from_secs(40)).contains(&moved), "{moved:?}");
+    world.roster(roster(vec![registered(1, VmState::Started, None)]));
+    world.forget_writes();
+    // Registered here, with the path of another guest.
+    world.guest(2, 2);
+    world.run(60);
+    world.roster(roster(vec![1, 2].into_iter().map(|vm| registered(vm, VmState::Started, None)).collect()));
+    assert_eq!(ages(&world), [Duration::from_secs(60)]);
+}
+
+/// Also of the time that its last packet waited in the socket.
+#[test]
+fn a_handshake_that_is_read_late_and_said_later_has_its_whole_age() {
+    let mut world = World::new();
+    world.roster(Roster::default());
+    let mut guest = World::new_guest(1, &vm(1).to_string());
+    guest.end.connect(world.now, &mut guest.out);
+    world.guests.insert(mac(1), guest);
+    let arrived = world.now;
+    world.now = world.now + Duration::from_secs(5);
+    for _ in 0..4 {
+        for (source, packet) in world.packets_of_guests() {
+            let frame = Input::Frame { arrived, source, vlan: None, payload: &packet };
+            world.monitor.handle_input(world.now, frame);
+        }
+        while let Some(output) = world.monitor.poll_output() {
+            world.on_output(output);
+        }
+    }
+    assert!(world.monitor.sessions.is_open(vm(1)));
+    world.run(20);
+    world.roster(roster(vec![registered(1, VmState::Started, None)]));
+    assert_eq!(ages(&world), [Duration::from_secs(25)]);
+}
