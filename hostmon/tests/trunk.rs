@@ -304,3 +304,49 @@ host_test! {
         });
     }
 }
+
+host_test! {
+    fn what_the_guests_stand_on_goes_and_nobody_is_judged(host: &Host) {
+        host.ok("create trunkA --netns vios");
+        let make = || {
+            ip("link add br0 type bridge mcast_snooping 0");
+            ip("link set dev br0 up");
+        };
+        make();
+        ip("link set dev trunkA master br0");
+        let _daemon = host.start_daemon_with("vios", "canary = \"br0\"\n");
+        let trusted = |status: &Value| status["canary"]["state"] == "beating" && status["isolated"] == false;
+        let isolated = |status: &Value| status["canary"]["state"] == "off" && status["isolated"] == true;
+        host.wait_for_status("the canary to beat", trusted);
+        // The adapter may have got its carrier after the start.
+        let events = || ["ADAPTER_DOWN", "ISOLATED"].map(|kind| host.node_events(kind));
+        let [downs, isolations] = events();
+
+        // The monitor's own adapter keeps its carrier; the canary goes with the bridge.
+        ip("link delete dev br0");
+        host.wait_for_status("isolation by what is gone", |status| {
+            assert!(status["canary"]["state"] != "off" || status["isolated"] == true, "guests are judged: {status:#}");
+            isolated(status)
+        });
+        make();
+        ip("link set dev trunkA master br0");
+        host.wait_for_status("the canary to beat on the next one", trusted);
+
+        // Down, and somebody removes the canary from it meanwhile.
+        ip("link set dev br0 down");
+        ip("link delete dev trunkA-cy");
+        host.wait_for_status("isolation by what is down", isolated);
+        ip("link set dev br0 up");
+        host.wait_for_status("the canary to beat again", trusted);
+
+        // Made anew at once, and nothing is connected to it yet.
+        ip("link delete dev br0");
+        make();
+        host.wait_for_status("the canary to be up and not heard", |status| {
+            status["canary"]["state"] == "starting" && status["isolated"] == true
+        });
+        ip("link set dev trunkA master br0");
+        host.wait_for_status("the canary to beat again", trusted);
+        assert_eq!(events(), [downs, isolations + 3]);
+    }
+}

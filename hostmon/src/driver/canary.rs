@@ -26,7 +26,7 @@ use crate::canary::{CanaryIdentity, CanaryVmm};
 use crate::monitor::{CanaryReport, Input};
 use crate::record::Recorded;
 use crate::settings::Settings;
-use adapter::Place;
+use adapter::{Place, Unmade};
 
 /// Between attempts to make its adapter: this long after the first failure, twice as long after each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -178,12 +178,15 @@ impl Worker {
                     self.report(CanaryReport::Up);
                     match self.serve(&socket).await {
                         End::Stop => break,
-                        End::Lost(why) => why,
+                        End::Lost(why) => self.place.ended(why),
                     }
                 }
-                Err(why) => why,
+                Err(lost) => lost,
             };
-            self.report(CanaryReport::Off(lost));
+            self.report(match lost {
+                Unmade::Own(why) => CanaryReport::Off(why),
+                Unmade::Lower(why) => CanaryReport::Cut(why),
+            });
             if self.is_stopped_within(patience).await {
                 break;
             }
@@ -192,9 +195,9 @@ impl Worker {
         self.place.remove();
     }
 
-    fn come_up(&mut self) -> Result<PacketSocket, String> {
+    fn come_up(&mut self) -> Result<PacketSocket, Unmade> {
         self.place.make()?;
-        PacketSocket::open(&self.link).map_err(|error| errors::chain(&error))
+        PacketSocket::open(&self.link).map_err(|error| self.place.ended(errors::chain(&error)))
     }
 
     async fn is_stopped_within(&mut self, patience: Duration) -> bool {

@@ -10,6 +10,7 @@
 //! ```
 //! Silent: the trunk is not trusted. Broken: it is the canary that has failed, and guests are judged as if there were none.
 //! One that ends while it is silent leaves the trunk as it was, until guests beat or it does, or the bound of [`weigh`] is over.
+//! One that ends because the guests' side is gone or down says that the trunk is cut, whether it was silent yet or not.
 //!
 //! The canary is no VM: whatever comes from its address is dealt with here alone, and only what is authenticated by its key
 //! counts. Nobody else has that key, and a guest of an isolating trunk never sees the address.
@@ -57,6 +58,8 @@ pub enum CanaryReport {
     Tried(Instant),
     /// It does not run, and why.
     Off(String),
+    /// It does not run because the guests' side, on which it stood, is gone or down, and how.
+    Cut(String),
 }
 
 /// How the canary is.
@@ -123,6 +126,8 @@ pub(super) struct Canary {
     spares_trunk: bool,
     /// It ended while it accused the trunk, which is no better for that.
     ended_accusing: Option<weigh::Ended>,
+    /// What it stood on was gone or down when it last said how it is.
+    cut: bool,
     /// While it is silent, or ended so: when the guests are looked to next.
     next_look: Instant,
     /// What comes in its name does not belong to the open path: the two ends may have different ones.
@@ -171,6 +176,7 @@ impl Canary {
             ups: 0,
             spares_trunk: false,
             ended_accusing: None,
+            cut: false,
             next_look: now,
             misunderstood: false,
             lost_since: now,
@@ -182,6 +188,11 @@ impl Canary {
     /// Whether its silence says that the trunk does not work.
     pub(super) fn accuses_trunk(&self) -> bool {
         self.ended_accusing.is_some() || self.state == CanaryState::Silent && !self.spares_trunk
+    }
+
+    /// Whether what it stood on is gone or down.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// When the guests are to be asked whether the trunk works.
@@ -354,21 +365,32 @@ impl Monitor {
                 canary.ups = canary.ups.saturating_add(1);
                 canary.next_hello = now;
                 canary.tried = None;
+                canary.cut = false;
                 canary.set(now, CanaryState::Starting, None);
             }
             CanaryReport::Off(reason) => {
                 canary.end_accusing(now);
-                let news = canary.reason.as_ref() != Some(&reason);
-                canary.set(now, CanaryState::Off, Some(reason.clone()));
-                self.tracker.handle_unproved();
-                if news {
-                    self.remark(
-                        now,
-                        "CANARY_OFF",
-                        format!("the trunk is watched without a canary: {reason}"),
-                    );
-                }
+                canary.end_cut(now);
+                self.on_canary_off(now, reason);
             }
+            CanaryReport::Cut(reason) => {
+                canary.end_accusing(now);
+                canary.begin_cut(now);
+                self.on_canary_off(now, reason);
+            }
+        }
+    }
+
+    fn on_canary_off(&mut self, now: Instant, reason: String) {
+        let Some(canary) = &mut self.canary else { return };
+        let news = canary.reason.as_ref() != Some(&reason);
+        canary.set(now, CanaryState::Off, Some(reason.clone()));
+        // What of a trunk that is not trusted: nobody is judged then, and who waits for proof must not be before that is settled.
+        if !canary.accuses_trunk() {
+            self.tracker.handle_unproved();
+        }
+        if news {
+            self.remark(now, "CANARY_OFF", format!("the trunk is watched without a canary: {reason}"));
         }
     }
 

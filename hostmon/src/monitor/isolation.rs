@@ -76,8 +76,12 @@ impl Monitor {
             Trunk::Trusted if cut => {
                 self.isolation.trunk = Trunk::Isolated;
                 self.tracker.handle_cut();
-                let why =
-                    if self.adapter_down { "the trunk adapter is down" } else { "the canary is silent" };
+                let cut = self.canary.as_ref().is_some_and(|canary| canary.is_cut());
+                let why = match (self.adapter_down, cut) {
+                    (true, _) => "the trunk adapter is down",
+                    (false, true) => "what the guests stand on is gone or down",
+                    (false, false) => "the canary is silent",
+                };
                 let text =
                     format!("{why}, so the trunk is not trusted: its paths are unknown, no guest is accused");
                 self.remark(now, "ISOLATED", text);

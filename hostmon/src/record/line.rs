@@ -73,6 +73,7 @@ pub(super) enum What<'a> {
     Readdressed([u8; 6], u64),
     Shutdown,
     Aside(Aside),
+    CanaryCut(String),
 }
 
 /// [`Standing`].
@@ -196,6 +197,7 @@ impl<'a> What<'a> {
             Input::Canary(CanaryReport::Up) => Self::CanaryUp,
             Input::Canary(CanaryReport::Tried(at)) => Self::CanaryTried { age_ns: age(now, *at) },
             Input::Canary(CanaryReport::Off(why)) => Self::CanaryOff(why.clone()),
+            Input::Canary(CanaryReport::Cut(why)) => Self::CanaryCut(why.clone()),
             Input::Readdressed { mac, mtu } => Self::Readdressed(mac.octets(), *mtu as u64),
             Input::Shutdown => Self::Shutdown,
         }
@@ -235,6 +237,7 @@ impl<'a> What<'a> {
             Self::CanaryUp => Input::Canary(CanaryReport::Up),
             Self::CanaryTried { age_ns } => Input::Canary(CanaryReport::Tried(before(now, age_ns))),
             Self::CanaryOff(why) => Input::Canary(CanaryReport::Off(why)),
+            Self::CanaryCut(why) => Input::Canary(CanaryReport::Cut(why)),
             Self::Readdressed(mac, mtu) => {
                 Input::Readdressed { mac: address(mac), mtu: usize::try_from(mtu).unwrap_or(usize::MAX) }
             }
@@ -272,6 +275,7 @@ impl std::fmt::Display for What<'_> {
             Self::CanaryUp => out.write_str("the canary has its adapter"),
             Self::CanaryTried { .. } => out.write_str("the canary beat or tried to"),
             Self::CanaryOff(why) => write!(out, "the canary is off: {why}"),
+            Self::CanaryCut(why) => write!(out, "the canary is off, and the trunk is cut: {why}"),
             Self::Readdressed(mac, mtu) => {
                 write!(out, "the adapter has address {} and MTU {mtu}", address(*mac))
             }

@@ -118,6 +118,7 @@ fn inputs() -> Vec<Input<'static>> {
         Input::Canary(CanaryReport::Up),
         Input::Canary(CanaryReport::Tried(at(500))),
         Input::Canary(CanaryReport::Off("why".to_owned())),
+        Input::Canary(CanaryReport::Cut("gone".to_owned())),
         Input::Readdressed { mac: GUEST, mtu: 9000 },
         Input::Shutdown,
     ]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
+use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, setns};
 use vmpulse_local::errors;
 use vmpulse_protocol::MacAddr;
@@ -18,6 +19,28 @@ pub(super) fn name_of(trunk: &str) -> String {
     canary_name(trunk)
 }
 
+/// Why there is no adapter. A sentence each.
+#[derive(Debug)]
+pub(super) enum Unmade {
+    /// For a reason of its own.
+    Own(String),
+    /// It stood on the guests' side once, and that is gone or down: so no guest is heard either.
+    Lower(String),
+}
+
+impl From<String> for Unmade {
+    fn from(why: String) -> Self {
+        Self::Own(why)
+    }
+}
+
+/// What it stood on when it was last made.
+struct Stood {
+    lower: String,
+    /// A new adapter of the same name has another one.
+    index: Option<u32>,
+}
+
 /// Where the adapter is made, and how. Used by the canary's thread alone: it enters the namespace for good.
 pub(super) struct Place {
     wanted: Canary,
@@ -30,6 +53,7 @@ pub(super) struct Place {
     mark: String,
     mac: MacAddr,
     made: bool,
+    stood: Option<Stood>,
 }
 
 impl Place {
@@ -45,18 +69,52 @@ impl Place {
             mark: canary_mark(uuid),
             mac,
             made: false,
+            stood: None,
         }
     }
 
-    /// Makes the adapter, in place of one that an earlier life of this monitor left behind. Error: a sentence.
-    pub(super) fn make(&mut self) -> Result<(), String> {
+    /// Makes the adapter, in place of one that an earlier life of this monitor left behind.
+    pub(super) fn make(&mut self) -> Result<(), Unmade> {
         let lower = self.lower()?;
         self.enter()?;
+        let links = self.links()?;
+        if let Some(how) = self.stood_on(&lower).and_then(|_| is_missing(&links, &lower)) {
+            return Err(Unmade::Lower(how));
+        }
+        self.make_on(&lower, &links)?;
+        self.stood = Some(Stood { index: index_of(&lower), lower });
+        Ok(())
+    }
+
+    /// Why it ended: for its own reason, which is given, or because the guests' side went away under it.
+    pub(super) fn ended(&self, why: String) -> Unmade {
+        let Some(stood) = &self.stood else { return Unmade::Own(why) };
+        let replaced = || {
+            let is_another = index_of(&stood.lower) != stood.index;
+            is_another
+                .then(|| format!("{}, on which guests stand, was taken away and made anew", stood.lower))
+        };
+        match self.links().map(|links| is_missing(&links, &stood.lower)) {
+            Ok(missing) => missing.or_else(replaced).map_or(Unmade::Own(why), Unmade::Lower),
+            // Not known. The next attempt to make it says more.
+            Err(_) => Unmade::Own(why),
+        }
+    }
+
+    /// What is known of the last time, if it stood there.
+    fn stood_on(&self, lower: &str) -> Option<&Stood> {
+        self.stood.as_ref().filter(|stood| stood.lower == lower)
+    }
+
+    fn links(&self) -> Result<Links, String> {
+        let said = self.programs.ip(&["-j", "-d", "link", "show"]).map_err(|error| errors::chain(&error))?;
+        Links::parse(&said, "").map_err(|error| errors::chain(&error))
+    }
+
+    fn make_on(&mut self, lower: &str, links: &Links) -> Result<(), String> {
         let ip = |words: &[&str]| self.programs.ip(words).map_err(|error| errors::chain(&error));
-        let links =
-            Links::parse(&ip(&["-j", "-d", "link", "show"])?, "").map_err(|error| errors::chain(&error))?;
         if let Some(link) = links.find(&self.name) {
-            if !is_ours(link, &lower, &self.mark) {
+            if !is_ours(link, lower, &self.mark) {
                 return Err(format!(
                     "{0} is taken by an adapter that is not this monitor's; remove it: `ip link delete dev {0}`",
                     self.name
@@ -66,7 +124,7 @@ impl Place {
         }
         let mac = self.mac.to_string();
         ip(&[
-            "link", "add", "link", &lower, "name", &self.name, "address", &mac, "type", "macvlan", "mode",
+            "link", "add", "link", lower, "name", &self.name, "address", &mac, "type", "macvlan", "mode",
             "vepa",
         ])?;
         self.made = true;
@@ -113,6 +171,21 @@ impl Place {
         })?;
         self.entered = true;
         Ok(())
+    }
+}
+
+fn index_of(adapter: &str) -> Option<u32> {
+    if_nametoindex(adapter).ok()
+}
+
+/// How the guests' side is not there, if it is not.
+fn is_missing(links: &Links, lower: &str) -> Option<String> {
+    match links.find(lower) {
+        None => Some(format!("{lower}, on which guests stand, is gone")),
+        Some(link) if !link.flags.iter().any(|flag| flag == "UP") => {
+            Some(format!("{lower}, on which guests stand, is down"))
+        }
+        Some(_) => None,
     }
 }
 

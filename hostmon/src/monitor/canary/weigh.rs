@@ -5,7 +5,8 @@
 //! it did not try to beat                                                   at once: the canary is broken
 //! more guests heard than overdue, at two looks with others heard between   the canary is broken
 //! some guests heard, however few, for DISTRUSTED_MAXIMUM                    the canary is broken
-//! its own end explains its silence, and it cannot come back for that long  there is no canary
+//! its own end explains its silence, and it cannot come back for that long, though the guests' side is there
+//!                                                                          there is no canary
 //! nobody heard at all                                                      the trunk is dead, for as long as that lasts
 //! ```
 //! The last is what a dead trunk looks like, and the paths stay unknown: to judge guests then would be to accuse the living.
@@ -48,6 +49,27 @@ impl Canary {
             let noticed = self.interval() + END_SEEN_WITHIN;
             let explains = self.heard.is_some_and(|heard| now.since(heard) <= noticed);
             self.ended_accusing = Some(Ended { since: now, explains });
+        }
+    }
+
+    /// What it stood on is gone or down, so no guest is heard by it either. Said once for each time that it is: guests that are heard
+    /// refute it. One that was never heard has not proved that it stood on the guests' side.
+    pub(super) fn begin_cut(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.cut, true) || self.accuses_trunk() || self.heard.is_none() {
+            return;
+        }
+        self.ended_accusing = Some(Ended { since: now, explains: true });
+        self.lost_since = now;
+        self.next_look = now + self.interval();
+        (self.guests_beat_since, self.some_beat_since) = (None, None);
+    }
+
+    /// What it stood on is there again, and it cannot be made there. Guests could have been heard from now on only.
+    pub(super) fn end_cut(&mut self, now: Instant) {
+        if std::mem::take(&mut self.cut)
+            && let Some(ended) = &mut self.ended_accusing
+        {
+            ended.since = now;
         }
     }
 
@@ -101,7 +123,8 @@ impl Monitor {
         let some_beat = canary.some_beat_since.is_some_and(|since| heard_since(since + patience).heard > 0);
         let most_beat = alive && later;
         if let Some(ended) = canary.ended_accusing {
-            let gone = ended.explains && canary.state == CanaryState::Off && ended.since + patience <= now;
+            let may_end = ended.explains && !canary.cut && canary.state == CanaryState::Off;
+            let gone = may_end && ended.since + patience <= now;
             return match (most_beat, some_beat, gone) {
                 (true, ..) => Some(Verdict::TakenBack(None)),
                 (false, true, _) => Some(Verdict::TakenBack(Some("some guests have beaten for minutes"))),

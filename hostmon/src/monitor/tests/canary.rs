@@ -1,5 +1,7 @@
 //! The trunk's canary: nobody is accused of what the trunk has done.
 
+mod cut;
+
 use proptest::prelude::*;
 
 use super::*;
