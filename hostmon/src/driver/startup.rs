@@ -121,7 +121,8 @@ impl StartError {
                 StoreError::Url { .. }
                 | StoreError::Access { .. }
                 | StoreError::TooNew { .. }
-                | StoreError::Outdated { .. },
+                | StoreError::Outdated { .. }
+                | StoreError::Grants { .. },
             ) => Exit::Config,
             Self::Store(_) => Exit::Unavailable,
             Self::Command(source) => source.exit(),

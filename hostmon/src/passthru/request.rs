@@ -191,6 +191,7 @@ impl From<StoreError> for Refusal {
             | StoreError::Connect { .. }
             | StoreError::Slow { .. }
             | StoreError::Outdated { .. }
+            | StoreError::Grants { .. }
             | StoreError::Superseded(_)
             | StoreError::TagRoom(_)
             | StoreError::Corrupt { .. } => Code::Store,

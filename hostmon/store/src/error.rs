@@ -123,6 +123,17 @@ pub enum StoreError {
         /// What the server refused.
         source: BackendError,
     },
+    /// The schema was brought up to date, and the roles were not.
+    #[error(
+        "this user may not write {columns} of the store at {server}, which a later schema brought: run \
+         packaging/postgresql/roles.sql again, and row-level-security.sql if it is used (docs/operating/postgresql.md)"
+    )]
+    Grants {
+        /// Hosts and database.
+        server: String,
+        /// As `vm.suspension_at, vm.suspension_by`.
+        columns: String,
+    },
     /// A row that does not read back.
     #[error("the store holds {what} that cannot be read: {value:?}")]
     Corrupt {

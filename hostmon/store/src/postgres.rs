@@ -6,6 +6,7 @@
 //! held for the length of one), because numbers of the sequence must become visible in their order.
 
 mod dialect;
+mod grants;
 mod migrate;
 #[cfg(test)]
 mod plans;
@@ -45,7 +46,8 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Access`] if the URL or a file that it names is wrong, [`StoreError::Connect`] if the server does
     /// not answer or refuses, [`StoreError::TooNew`] if a newer version wrote the store, [`StoreError::Outdated`] if
-    /// this user may not bring it up to date.
+    /// this user may not bring it up to date, [`StoreError::Grants`] if it may not write what the schema has got since its
+    /// roles were granted theirs.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         Self::open_with(url, None)
     }
@@ -58,6 +60,7 @@ impl PostgresStore {
         let target = Target::parse(url)?;
         let session = Session::open(&target)?;
         migrate::migrate(&session)?;
+        grants::check(&session)?;
         let session = RefCell::new(Some(session));
         Ok(Self { target, clock, session, stamp: Cell::new(0), incarnation: None })
     }

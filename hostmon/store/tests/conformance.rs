@@ -107,6 +107,7 @@ macro_rules! every_case {
                 a_shutdown_is_as_old_as_its_first_word
                 a_clock_that_was_set_back_loses_no_word
                 what_an_earlier_version_kept_has_no_age
+                a_late_word_that_waits_for_the_lock_undoes_nothing_newer
                 a_word_of_another_boot_overtakes_none
                 a_word_of_another_boot_is_overtaken_by_what_is_newer_than_that_boot
             }

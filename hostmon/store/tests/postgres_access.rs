@@ -118,10 +118,25 @@ fn tls_passwords_and_roles() {
     nobody_gets_in_without_proof(&strict);
     nobody_does_what_is_not_his(host1, controller);
 
+    without_grants_of_later_columns_nobody_starts(&strict);
+
     let outdated = "UPDATE vmpulse.schema_version SET version = 2";
     strict.server.sql(&strict.database, outdated).unwrap();
     let refused = strict.open("host1", "localhost", VERIFIED).unwrap_err();
     assert!(matches!(refused, StoreError::Outdated { .. }), "{refused:?}");
+}
+
+/// As after an upgrade with `roles.sql` forgotten. Whoever has no use for them is not held up.
+fn without_grants_of_later_columns_nobody_starts(strict: &Strict) {
+    let both = "UPDATE (suspension_at, shutdown_by) ON vmpulse.vm";
+    strict.server.sql(&strict.database, &format!("REVOKE {both} FROM vmpulse_hostmon")).unwrap();
+    let refused = strict.open("host1", "localhost", VERIFIED).unwrap_err();
+    let said = refused.to_string();
+    assert!(matches!(refused, StoreError::Grants { .. }), "{refused:?}");
+    assert!(said.contains("vm.suspension_at, vm.shutdown_by") && said.contains("roles.sql"), "{said}");
+    strict.open("controller1", "localhost", VERIFIED).unwrap();
+    strict.server.sql(&strict.database, &format!("GRANT {both} TO vmpulse_hostmon")).unwrap();
+    strict.open("host1", "localhost", VERIFIED).unwrap();
 }
 
 /// And no server is believed that does not prove itself either.

@@ -291,9 +291,9 @@ fn store_facts(url: &str, clock: &MonotonicClock) -> StoreFacts {
             let clock_off_us = if now.0 < before { now.0 - before } else { (now.0 - after).max(0) };
             StoreFacts::Answers { clock_off_us }
         }
-        Err(error @ (StoreError::TooNew { .. } | StoreError::Outdated { .. })) => {
-            StoreFacts::Schema(errors::chain(&error))
-        }
+        Err(
+            error @ (StoreError::TooNew { .. } | StoreError::Outdated { .. } | StoreError::Grants { .. }),
+        ) => StoreFacts::Schema(errors::chain(&error)),
         Err(error) => StoreFacts::Fails(errors::chain(&error)),
     }
 }

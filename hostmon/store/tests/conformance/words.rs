@@ -151,6 +151,26 @@ pub(crate) fn a_clock_that_was_set_back_loses_no_word(bench: &mut Bench) {
     assert_eq!(suspended_by(bench), Some(ADMINISTRATOR));
 }
 
+/// On SQLite: it read its time, and others wrote before it got the lock.
+pub(crate) fn a_late_word_that_waits_for_the_lock_undoes_nothing_newer(bench: &mut Bench) {
+    let meanwhile = |bench: &mut Bench, write| {
+        bench.step(3);
+        bench.write(12, &[write]);
+        bench.step(-3);
+    };
+    bench.started();
+    bench.pass(300);
+    meanwhile(bench, resume(0));
+    bench.write(11, &[suspend(ADMINISTRATOR, 200)]);
+    assert_eq!(suspended_by(bench), None, "the RESUME is newer");
+    meanwhile(bench, open(1, 0));
+    bench.write(11, &[suspend(OS, 200)]);
+    assert_eq!(suspended_by(bench), None, "the handshake is newer");
+    meanwhile(bench, suspend(OS, 0));
+    bench.write(11, &[open(1, 200)]);
+    assert_eq!(suspended_by(bench), Some(OS));
+}
+
 /// Writes what waits since before the monitor's machine was started anew, with ages that are the least that they can be.
 fn write_of_earlier_boot(bench: &mut Bench, host_monitor: u32, writes: &[HostMonitorWrite]) {
     let writes = (1..).zip(writes.iter().cloned()).collect();

@@ -83,7 +83,7 @@ impl Turn<'_> {
         }
         let sql = "UPDATE vm SET suspended_by_administrator = ?2, suspension_by = ?3, suspension_at =
                    CASE WHEN suspension_at BETWEEN coalesce(?4, suspension_at) AND ?5 THEN suspension_at ELSE ?4 END WHERE id = ?1";
-        run(self.db, sql, params![vm.id, suspended, word.from, word.known(), self.now.0])?;
+        run(self.db, sql, params![vm.id, suspended, word.from, word.known(), self.newest().0])?;
         Ok(true)
     }
 
@@ -92,7 +92,7 @@ impl Turn<'_> {
         let sql = "SELECT opened_at, host_monitor_id FROM path WHERE vm_id = ?1 AND host_monitor_id <> ?2
                    AND opened_at <= ?3 ORDER BY opened_at DESC LIMIT 1";
         if self.may_be_overtaken(word) {
-            let values = params![vm.id, word.from, self.now.0];
+            let values = params![vm.id, word.from, self.newest().0];
             let opened = first(self.db, sql, values, |row| Ok((StoreTime(row.get(0)?), row.get(1)?)))?;
             if self.overtaken_by(word, opened) {
                 return Ok(false);
@@ -125,11 +125,17 @@ impl Turn<'_> {
         self.now.since(word.at) > OVERTAKEN_BY
     }
 
-    /// Whether the newest is so much newer. A host monitor's own words come in their order. A time in the future is one
-    /// before the clock was set back, and says nothing.
+    /// The newest time that is one of this clock. Our time was read before SQLite's lock was waited for, and who got it meanwhile wrote
+    /// what is newer; beyond that a time is one before the clock was set back, and says nothing.
+    fn newest(self) -> StoreTime {
+        let wait = i64::try_from(OVERTAKEN_BY.as_micros()).unwrap_or(i64::MAX);
+        StoreTime(self.now.0.saturating_add(wait))
+    }
+
+    /// Whether the newest is so much newer. A host monitor's own words come in their order.
     fn overtaken_by(self, word: Word, newest: Option<(StoreTime, Option<i64>)>) -> bool {
         newest.is_some_and(|(at, by)| {
-            by != Some(word.from) && at <= self.now && at.since(word.at) > OVERTAKEN_BY
+            by != Some(word.from) && at <= self.newest() && at.since(word.at) > OVERTAKEN_BY
         })
     }
 
