@@ -483,6 +483,9 @@ impl Monitor {
             return;
         }
         self.adapter_down = !up;
+        if let Some(canary) = &mut self.canary {
+            canary.handle_adapter(now, up);
+        }
         // The doubt holds for an interval beyond the adapter's return.
         self.tracker.handle_doubt(now, Doubt::AdapterDown);
         let kind = if up { "ADAPTER_UP" } else { "ADAPTER_DOWN" };

@@ -15,6 +15,7 @@
 //! The canary is no VM: whatever comes from its address is dealt with here alone, and only what is authenticated by its key
 //! counts. Nobody else has that key, and a guest of an isolating trunk never sees the address.
 
+mod borne;
 mod weigh;
 
 use std::time::Duration;
@@ -137,7 +138,9 @@ pub(super) struct Canary {
     /// Since when guests are known to beat while it is silent.
     guests_beat_since: Option<Instant>,
     /// The same of some guests, which need not be the most.
-    some_beat_since: Option<Instant>,
+    borne: borne::Borne,
+    /// Since when the monitor's own adapter has been down.
+    deaf_since: Option<Instant>,
 }
 
 impl Canary {
@@ -181,7 +184,8 @@ impl Canary {
             misunderstood: false,
             lost_since: now,
             guests_beat_since: None,
-            some_beat_since: None,
+            borne: borne::Borne::default(),
+            deaf_since: None,
         }
     }
 
@@ -375,7 +379,7 @@ impl Monitor {
             }
             CanaryReport::Cut(reason) => {
                 canary.end_accusing(now);
-                canary.begin_cut(now);
+                canary.begin_cut(now, self.tracker.has_forgiven(now));
                 self.on_canary_off(now, reason);
             }
         }
@@ -439,11 +443,12 @@ impl Monitor {
                 self.remark(now, "CANARY_OFF", format!("the trunk is watched without a canary: {reason}"));
             }
             CanaryState::Beating if canary.deadline().is_some_and(|due| due <= as_of) => {
+                // How long it was heard before tells whether it is the same trouble as the last time.
+                canary.accuse_anew(now, self.tracker.has_forgiven(now));
                 canary.set(now, CanaryState::Silent, None);
                 canary.next_look = now + interval;
                 canary.lost_since = canary.heard.map_or(as_of, |heard| heard + interval);
                 canary.spares_trunk = !self.adapter_down;
-                (canary.guests_beat_since, canary.some_beat_since) = (None, None);
                 self.weigh_canary(now, as_of);
             }
             CanaryState::Off

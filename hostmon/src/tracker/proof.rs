@@ -14,7 +14,7 @@
 
 use vmpulse_protocol::time::Instant;
 
-use super::{State, Tracker};
+use super::{State, Tracker, Watch};
 use crate::by_vm::Hint;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct Proof {
     waiting: Vec<(Hint, Instant)>,
     /// Of those, who may be judged now.
     proved: Vec<Hint>,
+    /// When the trunk was trusted again: whose silence counts from exactly then was not heard since.
+    mended: Option<Instant>,
 }
 
 /// What the guests say of the trunk, see [`Tracker::evidence`].
@@ -94,7 +96,7 @@ impl Tracker {
 
     /// The trunk is not trusted from now on: nobody is judged. Silences that are open stay as they are.
     pub fn handle_cut(&mut self) {
-        self.proof = Proof { trust: Trust::Cut, ..Proof::default() };
+        self.proof = Proof { trust: Trust::Cut, mended: self.proof.mended, ..Proof::default() };
     }
 
     /// The trunk is trusted again. Silence of whoever was not MISSING before counts from now on: what could not be
@@ -103,7 +105,7 @@ impl Tracker {
         if self.proof.trust != Trust::Cut {
             return;
         }
-        self.proof = Proof::default();
+        self.proof = Proof { mended: Some(now), ..Proof::default() };
         let hints: Vec<Hint> = self.watches.hints().collect();
         for at in hints {
             let Some((_, watch)) = self.watches.at_mut(at).filter(|(_, watch)| watch.state != State::Missing)
@@ -116,6 +118,21 @@ impl Tracker {
                 self.schedule_look(at);
             }
         }
+    }
+
+    /// Whether somebody whose silence was forgiven when the trunk was trusted again was neither heard nor judged since, and is not
+    /// silent by announcement. Looks at all of them.
+    #[must_use]
+    pub fn has_forgiven(&self, now: Instant) -> bool {
+        let mut watches = self.watches.hints().filter_map(|at| self.watches.at(at));
+        watches.any(|(vm, watch)| {
+            let is_quiet = || self.quiet.get(&vm).is_some_and(|over| *over + watch.allowed() > now);
+            watch.state != State::Missing && self.is_forgiven(watch) && !is_quiet()
+        })
+    }
+
+    fn is_forgiven(&self, watch: &Watch) -> bool {
+        self.proof.mended == Some(watch.silent_from)
     }
 
     /// Whether somebody's time is up and only the canary is waited for.
@@ -139,11 +156,11 @@ impl Tracker {
                 continue;
             }
             evidence.overdue = evidence.overdue.saturating_add(usize::from(is_overdue));
-            let is_heard = !is_overdue && watch.silent_from > since;
+            let since_then = watch.silent_from > since && !self.is_forgiven(watch);
+            let is_heard = !is_overdue && since_then;
             evidence.heard = evidence.heard.saturating_add(usize::from(is_heard));
             let is_lately = now.since(watch.silent_from) <= watch.interval.saturating_mul(LATELY_INTERVALS);
-            evidence.lately =
-                evidence.lately.saturating_add(usize::from(is_lately && watch.silent_from > since));
+            evidence.lately = evidence.lately.saturating_add(usize::from(is_lately && since_then));
         }
         evidence
     }

@@ -9,6 +9,7 @@
 //!                                                                          there is no canary
 //! nobody heard at all                                                      the trunk is dead, for as long as that lasts
 //! ```
+//! A return that is too short for those to be judged who were silent when it began does not begin that time anew: see [`borne`](super::borne).
 //! The last is what a dead trunk looks like, and the paths stay unknown: to judge guests then would be to accuse the living.
 
 use std::time::Duration;
@@ -54,14 +55,21 @@ impl Canary {
 
     /// What it stood on is gone or down, so no guest is heard by it either. Said once for each time that it is: guests that are heard
     /// refute it. One that was never heard has not proved that it stood on the guests' side.
-    pub(super) fn begin_cut(&mut self, now: Instant) {
+    pub(super) fn begin_cut(&mut self, now: Instant, forgiven: bool) {
         if std::mem::replace(&mut self.cut, true) || self.accuses_trunk() || self.heard.is_none() {
             return;
         }
         self.ended_accusing = Some(Ended { since: now, explains: true });
         self.lost_since = now;
         self.next_look = now + self.interval();
-        (self.guests_beat_since, self.some_beat_since) = (None, None);
+        self.accuse_anew(now, forgiven);
+    }
+
+    /// It accuses the trunk from now on. `forgiven`: the last return has forgiven somebody who was neither heard nor judged since.
+    pub(super) fn accuse_anew(&mut self, now: Instant, forgiven: bool) {
+        self.guests_beat_since = None;
+        let is_another = !forgiven || now.since(self.since) >= self.distrusted_maximum();
+        self.borne.begin(is_another);
     }
 
     /// What it stood on is there again, and it cannot be made there. Guests could have been heard from now on only.
@@ -84,11 +92,16 @@ impl Canary {
         DISTRUSTED_MAXIMUM.max(self.interval().saturating_mul(DISTRUSTED_INTERVALS))
     }
 
-    /// Nobody knows anything while the monitor's own adapter is down.
-    fn on_no_evidence(&mut self, now: Instant) {
-        self.some_beat_since = None;
+    /// Nobody knows anything while the monitor's own adapter is down: that time does not count, and what had passed before does.
+    pub(in crate::monitor) fn handle_adapter(&mut self, now: Instant, up: bool) {
+        self.borne.pause();
+        if !up {
+            self.deaf_since.get_or_insert(now);
+            return;
+        }
+        let since = self.deaf_since.take().unwrap_or(now);
         if let Some(ended) = &mut self.ended_accusing {
-            ended.since = now;
+            ended.since = ended.since + now.since(since.max(ended.since));
         }
     }
 }
@@ -96,15 +109,10 @@ impl Canary {
 impl Monitor {
     /// To be called at each look while the canary accuses the trunk, or has ended so.
     pub(super) fn weigh_canary(&mut self, now: Instant, as_of: Instant) {
-        let down = self.adapter_down;
-        match self.canary.as_mut() {
-            Some(canary) if down => canary.on_no_evidence(now),
-            Some(_) => {
-                if let Some(verdict) = self.verdict(now, as_of) {
-                    self.on_verdict(now, verdict);
-                }
-            }
-            None => {}
+        if !self.adapter_down
+            && let Some(verdict) = self.verdict(now, as_of)
+        {
+            self.on_verdict(now, verdict);
         }
     }
 
@@ -116,11 +124,11 @@ impl Monitor {
         let later = canary.guests_beat_since.is_some_and(|since| heard_since(since).heard > 0);
         canary.spares_trunk &= alive;
         canary.guests_beat_since = alive.then(|| canary.guests_beat_since.unwrap_or(as_of));
-        let some = evidence.lately > 0;
-        canary.some_beat_since = some.then(|| canary.some_beat_since.unwrap_or(as_of));
         let patience = canary.distrusted_maximum();
-        // One who was heard at both ends of that time, and somebody all the time between.
-        let some_beat = canary.some_beat_since.is_some_and(|since| heard_since(since + patience).heard > 0);
+        let lately = evidence.lately > 0;
+        canary.borne.look(as_of, patience, lately, lately || heard_since(Instant::ZERO).lately > 0);
+        // Somebody was heard all that time, and one again after it.
+        let some_beat = canary.borne.over().is_some_and(|over| heard_since(over).heard > 0);
         let most_beat = alive && later;
         if let Some(ended) = canary.ended_accusing {
             let may_end = ended.explains && !canary.cut && canary.state == CanaryState::Off;

@@ -1,6 +1,7 @@
 //! The trunk's canary: nobody is accused of what the trunk has done.
 
 mod cut;
+mod renewed;
 
 use proptest::prelude::*;
 
