@@ -27,6 +27,8 @@ struct Seen {
     shut_down: bool,
     /// Until its agent is started again: one that is shutting down may beat once more.
     stopping: bool,
+    /// When that was last.
+    started: Instant,
     declared: bool,
     reported: bool,
 }
@@ -39,6 +41,8 @@ pub(super) struct Bound {
     seen: BTreeMap<Vm, Seen>,
     calm_since: Option<Instant>,
     set_back: SetBack,
+    /// Guests that say that they are another VM: what they announce is not of theirs.
+    others: BTreeSet<Vm>,
 }
 
 impl Bound {
@@ -49,10 +53,14 @@ impl Bound {
             seen: BTreeMap::new(),
             calm_since: None,
             set_back: SetBack::default(),
+            others: BTreeSet::new(),
         }
     }
 
     fn on_said(&mut self, at: Instant, vm: Vm, said: Said) {
+        if self.others.contains(&vm) {
+            return;
+        }
         let seen = self.seen.entry(vm).or_default();
         match said {
             Said::Suspend => seen.suspended = true,
@@ -112,10 +120,13 @@ impl Checker for Bound {
                 let seen = self.seen.entry(*vm).or_default();
                 // A monitor that was not scheduled reads old ones late.
                 seen.beat = seen.beat.max(Some(*arrived));
-                seen.shut_down &= seen.stopping;
+                seen.shut_down &= seen.stopping || *arrived < seen.started;
                 seen.reported = false;
             }
-            Event::AgentUp(vm) => self.seen.entry(*vm).or_default().stopping = false,
+            Event::AgentUp(vm) if !self.others.contains(vm) => {
+                let seen = self.seen.entry(*vm).or_default();
+                (seen.stopping, seen.started) = (false, at);
+            }
             Event::Told { name, vm: Some(vm), .. } if name == "VM_RECOVERED" => {
                 self.seen.entry(*vm).or_default().declared = false;
             }
@@ -128,10 +139,62 @@ impl Checker for Bound {
             Event::Action(text) if text.contains("detection-time") || text.contains("interval") => {
                 self.calm_since = self.calm_since.map(|_| at);
             }
+            Event::Credentials { guest, claims, .. } if guest != claims => {
+                self.others.insert(*guest);
+            }
+            Event::Credentials { guest, .. } => {
+                self.others.remove(guest);
+            }
             Event::Said(vm, said) => self.on_said(at, *vm, *said),
             Event::Tick => return self.look(at),
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::quiet_plan;
+    use crate::event::Held;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    fn beat(arrived: u64) -> Event {
+        let hm = crate::names::Hm { host: 0, trunk: 0 };
+        Event::Beat { vm: Vm(0), hm, arrived: at(arrived), guardian: false }
+    }
+
+    /// Whether a VM is found that beat at 100 s, said this, and was never declared failed.
+    fn is_found(said: &[Event]) -> bool {
+        let mut bound = Bound::new(&quiet_plan());
+        for event in [Event::Faults(0), beat(100)].iter().chain(said) {
+            assert_eq!(bound.on_event(at(100), event), Ok(()));
+        }
+        bound.on_event(at(2000), &Event::Tick).is_err()
+    }
+
+    #[test]
+    fn what_one_says_in_another_s_name_ends_no_suspension() {
+        let says = |claims| Event::Credentials { guest: Vm(0), claims, key: Held::Of(Vm(0)) };
+        let (suspend, resume) = (Event::Said(Vm(0), Said::Suspend), Event::Said(Vm(0), Said::Resume));
+        assert!(is_found(&[]));
+        assert!(!is_found(std::slice::from_ref(&suspend)));
+        assert!(is_found(&[suspend.clone(), resume.clone()]));
+        assert!(!is_found(&[suspend.clone(), says(Vm(1)), resume.clone()]));
+        assert!(is_found(&[says(Vm(1)), suspend.clone()]), "nor does it begin one");
+        assert!(is_found(&[suspend, says(Vm(1)), says(Vm(0)), resume]));
+    }
+    #[test]
+    fn a_shutdown_ends_with_a_heartbeat_of_the_next_agent() {
+        let (stops, starts) = (Event::Said(Vm(0), Said::Shutdown), Event::AgentUp(Vm(0)));
+        let other = Event::Credentials { guest: Vm(0), claims: Vm(1), key: Held::Of(Vm(0)) };
+        assert!(!is_found(&[stops.clone(), beat(100)]), "its last");
+        assert!(is_found(&[stops.clone(), starts.clone(), beat(100)]));
+        assert!(!is_found(&[stops.clone(), starts.clone(), beat(99)]), "read late");
+        assert!(!is_found(&[stops, other, starts, beat(100)]), "of another VM");
     }
 }
