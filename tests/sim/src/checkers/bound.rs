@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
+use super::heard::OpenPaths;
 use super::set_back::SetBack;
 use super::{Checker, doubled, failure};
 use crate::event::{Event, Said};
@@ -43,6 +44,8 @@ pub(super) struct Bound {
     set_back: SetBack,
     /// Guests that say that they are another VM: what they announce is not of theirs.
     others: BTreeSet<Vm>,
+    /// A shutdown ends with a heartbeat that its host monitor knows for what it is.
+    open: OpenPaths,
 }
 
 impl Bound {
@@ -54,6 +57,7 @@ impl Bound {
             calm_since: None,
             set_back: SetBack::default(),
             others: BTreeSet::new(),
+            open: OpenPaths::default(),
         }
     }
 
@@ -112,15 +116,17 @@ impl Checker for Bound {
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.limits.on_event(event);
         self.set_back.on_event(at, event);
+        self.open.on_event(event);
         if let Some(vm) = failure(event) {
             self.seen.entry(vm).or_default().declared = true;
         }
         match event {
-            Event::Beat { vm, arrived, .. } => {
+            Event::Beat { vm, hm, arrived, .. } => {
+                let known = self.open.has(*vm, *hm);
                 let seen = self.seen.entry(*vm).or_default();
                 // A monitor that was not scheduled reads old ones late.
                 seen.beat = seen.beat.max(Some(*arrived));
-                seen.shut_down &= seen.stopping || *arrived < seen.started;
+                seen.shut_down &= seen.stopping || *arrived < seen.started || !known;
                 seen.reported = false;
             }
             Event::AgentUp(vm) if !self.others.contains(vm) => {
@@ -159,19 +165,20 @@ mod tests {
     use crate::checkers::quiet_plan;
     use crate::event::Held;
 
+    const HM: crate::names::Hm = crate::names::Hm { host: 0, trunk: 0 };
+
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1000)
     }
 
     fn beat(arrived: u64) -> Event {
-        let hm = crate::names::Hm { host: 0, trunk: 0 };
-        Event::Beat { vm: Vm(0), hm, arrived: at(arrived), guardian: false }
+        Event::Beat { vm: Vm(0), hm: HM, arrived: at(arrived), guardian: false }
     }
 
     /// Whether a VM is found that beat at 100 s, said this, and was never declared failed.
     fn is_found(said: &[Event]) -> bool {
         let mut bound = Bound::new(&quiet_plan());
-        for event in [Event::Faults(0), beat(100)].iter().chain(said) {
+        for event in [Event::Faults(0), Event::Opened(Vm(0), HM), beat(100)].iter().chain(said) {
             assert_eq!(bound.on_event(at(100), event), Ok(()));
         }
         bound.on_event(at(2000), &Event::Tick).is_err()
@@ -195,6 +202,10 @@ mod tests {
         assert!(!is_found(&[stops.clone(), beat(100)]), "its last");
         assert!(is_found(&[stops.clone(), starts.clone(), beat(100)]));
         assert!(!is_found(&[stops.clone(), starts.clone(), beat(99)]), "read late");
-        assert!(!is_found(&[stops, other, starts, beat(100)]), "of another VM");
+        assert!(!is_found(&[stops.clone(), other, starts.clone(), beat(100)]), "of another VM");
+        let (set_back, opens) = (Event::Reverted(Vm(0)), Event::Opened(Vm(0), HM));
+        let counted_before = [stops.clone(), set_back.clone(), starts.clone(), beat(100)];
+        assert!(!is_found(&counted_before), "it may have been said before");
+        assert!(is_found(&[stops, set_back, starts, opens, beat(100)]));
     }
 }
