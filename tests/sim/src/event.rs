@@ -232,26 +232,16 @@ impl fmt::Display for Event {
             Self::RecoveryStarted(vm) => write!(out, "recovery {vm} begins"),
             Self::AgentUp(vm) => write!(out, "agent    {vm} started"),
             Self::Credentials { guest, claims, key } => {
-                let key = match key {
-                    Held::None => "no key".to_owned(),
-                    Held::Wrong => "a wrong key".to_owned(),
-                    Held::Of(vm) => format!("the key of {vm}"),
-                };
                 write!(out, "agent    {guest} says that it is {claims}, with {key}")
             }
             Self::AgentDown(vm, why) => write!(out, "agent    {vm} {why}"),
             Self::Agent(vm, text) => write!(out, "agent    {vm} {text}"),
             Self::App(vm, text) => write!(out, "agent    {vm} application {text}"),
-            Self::Said(vm, Said::Quiet(asked)) => {
-                write!(out, "agent    {vm} says quiet for {} ms", asked.as_millis())
-            }
-            Self::Said(vm, said) => write!(out, "agent    {vm} says {}", format!("{said:?}").to_lowercase()),
+            Self::Said(vm, said) => write!(out, "agent    {vm} says {said}"),
             Self::QuietGranted(vm, left) => write!(out, "agent    {vm} is granted {} ms", left.as_millis()),
-            Self::SuspensionHeard { vm, suspended, kept: true, .. } => {
-                write!(out, "agent    {vm} is heard: suspended {suspended}, and that is kept for the store")
-            }
-            Self::SuspensionHeard { vm, suspended, stored, .. } => {
-                write!(out, "agent    {vm} is heard: suspended {suspended}, and the store says {stored}")
+            Self::SuspensionHeard { vm, suspended, stored, kept } => {
+                let known = known(*stored, *kept);
+                write!(out, "agent    {vm} is heard: suspended {suspended}, and {known}")
             }
             Self::MonitorUp(hm) => write!(out, "monitor  {hm} started"),
             Self::MonitorDown(hm, why) => write!(out, "monitor  {hm} {why}"),
@@ -259,11 +249,8 @@ impl fmt::Display for Event {
                 write!(out, "monitor  {hm} was not scheduled for {} ms", time.as_millis())
             }
             Self::Beat { vm, hm, guardian, .. } => {
-                write!(
-                    out,
-                    "monitor  {hm} gets a heartbeat of {vm}{}",
-                    if *guardian { "'s guardian" } else { "" }
-                )
+                let whose = if *guardian { "'s guardian" } else { "" };
+                write!(out, "monitor  {hm} gets a heartbeat of {vm}{whose}")
             }
             Self::BeatDropped(vm, hm) => write!(out, "monitor  {hm} drops a heartbeat of {vm} unread"),
             Self::Opened(vm, hm) => write!(out, "monitor  {hm} path to {vm} is open"),
@@ -290,20 +277,7 @@ impl fmt::Display for Event {
             Self::Closed(incident) => write!(out, "control  closed {incident}"),
             Self::Phase(vm, text) => write!(out, "control  {vm}: {text}"),
             Self::ControllerFailed(text) => write!(out, "control  store: {text}"),
-            Self::FinalVm(vm) => write!(
-                out,
-                "final    {} runs {} suspended {} state {} failed {} paths {}/{} apps {} stored {} phase {:?}",
-                vm.vm,
-                vm.runs,
-                vm.suspended,
-                vm.state,
-                vm.failed,
-                vm.beating,
-                vm.beating + vm.missing,
-                vm.apps.join(","),
-                vm.stored_apps.join(","),
-                vm.phase
-            ),
+            Self::FinalVm(vm) => write!(out, "final    {vm}"),
             Self::FinalMonitor { hm, runs, well, pending, spooled } => {
                 let spooled = if *spooled > 0 { format!(" spooled {spooled}") } else { String::new() };
                 write!(out, "final    {hm} runs {runs} well {well} pending {pending}{spooled}")
@@ -313,5 +287,54 @@ impl fmt::Display for Event {
             }
             Self::FinalRows(table, count) => write!(out, "final    rows in {table}: {count}"),
         }
+    }
+}
+
+/// Where what somebody is told to be known is known.
+const fn known(stored: bool, kept: bool) -> &'static str {
+    match (kept, stored) {
+        (true, _) => "that is kept for the store",
+        (false, true) => "the store says true",
+        (false, false) => "the store says false",
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => write!(out, "no key"),
+            Self::Wrong => write!(out, "a wrong key"),
+            Self::Of(vm) => write!(out, "the key of {vm}"),
+        }
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suspend => write!(out, "suspend"),
+            Self::Resume => write!(out, "resume"),
+            Self::Quiet(asked) => write!(out, "quiet for {} ms", asked.as_millis()),
+            Self::Shutdown => write!(out, "shutdown"),
+        }
+    }
+}
+
+impl fmt::Display for FinalVm {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{} runs {} suspended {} state {} failed {} paths {}/{} apps {} stored {} phase {:?}",
+            self.vm,
+            self.runs,
+            self.suspended,
+            self.state,
+            self.failed,
+            self.beating,
+            self.beating + self.missing,
+            self.apps.join(","),
+            self.stored_apps.join(","),
+            self.phase
+        )
     }
 }

@@ -231,18 +231,8 @@ impl<'a> World<'a> {
             Due::ToGuest(vm, frame) => self.reach_guest(vm, *frame),
             Due::ToCanary(hm, life, frame) => self.reach_canary(hm, life, *frame),
             Due::Canary(index) => self.on_canary(index),
-            Due::Guest(vm) => {
-                if self.guest_alarms[vm].first.rings(now) {
-                    self.guests[vm].turn(now);
-                    self.after_guest(vm);
-                }
-            }
-            Due::Guardian(vm) => {
-                if self.guest_alarms[vm].second.rings(now) {
-                    self.guests[vm].guardian_turn(now);
-                    self.after_guest(vm);
-                }
-            }
+            Due::Guest(vm) => self.on_guest(vm),
+            Due::Guardian(vm) => self.on_guardian(vm),
             Due::ScriptEnds { vm, life, run, outcome } => {
                 self.guests[vm].script_ended(now, life, run, outcome);
                 self.after_guest(vm);
@@ -258,12 +248,7 @@ impl<'a> World<'a> {
                 self.monitors[index].reply(now, life, *reply);
                 self.after_monitor(index);
             }
-            Due::WakeMonitor(index) => {
-                self.stalls = self.stalls.saturating_sub(1);
-                self.monitors[index].wake(now);
-                self.after_monitor(index);
-                self.count_faults();
-            }
+            Due::WakeMonitor(index) => self.wake_monitor(index),
             Due::AdapterSeen(index) => {
                 let up = !self.network.is_down(self.monitors[index].hm);
                 self.monitors[index].adapter(now, up);
@@ -279,12 +264,7 @@ impl<'a> World<'a> {
                     self.after_controllers();
                 }
             }
-            Due::WakeController => {
-                self.stalls = self.stalls.saturating_sub(1);
-                self.controllers[0].set_stalled(false);
-                self.after_controllers();
-                self.count_faults();
-            }
+            Due::WakeController => self.wake_controller(),
             Due::StartAgent { vm, life } => self.start_agent(vm, life),
             Due::PowerOff { vm, life } => {
                 if self.guests[vm].life == life {
@@ -293,6 +273,34 @@ impl<'a> World<'a> {
             }
             Due::Migrated { vm, host, life } => self.migrated(vm, host, life),
         }
+    }
+
+    fn on_guest(&mut self, vm: usize) {
+        if self.guest_alarms[vm].first.rings(self.now) {
+            self.guests[vm].turn(self.now);
+            self.after_guest(vm);
+        }
+    }
+
+    fn on_guardian(&mut self, vm: usize) {
+        if self.guest_alarms[vm].second.rings(self.now) {
+            self.guests[vm].guardian_turn(self.now);
+            self.after_guest(vm);
+        }
+    }
+
+    fn wake_monitor(&mut self, index: usize) {
+        self.stalls = self.stalls.saturating_sub(1);
+        self.monitors[index].wake(self.now);
+        self.after_monitor(index);
+        self.count_faults();
+    }
+
+    fn wake_controller(&mut self) {
+        self.stalls = self.stalls.saturating_sub(1);
+        self.controllers[0].set_stalled(false);
+        self.after_controllers();
+        self.count_faults();
     }
 
     fn event(&mut self, event: &Event) {
@@ -407,6 +415,9 @@ impl<'a> World<'a> {
 
     fn after_monitor(&mut self, index: usize) {
         for event in self.monitors[index].take_events() {
+            if let Event::Opened(vm, hm) = &event {
+                self.fresh.on_monitor_opened(*vm, *hm);
+            }
             self.event(&event);
         }
         let hm = self.monitors[index].hm;
@@ -460,6 +471,7 @@ impl<'a> World<'a> {
         let (now, life) = (self.now, self.guests[vm].life);
         match wish {
             Wish::Event(event) => self.event(&event),
+            Wish::Opened { trunk } => self.guest_opened(Vm(vm), trunk),
             Wish::Send { trunk, destination, payload } => self.send_up(Vm(vm), trunk, destination, &payload),
             Wish::ScriptEnds { after, life, run, outcome } => {
                 self.queue.push(now + after, Due::ScriptEnds { vm, life, run, outcome });

@@ -27,7 +27,8 @@ fn what_fails_is_cut_to_its_last_events_and_says_how_to_repeat_it() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("the last {LAST} events:")), "{text}");
     assert!(text.contains("FOUND by "), "{text}");
-    assert!(text.contains(&format!("again: simulate --replay {plan} --trace")), "{text}");
+    let again = "cargo run --release -p vmpulse-sim --bin simulate --";
+    assert!(text.contains(&format!("again: {again} --replay {plan} --trace\n")), "{text}");
     // Those that led to it, and none of those that came after it: the end of the second monitor and of the VMs.
     let events: Vec<_> = text.split("events:\n").nth(1).unwrap().lines().take(LAST + 1).collect();
     assert!(events[LAST - 1].contains("final    h1a "), "{text}");

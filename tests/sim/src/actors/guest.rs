@@ -11,7 +11,7 @@ use vmpulse_agent::guardian::keeper::Keeper;
 use vmpulse_agent::record::{Beginning, RecordedEngine, RecordedTrunks, Recording};
 use vmpulse_agent::report::Reporter;
 use vmpulse_agent::suspension::Suspension;
-use vmpulse_agent::trunks::{AdapterId, TrunkInput, TrunkOutput, Trunks, TrunksConfig};
+use vmpulse_agent::trunks::{AdapterId, TrunkEvent, TrunkInput, TrunkOutput, Trunks, TrunksConfig};
 use vmpulse_protocol::MacAddr;
 use vmpulse_protocol::message::Shutdown;
 use vmpulse_protocol::time::Instant;
@@ -38,6 +38,10 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) enum Wish {
     Event(Event),
+    /// It has opened its path to the host monitor of this trunk.
+    Opened {
+        trunk: usize,
+    },
     Send {
         trunk: usize,
         destination: MacAddr,
@@ -497,6 +501,10 @@ impl Guest {
             TrunkOutput::SuspensionHeard => {
                 self.suspension.heard = true;
                 self.wishes.push(Wish::SuspensionHeard);
+            }
+            TrunkOutput::Log(TrunkEvent::Opened { adapter, .. }) => {
+                let trunk = adapter.strip_prefix("eth").and_then(|trunk| trunk.parse().ok());
+                self.wishes.extend(trunk.map(|trunk| Wish::Opened { trunk }));
             }
             TrunkOutput::Log(_) | TrunkOutput::ReportTaken { .. } | TrunkOutput::ShutdownDone => {}
         }

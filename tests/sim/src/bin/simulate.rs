@@ -58,7 +58,7 @@ struct Arguments {
     /// Run an undisturbed day of 2 hosts and 20 VMs
     #[arg(long)]
     day: bool,
-    /// Seeds with canaries, a second controller, and guests with one UUID as well
+    /// Seeds with canaries, a second controller, guests with one UUID, keys, and snapshots of guests as well
     #[arg(long)]
     wide: bool,
     /// Of --seeds and --minutes: print the hash of each trace, to be compared with those of another build
@@ -174,10 +174,10 @@ fn one(arguments: &Arguments) -> Result<(Plan, String), Box<dyn std::error::Erro
         }
         let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let plan = Plan::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-        return Ok((plan, format!("simulate --replay {} --trace", file.display())));
+        return Ok((plan, again(&format!("--replay {}", file.display()))));
     }
     if arguments.day {
-        return Ok((day(), "simulate --day --trace".to_owned()));
+        return Ok((day(), again("--day")));
     }
     let seed = arguments.seed.ok_or("give --seed, --seeds, --minutes, --replay, --day or `bless`")?;
     Ok((maker(arguments.wide)(seed), repeat(seed, arguments.wide)))
@@ -190,8 +190,12 @@ fn day() -> Plan {
 }
 
 fn repeat(seed: u64, wide: bool) -> String {
-    let wide = if wide { " --wide" } else { "" };
-    format!("cargo run --release -p vmpulse-sim --bin simulate -- --seed {seed}{wide} --trace")
+    again(&format!("--seed {seed}{}", if wide { " --wide" } else { "" }))
+}
+
+/// The command that runs it once more, and says what happens.
+fn again(what: &str) -> String {
+    format!("cargo run --release -p vmpulse-sim --bin simulate -- {what} --trace")
 }
 
 fn maker(wide: bool) -> fn(u64) -> Plan {

@@ -1,5 +1,6 @@
-//! What was acknowledged to an agent is kept: at the moment it is told of a suspension, the store says so too, or
-//! the spool of a host monitor does, whose last word on it it is.
+//! A suspension, or its end, that was acknowledged to an agent is kept: at the moment it is told so, the store says so too, or
+//! the spool of a host monitor does, whose last word on it it is. What else is acknowledged, as silences, shutdowns and reports, is
+//! judged by what comes of it, by other checkers.
 
 use std::collections::BTreeSet;
 

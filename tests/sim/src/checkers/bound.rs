@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vmpulse_protocol::time::Instant;
 
+use super::heard::OpenPaths;
 use super::set_back::SetBack;
 use super::{Checker, doubled, failure};
 use crate::event::{Event, Said};
@@ -27,6 +28,8 @@ struct Seen {
     shut_down: bool,
     /// Until its agent is started again: one that is shutting down may beat once more.
     stopping: bool,
+    /// When that was last.
+    started: Instant,
     declared: bool,
     reported: bool,
 }
@@ -39,6 +42,10 @@ pub(super) struct Bound {
     seen: BTreeMap<Vm, Seen>,
     calm_since: Option<Instant>,
     set_back: SetBack,
+    /// Guests that say that they are another VM: what they announce is not of theirs.
+    others: BTreeSet<Vm>,
+    /// A shutdown ends with a heartbeat that its host monitor knows for what it is.
+    open: OpenPaths,
 }
 
 impl Bound {
@@ -49,10 +56,15 @@ impl Bound {
             seen: BTreeMap::new(),
             calm_since: None,
             set_back: SetBack::default(),
+            others: BTreeSet::new(),
+            open: OpenPaths::default(),
         }
     }
 
     fn on_said(&mut self, at: Instant, vm: Vm, said: Said) {
+        if self.others.contains(&vm) {
+            return;
+        }
         let seen = self.seen.entry(vm).or_default();
         match said {
             Said::Suspend => seen.suspended = true,
@@ -104,18 +116,23 @@ impl Checker for Bound {
     fn on_event(&mut self, at: Instant, event: &Event) -> Result<(), String> {
         self.limits.on_event(event);
         self.set_back.on_event(at, event);
+        self.open.on_event(event);
         if let Some(vm) = failure(event) {
             self.seen.entry(vm).or_default().declared = true;
         }
         match event {
-            Event::Beat { vm, arrived, .. } => {
+            Event::Beat { vm, hm, arrived, .. } => {
+                let known = self.open.has(*vm, *hm);
                 let seen = self.seen.entry(*vm).or_default();
                 // A monitor that was not scheduled reads old ones late.
                 seen.beat = seen.beat.max(Some(*arrived));
-                seen.shut_down &= seen.stopping;
+                seen.shut_down &= seen.stopping || *arrived < seen.started || !known;
                 seen.reported = false;
             }
-            Event::AgentUp(vm) => self.seen.entry(*vm).or_default().stopping = false,
+            Event::AgentUp(vm) if !self.others.contains(vm) => {
+                let seen = self.seen.entry(*vm).or_default();
+                (seen.stopping, seen.started) = (false, at);
+            }
             Event::Told { name, vm: Some(vm), .. } if name == "VM_RECOVERED" => {
                 self.seen.entry(*vm).or_default().declared = false;
             }
@@ -128,10 +145,67 @@ impl Checker for Bound {
             Event::Action(text) if text.contains("detection-time") || text.contains("interval") => {
                 self.calm_since = self.calm_since.map(|_| at);
             }
+            Event::Credentials { guest, claims, .. } if guest != claims => {
+                self.others.insert(*guest);
+            }
+            Event::Credentials { guest, .. } => {
+                self.others.remove(guest);
+            }
             Event::Said(vm, said) => self.on_said(at, *vm, *said),
             Event::Tick => return self.look(at),
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::quiet_plan;
+    use crate::event::Held;
+
+    const HM: crate::names::Hm = crate::names::Hm { host: 0, trunk: 0 };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_millis(seconds * 1000)
+    }
+
+    fn beat(arrived: u64) -> Event {
+        Event::Beat { vm: Vm(0), hm: HM, arrived: at(arrived), guardian: false }
+    }
+
+    /// Whether a VM is found that beat at 100 s, said this, and was never declared failed.
+    fn is_found(said: &[Event]) -> bool {
+        let mut bound = Bound::new(&quiet_plan());
+        for event in [Event::Faults(0), Event::Opened(Vm(0), HM), beat(100)].iter().chain(said) {
+            assert_eq!(bound.on_event(at(100), event), Ok(()));
+        }
+        bound.on_event(at(2000), &Event::Tick).is_err()
+    }
+
+    #[test]
+    fn what_one_says_in_another_s_name_ends_no_suspension() {
+        let says = |claims| Event::Credentials { guest: Vm(0), claims, key: Held::Of(Vm(0)) };
+        let (suspend, resume) = (Event::Said(Vm(0), Said::Suspend), Event::Said(Vm(0), Said::Resume));
+        assert!(is_found(&[]));
+        assert!(!is_found(std::slice::from_ref(&suspend)));
+        assert!(is_found(&[suspend.clone(), resume.clone()]));
+        assert!(!is_found(&[suspend.clone(), says(Vm(1)), resume.clone()]));
+        assert!(is_found(&[says(Vm(1)), suspend.clone()]), "nor does it begin one");
+        assert!(is_found(&[suspend, says(Vm(1)), says(Vm(0)), resume]));
+    }
+    #[test]
+    fn a_shutdown_ends_with_a_heartbeat_of_the_next_agent() {
+        let (stops, starts) = (Event::Said(Vm(0), Said::Shutdown), Event::AgentUp(Vm(0)));
+        let other = Event::Credentials { guest: Vm(0), claims: Vm(1), key: Held::Of(Vm(0)) };
+        assert!(!is_found(&[stops.clone(), beat(100)]), "its last");
+        assert!(is_found(&[stops.clone(), starts.clone(), beat(100)]));
+        assert!(!is_found(&[stops.clone(), starts.clone(), beat(99)]), "read late");
+        assert!(!is_found(&[stops.clone(), other, starts.clone(), beat(100)]), "of another VM");
+        let (set_back, opens) = (Event::Reverted(Vm(0)), Event::Opened(Vm(0), HM));
+        let counted_before = [stops.clone(), set_back.clone(), starts.clone(), beat(100)];
+        assert!(!is_found(&counted_before), "it may have been said before");
+        assert!(is_found(&[stops, set_back, starts, opens, beat(100)]));
     }
 }

@@ -31,6 +31,10 @@ pub(super) struct Entitled {
     moves: BTreeMap<Vm, (Vm, Instant)>,
     /// Paths that were opened in this life of the monitor.
     opened: BTreeSet<(Vm, Hm)>,
+    /// Paths that a guest opened with a VM's key in this life of its agent, and of which VM.
+    standing: BTreeMap<(Vm, Hm), Vm>,
+    /// When a guest lost a key or such a path, and whose it was.
+    ended: BTreeMap<Vm, (Vm, Instant)>,
     /// Until when what a monitor does comes of what it read late.
     stalled: BTreeMap<Hm, (Instant, Duration)>,
 }
@@ -43,6 +47,8 @@ impl Entitled {
             lost: BTreeMap::new(),
             moves: BTreeMap::new(),
             opened: BTreeSet::new(),
+            standing: BTreeMap::new(),
+            ended: BTreeMap::new(),
             stalled: BTreeMap::new(),
         }
     }
@@ -50,16 +56,43 @@ impl Entitled {
     fn leave(&mut self, at: Instant, guest: Vm) {
         if let Some(vm) = self.holders.remove(&guest) {
             self.lost.insert(vm, at);
+            self.ended.insert(guest, (vm, at));
         }
+    }
+
+    /// Those that have the VM's key, or had it when the handshake began, may be who opened it.
+    fn stand(&mut self, at: Instant, vm: Vm, hm: Hm, allowed: Duration) {
+        self.standing.retain(|(_, there), of| *there != hm || *of != vm);
+        let had = self.ended.iter().filter(|(_, (of, ended))| *of == vm && at.since(*ended) <= allowed);
+        let has = self.holders.iter().filter(|(_, of)| **of == vm);
+        let guests = has.map(|(guest, _)| *guest).chain(had.map(|(guest, _)| *guest));
+        self.standing.extend(guests.map(|guest| ((guest, hm), vm)));
+    }
+
+    /// What was acknowledged on them before may still be on its way.
+    fn fall(&mut self, at: Instant, falls: impl Fn(Vm, Hm, Vm) -> bool) {
+        let fallen = self.standing.extract_if(.., |(guest, hm), of| falls(*guest, *hm, *of));
+        self.ended.extend(fallen.map(|((guest, _), of)| (guest, (of, at))));
+    }
+
+    /// A guest was told that it was heard.
+    fn on_heard(&self, at: Instant, guest: Vm) -> Result<(), String> {
+        let stands = self.standing.keys().any(|(of, _)| *of == guest);
+        let ended = self.ended.get(&guest).is_some_and(|(_, ended)| at.since(*ended) <= UNDER_WAY);
+        if self.holders.contains_key(&guest) || stands || ended {
+            return Ok(());
+        }
+        Err(format!("the guest of {guest} is told that it was heard, and has no key"))
     }
 
     fn on_opened(&mut self, at: Instant, vm: Vm, hm: Hm) -> Result<(), String> {
         self.opened.insert((vm, hm));
+        let late = self.stalled.get(&hm).filter(|(until, _)| at <= *until).map(|(_, late)| *late);
+        let allowed = UNDER_WAY + late.unwrap_or_default();
+        self.stand(at, vm, hm, allowed);
         if self.holders.values().any(|of| *of == vm) {
             return Ok(());
         }
-        let late = self.stalled.get(&hm).filter(|(until, _)| at <= *until).map(|(_, late)| *late);
-        let allowed = UNDER_WAY + late.unwrap_or_default();
         if self.lost.get(&vm).is_some_and(|lost| at.since(*lost) <= allowed) {
             return Ok(());
         }
@@ -105,7 +138,12 @@ impl Checker for Entitled {
                     self.holders.insert(*guest, vm);
                 }
             }
-            Event::MonitorUp(hm) => self.opened.retain(|(_, of)| of != hm),
+            Event::AgentUp(guest) => self.fall(at, |of, _, _| of == *guest),
+            Event::MonitorUp(hm) => {
+                self.opened.retain(|(_, of)| of != hm);
+                self.fall(at, |_, there, _| there == *hm);
+            }
+            Event::PathClosed(vm, hm, _) => self.fall(at, |_, there, of| there == *hm && of == *vm),
             Event::Stalled(hm, late) => {
                 self.stalled.insert(*hm, (at + UNDER_WAY, *late));
             }
@@ -114,12 +152,7 @@ impl Checker for Entitled {
                 return Err(format!("{hm} finds that {vm} beats, which has not proved there who it is"));
             }
             Event::Written(hm, _, text) => return self.on_written(*hm, text),
-            Event::SuspensionHeard { vm, .. } if !self.holders.contains_key(vm) => {
-                let lost = self.lost.get(vm).is_some_and(|lost| at.since(*lost) <= UNDER_WAY);
-                if !lost {
-                    return Err(format!("the guest of {vm} is told that it was heard, and has no key"));
-                }
-            }
+            Event::SuspensionHeard { vm, .. } => return self.on_heard(at, *vm),
             _ => {}
         }
         Ok(())
@@ -196,5 +229,37 @@ mod tests {
         let heard = Event::SuspensionHeard { vm: Vm(0), suspended: true, stored: true, kept: false };
         assert!(!is_found(&[open[0].clone(), (2, heard.clone())]));
         assert!(is_found(&[(1, says(0, 0, Held::Wrong)), (2, heard)]));
+    }
+    /// A path that is open stays open when its guest's key is changed.
+    #[test]
+    fn who_is_heard_on_a_path_that_he_opened_with_his_key_is_not_found() {
+        let open = [
+            (1, says(0, 0, Held::Of(Vm(0)))),
+            (2, Event::Opened(Vm(0), HM)),
+            (50, says(0, 0, Held::Of(Vm(1)))),
+        ];
+        let heard =
+            |at| (at, Event::SuspensionHeard { vm: Vm(0), suspended: true, stored: true, kept: false });
+        let after = |event: &Event, at| is_found(&[&open[..], &[(100, event.clone()), heard(at)]].concat());
+        assert!(!is_found(&[&open[..], &[heard(1000)]].concat()));
+        for end in [
+            Event::AgentUp(Vm(0)),
+            Event::MonitorUp(HM),
+            Event::PathClosed(Vm(0), HM, "the peer does not answer".to_owned()),
+        ] {
+            assert!(!after(&end, 101), "it was acknowledged before");
+            assert!(after(&end, 200));
+        }
+        assert!(!after(&Event::AgentUp(Vm(1)), 200), "another one's");
+        assert!(!after(&Event::MonitorUp(Hm { host: 0, trunk: 1 }), 200));
+        // Another guest, which has the key, is who opened it.
+        let stolen = (100, says(1, 0, Held::Of(Vm(0))));
+        let other = [&open[..], &[stolen, (101, Event::Opened(Vm(0), HM)), heard(1000)]].concat();
+        assert!(is_found(&other));
+        // One that says that it is another VM loses that one's key.
+        let own = (1, says(0, 1, Held::Of(Vm(1))));
+        let under_way = [own.clone(), (50, says(0, 1, Held::None)), heard(60)];
+        assert!(!is_found(&under_way));
+        assert!(is_found(&[own, (50, says(0, 1, Held::None)), heard(100)]));
     }
 }

@@ -31,6 +31,13 @@ impl World<'_> {
         }
     }
 
+    /// A guest has opened its path to the monitor of that trunk.
+    pub(super) fn guest_opened(&mut self, vm: Vm, trunk: usize) {
+        if let Some(host) = self.hypervisor.host_of(vm) {
+            self.fresh.on_guest_opened(vm, Hm { host, trunk });
+        }
+    }
+
     /// From a monitor to one guest or to all.
     pub(super) fn send_down(&mut self, hm: Hm, destination: MacAddr, payload: &[u8]) {
         self.trace.push_frame(self.now, payload);
