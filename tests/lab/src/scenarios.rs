@@ -20,8 +20,6 @@ mod key_rotation;
 mod postgresql_returns;
 mod real_guest;
 mod recorded_and_replayed;
-mod rehearsal_disk;
-mod rehearsal_endpoint;
 mod rehearsal_guest;
 mod rehearsal_host;
 mod rehearsal_paths;
@@ -87,8 +85,6 @@ const TOGETHER: &[Scenario] = &[
     store_on_postgresql::SCENARIO,
     rehearsal_guest::SCENARIO,
     rehearsal_store::SCENARIO,
-    rehearsal_endpoint::SCENARIO,
-    rehearsal_disk::SCENARIO,
     rehearsal_systemd::SCENARIO,
     vm_lifecycle::SCENARIO,
     rehearsal_paths::SCENARIO,

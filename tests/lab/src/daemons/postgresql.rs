@@ -22,22 +22,6 @@ pub(crate) fn serve_store(kit: &Kit) -> Lab<(Server, String)> {
     Ok((server, database))
 }
 
-/// The same, reached by everybody at this address and the usual port.
-pub(crate) fn serve_store_at(kit: &Kit, address: &str) -> Lab<Server> {
-    needs_another_user(kit)?;
-    let settings = format!("listen_addresses = '{address}'");
-    let anybody = |data: &std::path::Path| {
-        let file = data.join("pg_hba.conf");
-        let rules = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
-        std::fs::write(&file, format!("{rules}host all all samenet trust\n"))
-            .map_err(|error| error.to_string())
-    };
-    let mut server = Server::start_with(5432, &settings, anybody).map_err(not_started)?;
-    let database = server.database();
-    super::use_store(format!("postgresql://postgres@{address}:5432/{database}"));
-    Ok(server)
-}
-
 /// A machine may truly have none.
 pub(crate) fn not_started(reason: String) -> LabError {
     if reason.starts_with("SKIPPED") { LabError::Skipped(reason) } else { LabError::Unexpected(reason) }
