@@ -37,6 +37,9 @@ pub(crate) enum Part {
 
 const ALL: [Part; 7] = [Part::Fmt, Part::Clippy, Part::Test, Part::Doc, Part::Fuzz, Part::Agent, Part::Lab];
 
+/// The one feature that no other build has: code for it would rot unseen.
+const DELIBERATE: [&str; 4] = ["-p", "vmpulse-sim", "--features", "deliberate-bugs"];
+
 /// Runs the parts, all of them if none is named, and ends with the sum.
 pub(crate) fn run(workspace: &Workspace, only: &[Part], jobs: usize, making: Making) -> Lab<ExitCode> {
     let watch = Stopwatch::start();
@@ -64,9 +67,17 @@ fn run_part(
         Part::Fmt => command(workspace, "formatting", &["fmt", "--all", "--check"]),
         Part::Clippy => {
             let words = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-            command(workspace, "lints", &words)
+            let mut tally = command(workspace, "lints", &words)?;
+            let words = [&["clippy"][..], &DELIBERATE, &["--all-targets", "--", "-D", "warnings"]].concat();
+            tally += command(workspace, "lints of the deliberate faults", &words)?;
+            Ok(tally)
         }
-        Part::Test => tests(workspace),
+        Part::Test => {
+            let mut tally = tests(workspace)?;
+            let words = [&["test"][..], &DELIBERATE, &["--test", "bites"]].concat();
+            tally += counted(workspace, "tests of the deliberate faults", &words)?;
+            Ok(tally)
+        }
         Part::Doc => counted(workspace, "documentation examples", &["test", "--workspace", "--doc"]),
         Part::Fuzz => fuzz(workspace),
         Part::Agent => one(artifacts::static_agent(workspace, true)),
