@@ -52,8 +52,9 @@ GRANT SELECT, INSERT, UPDATE (removed_at) ON removed_vm TO vmpulse_hostmon;
 -- monitors see they read and acknowledge.
 GRANT SELECT, UPDATE ON cluster TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE (host_group), DELETE ON host TO vmpulse_controller;
-GRANT SELECT, INSERT (uuid), UPDATE (host_id, part_number, registered_mac, state, reason, mode, settings_version), DELETE
-    ON host_monitor TO vmpulse_controller;
+-- A last heartbeat that a clock which was set back left in the future they set to now.
+GRANT SELECT, INSERT (uuid), UPDATE (host_id, part_number, registered_mac, heartbeat_at, state, reason, mode, settings_version),
+    DELETE ON host_monitor TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE, DELETE ON vm, path TO vmpulse_controller;
 GRANT SELECT, DELETE ON doorbell TO vmpulse_controller;
 GRANT SELECT, INSERT, UPDATE (removed_at), DELETE ON removed_vm TO vmpulse_controller;

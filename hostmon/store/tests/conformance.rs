@@ -67,6 +67,7 @@ macro_rules! every_case {
             }
             nodes {
                 responsive_for_two_and_a_half_intervals
+                a_heartbeat_ahead_of_the_clock_came_when_it_is_noticed
                 shut_down_on_purpose
                 unregistered_host_monitors_are_kept_and_adopted
                 node_events_are_bounded

@@ -1,9 +1,11 @@
 //! Hosts and their host monitors as polled.
 
+use std::time::Duration;
+
 use crate::sql::db::Row;
 
 use super::Turn;
-use super::rows::{NONE, age, all, host_key, typed};
+use super::rows::{NONE, age, all, first, host_key, run, typed};
 use crate::*;
 
 /// SQL: whether the host monitor `m` is responsive at `?1`, the store's now: its last heartbeat is younger than
@@ -66,7 +68,23 @@ const UNASSIGNED: &str = concat!(
 #[cfg(test)]
 pub(crate) const QUICK: [&str; 2] = [HOSTS, HOST_MONITORS];
 
+/// By how much a last heartbeat may lie ahead of a turn's now and be no sign of a clock that was set back: turns that run beside
+/// each other do not end in the order in which they began.
+const AHEAD: Duration = Duration::from_secs(1);
+
 impl Turn<'_> {
+    /// The store's clock may be set back, and a host monitor die before its next commit: for the store it would answer until the
+    /// clock was where it had been. So a last heartbeat that lies ahead came now: when the step is first noticed, never earlier than in truth.
+    pub(super) fn heartbeats_come_by_now(self) -> Result<(), StoreError> {
+        let latest = self.now.0.saturating_add(i64::try_from(AHEAD.as_micros()).unwrap_or(i64::MAX));
+        let ahead = "SELECT 1 FROM host_monitor WHERE heartbeat_at > ?1 LIMIT 1";
+        if first(self.db, ahead, [latest], |_| Ok(()))?.is_none() {
+            return Ok(());
+        }
+        let sql = "UPDATE host_monitor SET heartbeat_at = ?2 WHERE heartbeat_at > ?1";
+        run(self.db, sql, [latest, self.now.0]).map(drop)
+    }
+
     pub(super) fn quick_query(self) -> Result<QuickQuery, StoreError> {
         let mut monitors = std::collections::HashMap::<i64, Vec<HostMonitorStatus>>::new();
         for (host, status) in

@@ -108,6 +108,7 @@ impl Turn<'_> {
         let sql = "DELETE FROM controller WHERE name IN
                    (SELECT name FROM controller ORDER BY heartbeat_at DESC LIMIT 9223372036854775807 OFFSET ?1)";
         run(self.db, sql, [MAX_CONTROLLERS])?;
+        self.heartbeats_come_by_now()?;
         self.leaving_vms_check()
     }
 

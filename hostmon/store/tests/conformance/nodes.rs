@@ -22,6 +22,33 @@ pub(crate) fn responsive_for_two_and_a_half_intervals(bench: &mut Bench) {
     assert!(bench.status(11).responsive && !bench.status(12).responsive);
 }
 
+/// By the heartbeat of a controller that notices it: a monitor that dies before its next commit does not answer until the clock
+/// is where it was.
+pub(crate) fn a_heartbeat_ahead_of_the_clock_came_when_it_is_noticed(bench: &mut Bench) {
+    bench.add_host(1);
+    bench.start_monitor(11);
+    bench.start_monitor(12);
+    bench.pass_alive(30, &[11, 12]);
+    bench.step(-3600);
+    bench.write(12, &[HostMonitorWrite::Heartbeat]);
+    bench.pass(5);
+    let controller =
+        ControllerHeartbeat { name: "ctl".into(), pid: 1, version: "0.1.0".into(), poll_interval_ms: 20_000 };
+    bench.store.controller_heartbeat(&controller).unwrap();
+    let ages = |bench: &mut Bench| [11, 12].map(|number| bench.status(number).heartbeat_age);
+    assert_eq!(
+        ages(bench),
+        [Some(seconds(0)), Some(seconds(5))],
+        "what came after the step is as old as it is"
+    );
+    bench.pass(74);
+    bench.store.controller_heartbeat(&controller).unwrap();
+    assert_eq!(ages(bench), [Some(seconds(74)), Some(seconds(79))]);
+    assert!(bench.status(11).responsive && !bench.status(12).responsive);
+    bench.pass(1);
+    assert!(!bench.status(11).responsive, "not an hour later");
+}
+
 pub(crate) fn shut_down_on_purpose(bench: &mut Bench) {
     bench.add_host(1);
     let down = HostMonitorWrite::NodeChanged {
