@@ -1,15 +1,17 @@
 //! Whether this user's role was granted what later steps of the schema added.
 //!
 //! Otherwise a host monitor would work until the first guest says what goes there, and then fail with everything that it has
-//! to write, for ever.
+//! to write, for ever; and a controller until the store's clock is set back.
 
 use super::session::{Session, first_column};
 use crate::StoreError;
 
-/// Columns that the schema's first step did not have and host monitors update: their table, a column of it that only whoever
-/// needs them may update, and they. What host monitors get by whole tables is missed with their first write.
+/// Columns that `roles.sql` did not grant from the start: their table, a column of it that only whoever needs them may update,
+/// and they. What host monitors get by whole tables is missed with their first write.
 const LATER: &[(&str, &str, &[&str])] = &[
-    ("host_monitor", "heartbeat_at", &["written_up_to", "settings_version", "isolated", "unknown_from"]),
+    ("host_monitor", "trunk", &["written_up_to", "settings_version", "isolated", "unknown_from"]),
+    // Controllers.
+    ("host_monitor", "host_id", &["heartbeat_at"]),
     (
         "vm",
         "silence_from",
