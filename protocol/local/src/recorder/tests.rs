@@ -48,13 +48,13 @@ fn started(settings: &RecorderSettings) -> Recorder {
 }
 
 /// `then`: after each turn.
-fn some_lines(recorder: &mut Recorder, mut then: impl FnMut()) -> Vec<(Instant, What)> {
+fn some_lines(recorder: &mut Recorder, mut then: impl FnMut(&mut Recorder)) -> Vec<(Instant, What)> {
     // The second turn uses a clock that was read before the last one of the first.
     let turns = [vec![(5, What::Frame(vec![1; 60])), (9, What::Turn)], vec![(8, What::Turn)]];
     for turn in &turns {
         turn.iter().for_each(|(ms, what)| recorder.record(at(*ms), what));
         recorder.hand_over();
-        then();
+        then(recorder);
     }
     turns.into_iter().flatten().map(|(ms, what)| (at(ms), what)).collect()
 }
@@ -64,7 +64,7 @@ fn what_was_recorded_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut recorder = started(&settings(folder.path()));
     let path = recorder.path().to_owned();
-    let lines = some_lines(&mut recorder, || {});
+    let lines = some_lines(&mut recorder, |_| {});
     assert_eq!(recorder.ended(), None);
     assert_eq!(recorder.take_news(), None);
     recorder.close(at(20));
@@ -111,7 +111,7 @@ fn a_disk_that_hangs_at_the_start_holds_up_nobody() {
     };
     let mut recorder =
         Recorder::over(make, PathBuf::from("/record"), 1 << 20, 1 << 20, &opening(), &"start").unwrap();
-    let lines = some_lines(&mut recorder, || {});
+    let lines = some_lines(&mut recorder, |_| {});
     drop(gate);
     recorder.close(at(20));
     let bytes = memory.0.lock().unwrap();
@@ -243,13 +243,19 @@ fn whole() -> Vec<u8> {
     let (written, writes) = channel();
     let memory = Memory::default();
     let mut recorder = over(Telling(memory.clone(), written), 1 << 20, 1 << 20);
-    let mut length = 0;
-    some_lines(&mut recorder, || {
-        let before = length;
-        while length == before {
-            writes.recv_timeout(Duration::from_secs(60)).unwrap();
-            length = memory.0.lock().unwrap().len();
+    let mut lines = [2, 3].into_iter();
+    some_lines(&mut recorder, |recorder| {
+        let lines = lines.next().unwrap();
+        let there = || read(&memory.0.lock().unwrap()).map_or(0, |(lines, ..)| lines.len());
+        // What is handed over while the writer has the lock waits for the next time, so it is handed over until it is there.
+        for _ in 0..12_000 {
+            if there() >= lines {
+                return;
+            }
+            let _ = writes.recv_timeout(Duration::from_millis(5));
+            recorder.hand_over();
         }
+        panic!("{lines} lines are not written");
     });
     recorder.close(at(20));
     std::mem::take(&mut memory.0.lock().unwrap())
