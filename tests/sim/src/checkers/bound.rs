@@ -28,11 +28,16 @@ struct Seen {
     shut_down: bool,
     /// Until its agent is started again: one that is shutting down may beat once more.
     stopping: bool,
+    /// It said that it is suspended no more: so it is when somebody has heard that.
+    resumed: Option<Instant>,
     /// When that was last.
     started: Instant,
     declared: bool,
     reported: bool,
 }
+
+/// A guest that is heard tells so soon that it is resumed.
+const RESUMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -67,9 +72,9 @@ impl Bound {
         }
         let seen = self.seen.entry(vm).or_default();
         match said {
-            Said::Suspend => seen.suspended = true,
+            Said::Suspend => (seen.suspended, seen.resumed) = (true, None),
             Said::Resume => {
-                seen.suspended = false;
+                seen.resumed = Some(at);
                 seen.quiet_until = Some(at);
             }
             Said::Quiet(asked) => seen.quiet_until = Some(at + asked),
@@ -127,6 +132,7 @@ impl Checker for Bound {
                 // A monitor that was not scheduled reads old ones late.
                 seen.beat = seen.beat.max(Some(*arrived));
                 seen.shut_down &= seen.stopping || *arrived < seen.started || !known;
+                seen.suspended &= seen.resumed.is_none_or(|said| *arrived < said + RESUMED_WITHIN);
                 seen.reported = false;
             }
             Event::AgentUp(vm) if !self.others.contains(vm) => {
@@ -152,6 +158,11 @@ impl Checker for Bound {
                 self.others.remove(guest);
             }
             Event::Said(vm, said) => self.on_said(at, *vm, *said),
+            Event::SuspensionHeard { vm, suspended: false, .. } if !self.others.contains(vm) => {
+                let seen = self.seen.entry(*vm).or_default();
+                seen.suspended = false;
+                seen.quiet_until = seen.quiet_until.max(Some(at));
+            }
             Event::Tick => return self.look(at),
             _ => {}
         }
@@ -190,10 +201,13 @@ mod tests {
         let (suspend, resume) = (Event::Said(Vm(0), Said::Suspend), Event::Said(Vm(0), Said::Resume));
         assert!(is_found(&[]));
         assert!(!is_found(std::slice::from_ref(&suspend)));
-        assert!(is_found(&[suspend.clone(), resume.clone()]));
-        assert!(!is_found(&[suspend.clone(), says(Vm(1)), resume.clone()]));
+        let heard = Event::SuspensionHeard { vm: Vm(0), suspended: false, stored: true, kept: false };
+        assert!(is_found(&[suspend.clone(), resume.clone(), heard.clone()]));
+        assert!(is_found(&[suspend.clone(), resume.clone(), beat(111)]), "who is heard is told as well");
+        assert!(!is_found(&[suspend.clone(), resume.clone()]), "nobody can know");
+        assert!(!is_found(&[suspend.clone(), says(Vm(1)), resume.clone(), heard.clone()]));
         assert!(is_found(&[says(Vm(1)), suspend.clone()]), "nor does it begin one");
-        assert!(is_found(&[suspend, says(Vm(1)), says(Vm(0)), resume]));
+        assert!(is_found(&[suspend, says(Vm(1)), says(Vm(0)), resume, heard]));
     }
     #[test]
     fn a_shutdown_ends_with_a_heartbeat_of_the_next_agent() {
