@@ -230,8 +230,9 @@ impl Spool {
         if self.keeping.is_some() {
             return None;
         }
-        if self.is_over() {
-            return self.empty_file(now);
+        // Until then what is new goes to the store as ever: nobody would wake for it otherwise but at once, again and again.
+        if self.is_over() && now >= self.next_keep {
+            return Some(self.empty_file());
         }
         let may_give = self.flight.is_none() && now >= self.next_try;
         if may_give && self.local.is_none() && !self.pending.is_empty() {
@@ -401,16 +402,13 @@ impl Spool {
         self.file_bytes > record::HEADER_BYTES && self.local.is_none() && !self.pending.any_up_to(self.kept)
     }
 
-    fn empty_file(&mut self, now: Instant) -> Option<Action> {
-        if now < self.next_keep {
-            return None;
-        }
+    fn empty_file(&mut self) -> Action {
         let header = record::header();
         let (position, told) = (self.kept, 0);
         let length = header.len();
         self.keeping =
             Some(Keeping { position, told, file_bytes: length, live_bytes: length, names_start: false });
-        Some(Action::Replace(header))
+        Action::Replace(header)
     }
 
     /// Everything that is not in the file yet; or the file anew, if most of it counts no more.
